@@ -1,0 +1,1 @@
+"""The core: envelope, event families, the pure decider, and the log."""

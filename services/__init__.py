@@ -1,0 +1,1 @@
+"""The shells: supervisor, workers, API and command line around the pure core."""
