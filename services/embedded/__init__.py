@@ -1,0 +1,1 @@
+"""The servers that Autopack brings itself, so that a newcomer needs none."""

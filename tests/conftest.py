@@ -1,0 +1,83 @@
+"""What every test may ask for: real servers, started when first asked for, once a session."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from servers.kafka import KafkaBroker
+from servers.postgres import PostgresServer
+
+SKIPS_ARE_FAILURES = os.environ.get("AUTOPACK_TEST_REQUIRE") == "all"
+
+
+@pytest.fixture(scope="session")
+def session_runner() -> Iterator[asyncio.Runner]:
+    """A loop for what lives as long as the session. It never becomes the loop of a test."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session")
+def postgres_server(
+    session_runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Iterator[PostgresServer]:
+    """The session's Postgres, one for all workers; for tests that kill theirs there is EmbeddedPostgres."""
+    base = tmp_path_factory.getbasetemp()
+    server = PostgresServer((base if worker_id == "master" else base.parent) / "shared-postgres")
+    session_runner.run(server.start())
+    yield server
+    session_runner.run(server.stop())
+
+
+@pytest.fixture
+async def database_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    """The address of an empty database that is this test's own."""
+    async with postgres_server.fresh_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(
+    session_runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[KafkaBroker]:
+    """The worker's Kafka, shared by its tests: each uses topics and groups of its own, and none stops it."""
+    broker = KafkaBroker(tmp_path_factory.mktemp("kafka"))
+    session_runner.run(broker.start())
+    yield broker
+    session_runner.run(broker.stop())
+
+
+@pytest.fixture
+async def own_kafka_broker(tmp_path: Path) -> AsyncIterator[KafkaBroker]:
+    """A running broker that is this test's own, to be stopped, killed or paused."""
+    broker = KafkaBroker(tmp_path / "kafka")
+    try:
+        await broker.start()
+        yield broker
+    finally:
+        await broker.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Fail what was skipped, where nothing may be."""
+    report = yield
+    return _judged(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """Fail a module that was skipped as a whole, where nothing may be."""
+    report = yield
+    return _judged(report)
+
+
+def _judged(report: pytest.TestReport | pytest.CollectReport) -> pytest.TestReport | pytest.CollectReport:
+    if SKIPS_ARE_FAILURES and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"AUTOPACK_TEST_REQUIRE=all makes a skip a failure: {reason}"
+    return report
