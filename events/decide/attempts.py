@@ -1,0 +1,219 @@
+"""What is due in a phase, from its first build to its snapshot.
+
+No patch: a build. A patch that needs an approval and has none: an audit. No candidate on the head: an
+apply. No green checks on the candidate: checks. Then the integration, and the phase is complete.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from events.catalogue import AnyEventData
+from events.decide.endings import phase_completed
+from events.decide.limits import nothing_left, tokens_left
+from events.families.apply import ApplyRequested, CandidateOrigin
+from events.families.audit import AuditRequested
+from events.families.base import Feedback
+from events.families.build import BuildRequested
+from events.families.failure import FailureClass
+from events.families.integrate import IntegrationRequested
+from events.families.phase import PhaseFailed, PhaseFailure
+from events.families.run import Strategy
+from events.families.verify import ChecksRequested
+from events.playbook import checks_of
+from events.refs import integration_branch, snapshot_tag
+from events.state import Approval, Candidate, Phase, RequestKind, Run, Setback
+
+CHECKS_OVERHEAD_SECONDS = 120.0
+"""Time for making the work tree, beside the checks themselves."""
+
+
+def phase_due(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
+    """The next event of a phase that has begun and not ended."""
+    if run.waiting(phase.spec.phase_id) is not None:
+        return
+    if phase.setback is not None:
+        yield from _after_setback(run, phase, phase.setback, now)
+    elif phase.commit is not None:
+        yield phase_completed(phase)
+    elif not phase.patches:
+        yield from _build(run, phase, 1, now)
+    elif run.request.repository is None:
+        yield _failed(phase, _NO_REPOSITORY)
+    elif _needs_approval(run, phase):
+        yield from _audit(run, phase, now)
+    else:
+        yield from _towards_the_branch(run, phase)
+
+
+_NO_REPOSITORY = Setback(
+    PhaseFailure.ENVIRONMENT, FailureClass.REPOSITORY_MISSING, "a patch came for a run without a repository"
+)
+
+
+def _after_setback(run: Run, phase: Phase, setback: Setback, now: datetime) -> Iterator[AnyEventData]:
+    if setback.final or phase.attempt >= phase.strategy.builder_attempts:
+        yield _failed(phase, setback)
+    else:
+        yield from _build(run, phase, phase.attempt + 1, now)
+
+
+def _failed(phase: Phase, setback: Setback) -> PhaseFailed:
+    return PhaseFailed(
+        phase_id=phase.spec.phase_id,
+        cause=setback.cause,
+        failure=setback.failure,
+        reason=setback.reason,
+        attempts=phase.attempt,
+        audits=phase.audits_in_all,
+        tokens_used=phase.tokens_used,
+    )
+
+
+def _build(
+    run: Run, phase: Phase, attempt: int, now: datetime, feedback: tuple[Feedback, ...] = ()
+) -> Iterator[AnyEventData]:
+    yield from nothing_left(run)
+    yield BuildRequested(
+        phase_id=phase.spec.phase_id,
+        attempt=attempt,
+        spec=phase.spec,
+        repository=run.request.repository,
+        base_commit=run.head,
+        feedback=(*phase.feedback, *feedback),
+        tokens_left=tokens_left(run, phase.strategy.incident_token_cap),
+        seconds_left=_seconds_left(run, now),
+        limit_seconds=_strategy(run).limits.builder_seconds,
+        agent=run.request.agents.builder,
+    )
+
+
+def _seconds_left(run: Run, now: datetime) -> float | None:
+    if run.started_at is None or run.request.max_duration_minutes is None:
+        return None
+    end = run.started_at + timedelta(minutes=run.request.max_duration_minutes)
+    return max(0.0, (end - now).total_seconds())
+
+
+def _strategy(run: Run) -> Strategy:
+    if run.strategy is None:
+        raise ValueError(f"run {run.run_id} has no strategy yet")
+    return run.strategy
+
+
+def _needs_approval(run: Run, phase: Phase) -> bool:
+    """Where the category demands one, or the candidate raises concerns; bound to head and patches."""
+    concerns = phase.candidate is not None and bool(phase.candidate.concerns)
+    if not (phase.strategy.audit_required or concerns):
+        return False
+    return phase.approval != Approval(run.head, phase.patches)
+
+
+def _audit(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
+    if phase.audits >= phase.strategy.auditor_attempts:
+        yield from _unapproved(run, phase, now)
+        return
+    yield from nothing_left(run)
+    yield AuditRequested(
+        phase_id=phase.spec.phase_id,
+        attempt=phase.attempt,
+        audit=phase.audits + 1,
+        spec=phase.spec,
+        repository=run.request.repository,
+        base_commit=run.head,
+        patches=phase.patches,
+        concerns=phase.candidate.concerns if phase.candidate else (),
+        probes=phase.probes,
+        auditor_profile=phase.strategy.auditor_profile,
+        tokens_left=tokens_left(run, phase.strategy.incident_token_cap),
+        limit_seconds=_strategy(run).limits.auditor_seconds,
+        agent=run.request.agents.auditor,
+    )
+
+
+def _unapproved(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
+    """With no audit left, what is not approved counts as a demand to revise."""
+    reason = f"not approved within {phase.strategy.auditor_attempts} audits"
+    setback = Setback(PhaseFailure.OUT_OF_ATTEMPTS, FailureClass.BAD_ANSWER, reason)
+    if phase.attempt >= phase.strategy.builder_attempts:
+        yield _failed(phase, setback)
+        return
+    told = Feedback(attempt=phase.attempt, stage="audit", summary=reason)
+    yield from _build(run, phase, phase.attempt + 1, now, (told,))
+
+
+def _towards_the_branch(run: Run, phase: Phase) -> Iterator[AnyEventData]:
+    candidate = phase.candidate
+    if candidate is None or candidate.parent != run.head:
+        yield _apply(run, phase)
+    elif _strategy(run).checks is not None and not candidate.checked:
+        yield _checks(run, phase, candidate)
+    elif not any(r.stands and r.kind is RequestKind.INTEGRATION for r in run.open.values()):
+        yield _integration(run, phase, candidate)
+
+
+def _apply(run: Run, phase: Phase) -> ApplyRequested:
+    strategy = _strategy(run)
+    return ApplyRequested(
+        phase_id=phase.spec.phase_id,
+        attempt=phase.attempt,
+        title=phase.spec.name,
+        repository=run.request.repository,
+        parent=run.head,
+        patches=phase.patches,
+        scope=phase.spec.scope,
+        allow=phase.spec.allow,
+        protected=strategy.protected,
+        limit_seconds=strategy.limits.apply_seconds,
+    )
+
+
+def _origin(phase: Phase, candidate: Candidate) -> CandidateOrigin:
+    return CandidateOrigin(
+        request_id=candidate.origin_request_id,
+        requested_at=candidate.origin_requested_at,
+        attempt=phase.attempt,
+        title=phase.spec.name,
+        parent=candidate.parent,
+        patches=phase.patches,
+    )
+
+
+def _checks(run: Run, phase: Phase, candidate: Candidate) -> ChecksRequested:
+    strategy = _strategy(run)
+    if strategy.checks is None:
+        raise ValueError(f"run {run.run_id} has no checks")
+    checks = checks_of(strategy.checks, phase.strategy.ci_profile)
+    limits = strategy.limits
+    prepare = run.configuration.prepare if run.configuration else None
+    per_try = sum(c.timeout_seconds + limits.check_try_pause_seconds for c in checks)
+    preparing = prepare.timeout_seconds if prepare else 0.0
+    return ChecksRequested(
+        phase_id=phase.spec.phase_id,
+        attempt=phase.attempt,
+        repository=run.request.repository,
+        candidate=candidate.commit,
+        tree=candidate.tree,
+        base_commit=run.base_commit,
+        origin=_origin(phase, candidate),
+        profile=phase.strategy.ci_profile,
+        checks=checks,
+        prepare=prepare,
+        tries=limits.check_tries,
+        try_pause_seconds=limits.check_try_pause_seconds,
+        limit_seconds=per_try * limits.check_tries + preparing + CHECKS_OVERHEAD_SECONDS,
+    )
+
+
+def _integration(run: Run, phase: Phase, candidate: Candidate) -> IntegrationRequested:
+    return IntegrationRequested(
+        phase_id=phase.spec.phase_id,
+        attempt=phase.attempt,
+        repository=run.request.repository,
+        candidate=candidate.commit,
+        origin=_origin(phase, candidate),
+        branch=integration_branch(run.run_id),
+        expected_head=run.head if run.branch_exists else None,
+        tag=snapshot_tag(run.run_id, phase.spec.tier_id, phase.spec.phase_id),
+        unchecked=_strategy(run).checks is None,
+        limit_seconds=_strategy(run).limits.integration_seconds,
+    )

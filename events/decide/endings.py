@@ -1,0 +1,110 @@
+"""How a run comes to its end: what is open is revoked, answers are awaited for a while, all is closed."""
+
+from collections.abc import Iterator
+
+from events.catalogue import AnyEventData
+from events.families.failure import FailureClass
+from events.families.phase import PhaseCompleted, PhaseFailed, PhaseFailure, PhaseSkipped
+from events.families.run import Incident, RunFailed
+from events.families.tier import TierCompleted
+from events.families.work import WorkRevoked
+from events.state import Ending, OpenRequest, Phase, RequestKind, Run
+from events.states import PhaseState, RunState, TierState
+
+
+def ending_due(run: Run, ending: Ending) -> Iterator[AnyEventData]:
+    """Revocations first; then, when nothing is awaited any more, the last events of phases, tiers and run."""
+    for request in run.open.values():
+        if request.stands and request.kind is not RequestKind.INTEGRATION:
+            yield WorkRevoked(request_id=request.id, reason=ending.revoke)
+    if any(_awaited(request, ending) for request in run.open.values()):
+        return
+    for phase in run.phases:
+        if not phase.ended:
+            yield _last_of_phase(phase, ending)
+    for tier in run.tiers:
+        if tier.state in (TierState.PENDING, TierState.IN_PROGRESS):
+            yield _last_of_tier(run, tier.tier_id)
+    yield _last_of_run(run, ending)
+
+
+def _awaited(request: OpenRequest, ending: Ending) -> bool:
+    """Nobody reports on a request that nobody claimed; an integration must be known to have landed or not."""
+    if request.kind is RequestKind.INTEGRATION:
+        return not ending.integration_patience_over
+    return request.claim is not None and not ending.patience_over
+
+
+def _last_of_phase(phase: Phase, ending: Ending) -> PhaseCompleted | PhaseFailed | PhaseSkipped:
+    if phase.commit is not None:
+        return phase_completed(phase)
+    if not phase.begun:
+        return PhaseSkipped(phase_id=phase.spec.phase_id, reason=ending.reason)
+    return PhaseFailed(
+        phase_id=phase.spec.phase_id,
+        cause=PhaseFailure.RUN_ENDED,
+        failure=phase.setback.failure if phase.setback else None,
+        reason=ending.reason,
+        attempts=phase.attempt,
+        audits=phase.audits_in_all,
+        tokens_used=phase.tokens_used,
+    )
+
+
+def phase_completed(phase: Phase) -> PhaseCompleted:
+    """The phase's change has landed."""
+    return PhaseCompleted(
+        phase_id=phase.spec.phase_id,
+        commit=phase.commit,
+        tag=phase.tag,
+        attempts=phase.attempt,
+        audits=phase.audits_in_all,
+        tokens_used=phase.tokens_used,
+    )
+
+
+def _last_of_tier(run: Run, tier_id: str) -> TierCompleted:
+    tier = next(t for t in run.tiers if t.tier_id == tier_id)
+    phases = [p for p in run.phases if p.spec.tier_id == tier_id]
+    state = TierState.FAILED if any(p.begun for p in phases) else TierState.SKIPPED
+    if phases and all(p.state is PhaseState.COMPLETE for p in phases):
+        state = TierState.COMPLETE
+    return TierCompleted(
+        tier_id=tier_id,
+        state=state,
+        cleanliness="clean" if state is not TierState.FAILED else "not_clean",
+        tokens_used=tier.tokens_used,
+        ci_runs_used=tier.ci_runs_used,
+    )
+
+
+def _last_of_run(run: Run, ending: Ending) -> RunFailed:
+    reason = ending.reason
+    if any(r.kind is RequestKind.INTEGRATION for r in run.open.values()):
+        reason = f"{reason} (where the integration branch stands is not known: look at it before you go on)"
+    return refuse_run(run, ending.state, reason, ending.failure, ending.phase_id)
+
+
+def refuse_run(
+    run: Run, state: RunState, reason: str, failure: FailureClass | None, phase_id: str | None = None
+) -> RunFailed:
+    """The terminal event, with what a reader looks at first."""
+    phase = next((p for p in run.phases if p.spec.phase_id == phase_id), None)
+    last = phase.feedback[-1] if phase and phase.feedback else None
+    return RunFailed(
+        state=state,
+        head_commit=run.head,
+        tokens_used=run.tokens_used,
+        tokens_are_lower_bound=run.usage_unknown,
+        ci_runs_used=run.ci_runs_used,
+        reason=reason[:4000],
+        incident=Incident(
+            phase_id=phase_id,
+            stage=last.stage if last else None,
+            failure=failure,
+            last_attempt=phase.attempt if phase else 0,
+            details=tuple(f"attempt {f.attempt}, {f.stage}: {f.summary}"[:4000] for f in phase.feedback)
+            if phase
+            else (),
+        ),
+    )

@@ -1,0 +1,40 @@
+"""Which waiting run begins next: first come, first served, within the limit on runs at once."""
+
+from events.catalogue import AnyEventData
+from events.configuration import Configuration
+from events.families.run import PrepareRequested, RunAccepted
+from events.playbook import compile_strategy
+from events.state import Project, Run
+
+PREPARE_LIMIT_SECONDS = 600.0
+
+
+def next_in_line(project: Project, runs_at_once: int | None) -> tuple[str, AnyEventData] | None:
+    """The first event of the first waiting run that may begin, if there is a free place for it.
+
+    A run that follows another waits for its end and lets those behind it pass, since it holds no place.
+    """
+    if runs_at_once is not None and project.started_runs >= runs_at_once:
+        return None
+    for run_id in project.queue:
+        run = project.runs[run_id]
+        if run.request.follows not in project.runs:
+            return run_id, _first_event(project, run)
+    return None
+
+
+def _first_event(project: Project, run: Run) -> PrepareRequested | RunAccepted:
+    request = run.request
+    if request.repository is None:
+        return _accept_to_track(run)
+    base = request.base
+    if base is None and request.follows is not None:
+        base = project.ended[request.follows].head
+    return PrepareRequested(repository=request.repository, base=base, limit_seconds=PREPARE_LIMIT_SECONDS)
+
+
+def _accept_to_track(run: Run) -> RunAccepted:
+    """A run without a repository has nothing to prepare and nothing that checks could run on."""
+    unchecked = run.request.model_copy(update={"checks": "none"})
+    strategy = compile_strategy(unchecked, Configuration())
+    return RunAccepted(base_commit=None, integration_branch=None, strategy=strategy)

@@ -1,0 +1,56 @@
+"""What becomes of a submitted record before anything follows from it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from events.plan import Fault
+
+
+class Reason(StrEnum):
+    """Why a submitted record was refused; a promise to readers of the rejections."""
+
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
+    UNKNOWN_TYPE = "unknown_type"
+    INVALID_DATA = "invalid_data"
+    INVALID_PLAN = "invalid_plan"
+    WRONG_KEY = "wrong_key"
+    WRONG_TOPIC = "wrong_topic"
+    NOT_SUBMITTABLE = "not_submittable"
+    DUPLICATE_RUN_ID = "duplicate_run_id"
+    UNKNOWN_RUN = "unknown_run"
+    RUN_ENDED = "run_ended"
+    RUN_NOT_ENDED = "run_not_ended"
+    UNKNOWN_REQUEST = "unknown_request"
+    ALREADY_ANSWERED = "already_answered"
+    REVOKED = "revoked"
+    WRONG_ANSWER = "wrong_answer"
+    CLAIM_STANDS = "claim_stands"
+    EARLY_DEADLINE = "early_deadline"
+    MOOT_DEADLINE = "moot_deadline"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The record enters the history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The record is already in the history, from the same source with the same id: passed over silently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The record is refused; `faults` name each place.
+
+    `late_usage_of` names a request whose usage is settled all the same, since it was spent.
+    """
+
+    reason: Reason
+    message: str
+    faults: tuple[Fault, ...] = ()
+
+
+Verdict = Admitted | Duplicate | Rejection

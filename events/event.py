@@ -1,0 +1,24 @@
+"""An event as the decider sees it: what happened, to which run, when, and because of what."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from events.catalogue import AnyEventData
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of one run.
+
+    `recorded_at` is the log's clock, never an emitter's: deadlines count from it, and it is the same at
+    every fold. `time` is what the emitter says, kept for readers and never decided upon.
+    """
+
+    id: str
+    source: str
+    run_id: str
+    recorded_at: datetime
+    data: AnyEventData
+    cause_id: str | None = None
+    time: datetime | None = None
+    traceparent: str | None = None

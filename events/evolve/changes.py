@@ -1,0 +1,64 @@
+"""Small changes of a run that several events share."""
+
+from dataclasses import replace
+from typing import Any
+
+from events.families.base import Feedback, Usage
+from events.families.failure import FailureClass
+from events.families.phase import PhaseFailure
+from events.state import OpenRequest, Phase, Run, Setback, Tier
+
+
+def with_phase(run: Run, phase_id: str, **changes: Any) -> Run:
+    """The run with one phase changed."""
+    phases = tuple(replace(p, **changes) if p.spec.phase_id == phase_id else p for p in run.phases)
+    return replace(run, phases=phases)
+
+
+def with_tier(run: Run, tier_id: str, **changes: Any) -> Run:
+    """The run with one tier changed."""
+    tiers = tuple(replace(t, **changes) if t.tier_id == tier_id else t for t in run.tiers)
+    return replace(run, tiers=tiers)
+
+
+def tier_of(run: Run, phase: Phase) -> Tier:
+    """The tier that a phase belongs to."""
+    return next(t for t in run.tiers if t.tier_id == phase.spec.tier_id)
+
+
+def opened(run: Run, request: OpenRequest) -> Run:
+    """The run with one more request open."""
+    return replace(run, open=run.open.set(request.id, request))
+
+
+def answered(run: Run, request_id: str) -> Run:
+    """The run after an answer: the request is open no longer, and stays known as answered."""
+    return replace(run, open=run.open.delete(request_id), answered=run.answered.set(request_id, True))
+
+
+def spent(run: Run, phase_id: str | None, usage: Usage) -> Run:
+    """The run, and the phase and tier concerned, charged with what was used.
+
+    Usage that an agent did not report is unknown: it counts as nothing and makes the totals a lower bound.
+    """
+    total = usage.tokens.total if usage.tokens else 0
+    run = replace(run, tokens_used=run.tokens_used + total, cost_usd=run.cost_usd + (usage.cost_usd or 0.0))
+    if phase_id is None or not total:
+        return run
+    phase = run.phase(phase_id)
+    run = with_phase(run, phase_id, tokens_used=phase.tokens_used + total)
+    tier = tier_of(run, phase)
+    return with_tier(run, tier.tier_id, tokens_used=tier.tokens_used + total)
+
+
+def set_back(run: Run, phase_id: str, failure: FailureClass, reason: str, feedback: Feedback) -> Run:
+    """The phase after a failed attempt: what the next one is told, and whether there can be one."""
+    phase = run.phase(phase_id)
+    setback = Setback(_cause(failure), failure, reason, final=failure.is_environment)
+    return with_phase(run, phase_id, setback=setback, feedback=(*phase.feedback, feedback))
+
+
+def _cause(failure: FailureClass) -> PhaseFailure:
+    if failure is FailureClass.VIOLATIONS:
+        return PhaseFailure.POLICY_VIOLATION
+    return PhaseFailure.ENVIRONMENT if failure.is_environment else PhaseFailure.OUT_OF_ATTEMPTS

@@ -1,0 +1,1 @@
+"""The events, one family a module: past tense, frozen, named as they are spelled everywhere."""

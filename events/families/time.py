@@ -1,0 +1,23 @@
+"""The time family: deadlines that the supervisor sets itself."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from events.families.base import EventData, Identifier
+
+
+class DeadlineKind(StrEnum):
+    """What ran out of time."""
+
+    RUN = "run"
+    REQUEST = "request"
+    ENDING = "ending"
+    INTEGRATION = "integration"
+
+
+class DeadlinePassed(EventData):
+    """A deadline has come. Refused where the log's own clock says that it has not."""
+
+    kind: DeadlineKind
+    request_id: Identifier | None = None
+    due_at: datetime

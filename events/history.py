@@ -1,0 +1,111 @@
+"""The chain of a run's records: numbered, each bound to the exact bytes of the one before."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from hashlib import sha256
+
+from immutables import Map
+
+from events.codec import HistoryEvent, read_history
+from events.envelope import GENESIS_HASH, write_history
+from events.event import Event
+from events.evolve import evolve
+from events.state import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last record of a run: its number and the SHA-256 of its bytes."""
+
+    sequence: int
+    digest: str
+
+
+NO_HEAD = Head(-1, GENESIS_HASH)
+
+Heads = Map[tuple[str, str], Head]
+"""Heads by (project, run id)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRecord:
+    """A record as it is written to the history."""
+
+    project: str
+    run_id: str
+    type_name: str
+    value: bytes
+
+
+def chain(heads: Heads, project: str, events: Iterable[Event]) -> tuple[list[HistoryRecord], Heads]:
+    """Number events and bind each to the record before; the heads afterwards."""
+    records = []
+    for event in events:
+        key = (project, event.run_id)
+        head = heads.get(key, NO_HEAD)
+        value = write_history(event, project, head.sequence + 1, head.digest)
+        records.append(HistoryRecord(project, event.run_id, event.data.type_name(), value))
+        heads = heads.set(key, Head(head.sequence + 1, sha256(value).hexdigest()))
+    return records, heads
+
+
+class Link(StrEnum):
+    """How a record stands to the head of its run."""
+
+    EXTENDS = "extends"
+    REPEATS = "repeats"
+    FORKS = "forks"
+
+
+def link(head: Head, sequence: int, prevhash: str, value: bytes) -> Link:
+    """Whether a record is the next one, one seen before, or one that does not fit: a fork."""
+    if sequence == head.sequence + 1:
+        return Link.EXTENDS if prevhash == head.digest else Link.FORKS
+    if sequence > head.sequence:
+        return Link.FORKS
+    if sequence == head.sequence and sha256(value).hexdigest() != head.digest:
+        return Link.FORKS
+    return Link.REPEATS
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """All that a supervisor knows of a partition, folded from its history."""
+
+    projects: Map[str, Project] = field(default_factory=Map)
+    heads: Heads = field(default_factory=Map)
+    quarantined: Map[tuple[str, str], str] = field(default_factory=Map)
+
+    def project(self, project_id: str) -> Project:
+        """The project, empty where nothing was ever heard of it."""
+        return self.projects.get(project_id) or Project(project_id)
+
+
+def fold(state: PartitionState, value: bytes, type_name: str | None = None) -> PartitionState:
+    """The state after one more record of the history; raises UnreadableRecord.
+
+    A repeated record changes nothing; one that does not extend its run's chain puts that run, and no
+    other, into quarantine.
+    """
+    record = read_history(value, type_name)
+    key = (record.project, record.event.run_id)
+    if key in state.quarantined:
+        return state
+    match link(state.heads.get(key, NO_HEAD), record.sequence, record.prevhash, value):
+        case Link.REPEATS:
+            return state
+        case Link.FORKS:
+            reason = f"record {record.sequence} ({record.event.id}) does not extend the chain"
+            return replace(state, quarantined=state.quarantined.set(key, reason))
+        case Link.EXTENDS:
+            return _extended(state, key, record, value)
+
+
+def _extended(state: PartitionState, key: tuple[str, str], record: HistoryEvent, value: bytes) -> PartitionState:
+    project = evolve(state.project(record.project), record.event)
+    return replace(
+        state,
+        projects=state.projects.set(project.project_id, project),
+        heads=state.heads.set(key, Head(record.sequence, sha256(value).hexdigest())),
+    )

@@ -1,0 +1,1 @@
+"""The log: the port, and its adapters for Kafka and Postgres."""
