@@ -69,12 +69,20 @@ class Layout:
         return f"postgresql://{ROLE}@/{DATABASE}?host={quote(str(self.socket_folder()), safe='')}&port={PORT}"
 
     def make_socket_folder(self) -> Path:
-        """Make the folder of the socket, for this user alone; one that a killed keeper left is used again."""
+        """Make the folder of the socket, for this user alone. One that a killed server left is emptied and used.
+
+        The lock file of a socket names a process, and a new server would refuse to start while any process
+        bears that number; the caller knows that no server of this home runs.
+        """
         own = self.root / "socket"
         if _fits(own):
             own.mkdir(mode=0o700, exist_ok=True)
-            return own
-        return self._recorded_folder() or self._new_short_folder()
+            folder = own
+        else:
+            folder = self._recorded_folder() or self._new_short_folder()
+        for file in folder.iterdir():
+            file.unlink()
+        return folder
 
     def remove_socket_folder(self) -> None:
         """Remove the folder of the socket, and the record of it."""

@@ -29,21 +29,21 @@ async def clear_leftovers(data: Path) -> None:
         if await _ended(data, stop):
             (data / PID_FILE).unlink(missing_ok=True)
             return
-    raise LeftoversRemain(f"{LeftoversRemain.__doc__} {sorted(_servers_in(data))}")
+    raise LeftoversRemain(f"{LeftoversRemain.__doc__} {sorted(servers_in(data))}")
 
 
 async def _ended(data: Path, stop: signal.Signals) -> bool:
-    for process_id in _servers_in(data):
+    for process_id in servers_in(data):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process_id, stop)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while any(_servers_in(data)):  # noqa: ASYNC110 - a foreign process's end sends no event
+            while any(servers_in(data)):  # noqa: ASYNC110 - a foreign process's end sends no event
                 await asyncio.sleep(POLL_SECONDS)
-    return not any(_servers_in(data))
+    return not any(servers_in(data))
 
 
-def _servers_in(data: Path) -> Iterator[int]:
+def servers_in(data: Path) -> Iterator[int]:
     """Find the processes of Postgres that work in `data`: each has it as its current folder."""
     for process in PROCESSES.glob("[0-9]*"):
         with contextlib.suppress(OSError):  # It has ended meanwhile, or is not ours to look at.
