@@ -25,11 +25,11 @@ async def run(command: Command, stop: asyncio.Event | None = None) -> Completed:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         cancelled.set()
-        await _finished(work)
+        await finished(work)
         raise
 
 
-async def _finished(work: asyncio.Task[Completed]) -> None:
+async def finished(work: asyncio.Future[Any]) -> None:
     """Wait for the end, however often we are cancelled meanwhile: a child left alone is worse."""
     while not work.done():
         with contextlib.suppress(asyncio.CancelledError):

@@ -1,1 +1,23 @@
-"""The sandbox that agents and checks run in: what it hides, what it limits, and how it ends."""
+"""The sandbox that agents and checks run in: what it shows, what it limits, and how it ends."""
+
+from services.sandbox.environment import SecretForbidden, SecretMissing
+from services.sandbox.job import Job, Sandbox, SandboxUnavailable
+from services.sandbox.locate import find_bubblewrap
+from services.sandbox.opening import Probe, open_sandbox, probe
+from services.sandbox.ownership import remove_folder
+from services.sandbox.specification import Limits, Mount
+
+__all__ = [
+    "Job",
+    "Limits",
+    "Mount",
+    "Probe",
+    "Sandbox",
+    "SandboxUnavailable",
+    "SecretForbidden",
+    "SecretMissing",
+    "find_bubblewrap",
+    "open_sandbox",
+    "probe",
+    "remove_folder",
+]

@@ -1,0 +1,121 @@
+"""The argument list of bubblewrap for a sandbox: a pure function.
+
+The sandbox begins empty, and what it shows is added: a list of what to hide would always lack something.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from services.sandbox.specification import HOME, Limits, Mount, SandboxSpec
+
+SHARED_MEMORY_BYTES = 512 << 20
+SCRATCH_FOLDERS = (Path("/tmp"), Path("/var/tmp"), HOME)
+PREPARED = (Path("/"), Path("/proc"), Path("/dev"), *SCRATCH_FOLDERS)
+
+
+def bubblewrap_arguments(spec: SandboxSpec) -> tuple[str, ...]:
+    """Give the whole command line, bubblewrap's own path first.
+
+    The environment is not in it: command lines are for all to read, and it holds secrets.
+    """
+    return (
+        str(spec.tools.bubblewrap),
+        *_isolation(spec),
+        *_foundation(spec),
+        *chain.from_iterable(place.arguments() for place in _places(spec)),
+        *("--remount-ro", "/", "--chdir", "/", "--"),
+        *_limiter(str(spec.tools.prlimit), spec.limits),
+        *_user_change(spec),
+        # Entered as the user who owns it: root without its privileges may not be allowed to.
+        *("/bin/sh", "-c", 'cd -- "$0" && exec "$@"', str(spec.work_folder)),
+        *spec.argv,
+    )
+
+
+def _isolation(spec: SandboxSpec) -> Iterator[str]:
+    yield from ("--unshare-pid", "--die-with-parent", "--new-session")
+    yield from ("--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
+    if not spec.network:
+        yield "--unshare-net"
+    yield from ("--cap-drop", "ALL")
+    # Root keeps the two that let it become somebody else, until it has done so.
+    if spec.uid is not None:
+        yield from ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
+    if spec.info_descriptor is not None:
+        yield from ("--info-fd", str(spec.info_descriptor))
+
+
+def _foundation(spec: SandboxSpec) -> Iterator[str]:
+    for path, target in spec.system.links.items():
+        yield from ("--symlink", target, str(path))
+    yield from ("--proc", "/proc", "--dev", "/dev")
+    yield from _scratch(Path("/dev/shm"), SHARED_MEMORY_BYTES)
+    for folder in SCRATCH_FOLDERS:
+        yield from _parents(folder)
+        yield from _scratch(folder, spec.limits.scratch_bytes)
+    for path, descriptor in (spec.data_files or {}).items():
+        yield from _parents(path)
+        yield from ("--perms", "0644", "--ro-bind-data", str(descriptor), str(path))
+
+
+def _scratch(folder: Path, size_bytes: int) -> Iterator[str]:
+    yield from ("--perms", "1777", "--size", str(size_bytes), "--tmpfs", str(folder))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One thing at one place; `option` says how it is put there."""
+
+    option: str
+    destination: Path
+    source: Path | None = None
+
+    def arguments(self) -> Iterator[str]:
+        yield from _parents(self.destination)
+        if self.source is None:
+            yield from ("--perms", "0755", self.option, str(self.destination))
+        else:
+            yield from (self.option, str(self.source), str(self.destination))
+
+
+def _places(spec: SandboxSpec) -> list[_Place]:
+    """List what is mounted, outermost first, so that what is said of an inner folder holds."""
+    shown = [*(Mount.in_place(path) for path in spec.system.folders), *spec.readonly]
+    readonly = [_Place("--ro-bind", mount.destination, mount.source) for mount in shown]
+    hidden = [
+        _Place("--tmpfs", path)
+        for path in spec.hidden_paths
+        if any(path.is_relative_to(mount.destination) for mount in shown)
+    ]
+    writable = [_Place("--bind", path, path) for path in (spec.work_folder, *spec.writable_paths)]
+    # At the same place the later kind wins: hidden over read-only, writable over both.
+    unique = {place.destination: place for place in (*readonly, *hidden, *writable)}
+    return sorted(unique.values(), key=lambda place: (len(place.destination.parts), place.destination))
+
+
+def _parents(path: Path) -> Iterator[str]:
+    """Make the folders above a place, readable by all: bubblewrap's own are closed to another user."""
+    for parent in reversed(path.parents):
+        if parent not in PREPARED:
+            yield from ("--perms", "0755", "--dir", str(parent))
+
+
+def _limiter(prlimit: str, limits: Limits) -> Iterator[str]:
+    yield prlimit
+    yield f"--nproc={limits.processes}"
+    yield f"--nofile={limits.open_files}"
+    yield f"--fsize={limits.file_size_bytes}"
+    yield "--core=0"
+    if limits.address_space_bytes is not None:
+        yield f"--as={limits.address_space_bytes}"
+    yield "--"
+
+
+def _user_change(spec: SandboxSpec) -> Iterator[str]:
+    """Become another user: for root no limit on processes holds, and files of root's are open."""
+    if spec.uid is None:
+        return
+    yield from (str(spec.tools.setpriv), "--reuid", str(spec.uid), "--regid", str(spec.uid))
+    yield from ("--clear-groups", "--inh-caps=-all", "--")

@@ -1,0 +1,168 @@
+"""Jobs in bubblewrap."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.processes import Command, Completed, Ending, run
+from services.processes.running import finished
+from services.sandbox.bubblewrap import bubblewrap_arguments
+from services.sandbox.environment import child_environment, chosen_secrets, search_path
+from services.sandbox.installation import find_executable, needed_paths
+from services.sandbox.job import Job
+from services.sandbox.namespace import Namespace, watched_namespace
+from services.sandbox.ownership import lend_folder, take_back_folder, user_for_sandbox
+from services.sandbox.specification import DEFAULT_LIMITS, HOME, Limits, Mount, SandboxSpec, SystemLayout, Tools
+
+TEMPORARY = Path("/tmp")
+
+
+@dataclass(frozen=True, slots=True)
+class Bubblewrap:
+    """Runs each job in a bubblewrap sandbox of its own.
+
+    `environment` is the service's, from which little is passed on; `hidden_paths` are the folders of the
+    services (their home, the artifacts, the run files), which show in no sandbox unless a job names them.
+    """
+
+    name: str
+    tools: Tools
+    system: SystemLayout
+    environment: Mapping[str, str]
+    hidden_paths: tuple[Path, ...] = ()
+    limits: Limits = DEFAULT_LIMITS
+
+    async def run(self, job: Job, stop: asyncio.Event | None = None) -> Completed:
+        """Run a job to its end, or until `stop` is set; every process of it is dead afterwards.
+
+        The work folder is lent to the user inside meanwhile. Raises SecretMissing and SecretForbidden.
+        """
+        secrets = chosen_secrets(self.environment, job.secrets)
+        path = search_path(self.environment)
+        executable = find_executable(job.argv[0], path, job.work_folder)
+        if executable is None:
+            return Completed(Ending.FAILED_TO_START, f"no such executable: {job.argv[0]}")
+        needed = await asyncio.to_thread(needed_paths, executable, job.argv[1:], path)
+        variables = child_environment(self.environment, HOME, TEMPORARY, job.work_folder)
+        environment = {**variables, **secrets, **job.variables}
+        uid = user_for_sandbox()
+        async with _lent([job.work_folder, *job.writable_paths], uid):
+            with watched_namespace() as (namespace, info), _accounts(uid) as accounts:
+                spec = self._spec(job, executable, needed, uid, accounts, info)
+                command = _command(job, spec, environment, tuple(secrets.values()), namespace)
+                try:
+                    return await run(command, stop)
+                finally:
+                    await _in_any_case(namespace.ended())
+
+    def _spec(
+        self,
+        job: Job,
+        executable: Path,
+        needed: tuple[Path, ...],
+        uid: int | None,
+        accounts: Mapping[Path, int],
+        info: int,
+    ) -> SandboxSpec:
+        visible = _mounts(
+            (*needed, *job.readonly_paths), [*self.system.folders, *self.system.links], job.work_folder
+        )
+        return SandboxSpec(
+            tools=self.tools,
+            system=self.system,
+            argv=(str(executable), *job.argv[1:]),
+            work_folder=job.work_folder,
+            readonly=(*visible, *job.readonly),
+            writable_paths=job.writable_paths,
+            hidden_paths=tuple(path.resolve() for path in self.hidden_paths if path.is_dir()),
+            network=job.network,
+            uid=uid,
+            limits=self.limits,
+            data_files=accounts,
+            info_descriptor=info,
+        )
+
+
+def _mounts(paths: Iterable[Path], system: Iterable[Path], work_folder: Path) -> Iterator[Mount]:
+    """Leave out what shows anyway; of a link that shows, put what it points to where that lies."""
+    shown = [*system, work_folder]
+
+    def shows(path: Path) -> bool:
+        return any(path.is_relative_to(folder) for folder in shown)
+
+    for path in sorted(set(paths), key=lambda path: (len(path.parts), path)):
+        target = path.resolve()
+        place = target if shows(path) else path
+        if not shows(place):
+            shown.append(place)
+            yield Mount(target, place)
+
+
+def _command(
+    job: Job,
+    spec: SandboxSpec,
+    environment: Mapping[str, str],
+    secrets: tuple[str, ...],
+    namespace: Namespace,
+) -> Command:
+    descriptors = [*(spec.data_files or {}).values()]
+    if spec.info_descriptor is not None:
+        descriptors.append(spec.info_descriptor)
+    return Command(
+        argv=bubblewrap_arguments(spec),
+        folder=Path("/"),
+        environment=environment,
+        stdin=job.stdin,
+        limit_seconds=job.limit_seconds,
+        idle_seconds=job.idle_seconds,
+        grace_seconds=job.grace_seconds,
+        output_cap_bytes=job.output_cap_bytes,
+        secrets=secrets,
+        on_line=job.on_line,
+        pass_descriptors=tuple(descriptors),
+        send_signal=namespace.send_signal,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _lent(folders: list[Path], uid: int | None) -> AsyncIterator[None]:
+    try:
+        for folder in folders:
+            await asyncio.to_thread(lend_folder, folder, uid)
+        yield
+    finally:
+        for folder in folders:
+            await _in_any_case(asyncio.to_thread(take_back_folder, folder, uid))
+
+
+@contextlib.contextmanager
+def _accounts(uid: int | None) -> Iterator[Mapping[Path, int]]:
+    """Write the files that give the user inside a name, which many programs want to know."""
+    user, group = (os.geteuid(), os.getegid()) if uid is None else (uid, uid)
+    texts = {
+        Path("/etc/passwd"): f"root:x:0:0::/:/bin/sh\nautopack:x:{user}:{group}::{HOME}:/bin/sh\n",
+        Path("/etc/group"): f"root:x:0:\nautopack:x:{group}:\n",
+    }
+    with contextlib.ExitStack() as files:
+        yield {path: _memory_file(files, text) for path, text in texts.items()}
+
+
+def _memory_file(files: contextlib.ExitStack, text: str) -> int:
+    descriptor = os.memfd_create("autopack")
+    files.callback(os.close, descriptor)
+    os.write(descriptor, text.encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+async def _in_any_case(work: Awaitable[None]) -> None:
+    """Do it to the end, even when we are cancelled; the cancellation goes on afterwards."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await finished(task)
+        raise

@@ -1,0 +1,62 @@
+"""A command to run in a sandbox, and the sandbox as its users see it."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from services.processes import Completed
+from services.processes.command import DEFAULT_OUTPUT_CAP_BYTES
+from services.sandbox.specification import Mount
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command and all that it may see: it starts in `work_folder`, which it may change.
+
+    `secrets` are names in the service's environment, `variables` are added as they are. `readonly` shows
+    something elsewhere than where it lies (a prepared environment). Limits are as those of a `Command`.
+    """
+
+    argv: tuple[str, ...]
+    work_folder: Path
+    stdin: bytes = b""
+    network: bool = False
+    secrets: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    readonly_paths: tuple[Path, ...] = ()
+    readonly: tuple[Mount, ...] = ()
+    writable_paths: tuple[Path, ...] = ()
+    limit_seconds: float | None = None
+    idle_seconds: float | None = None
+    grace_seconds: float = 5.0
+    output_cap_bytes: int = DEFAULT_OUTPUT_CAP_BYTES
+    on_line: Callable[[str], None] | None = None
+
+
+class Sandbox(Protocol):
+    """Runs jobs so that nothing of them is left when they end."""
+
+    @property
+    def name(self) -> str:
+        """Say which sandbox this is, with its version, for the record; `none` where there is none."""
+        ...
+
+    async def run(self, job: Job, stop: asyncio.Event | None = None) -> Completed:
+        """Run a job to its end, or until `stop` is set; every process of it is dead afterwards.
+
+        The work folder is ours again afterwards. Raises SecretMissing and SecretForbidden.
+        """
+        ...
+
+
+class SandboxUnavailable(Exception):
+    """No sandbox works on this machine"""
+
+    def __init__(self, reason: str):
+        super().__init__(
+            f"{self.__doc__}: {reason}. Install bubblewrap and util-linux and allow user namespaces, or run as "
+            "root; AUTOPACK_ALLOW_UNSANDBOXED=1 runs agents and checks without any protection"
+        )
+        self.reason = reason

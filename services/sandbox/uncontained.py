@@ -1,0 +1,88 @@
+"""Jobs without a sandbox, where an operator allowed that: no protection, but nothing is left behind."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.processes import Command, Completed, run, signal_group
+from services.sandbox.environment import child_environment, chosen_secrets
+from services.sandbox.job import Job
+
+MARKER = "AUTOPACK_JOB"
+PROCESSES = Path("/proc")
+MOST_SWEEPS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Uncontained:
+    """Runs each job as a plain process in a session of its own, and kills whatever carries its marker."""
+
+    environment: Mapping[str, str]
+    name: str = "none"
+
+    async def run(self, job: Job, stop: asyncio.Event | None = None) -> Completed:
+        """Run a job to its end, or until `stop` is set; what it left running is found and killed.
+
+        A process that wiped its environment and left the session is not found: only a sandbox holds it.
+        Raises SecretMissing and SecretForbidden.
+        """
+        secret_values = chosen_secrets(self.environment, job.secrets)
+        marker = secrets.token_hex(16)
+        private = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="autopack-job-"))
+        variables = child_environment(self.environment, private, private, job.work_folder)
+        environment = {**variables, **secret_values, **job.variables, MARKER: marker}
+        try:
+            return await run(_command(job, environment, tuple(secret_values.values()), marker), stop)
+        finally:
+            # Not awaited in a thread: a cancellation must not come between the end and the sweep.
+            sweep(marker)
+            shutil.rmtree(private, ignore_errors=True)
+
+
+def _command(job: Job, environment: Mapping[str, str], values: tuple[str, ...], marker: str) -> Command:
+    def send_signal(pid: int, number: signal.Signals) -> None:
+        signal_group(pid, number)
+        if number is signal.SIGKILL:
+            sweep(marker)
+
+    return Command(
+        argv=job.argv,
+        folder=job.work_folder,
+        environment=environment,
+        stdin=job.stdin,
+        limit_seconds=job.limit_seconds,
+        idle_seconds=job.idle_seconds,
+        grace_seconds=job.grace_seconds,
+        output_cap_bytes=job.output_cap_bytes,
+        secrets=values,
+        on_line=job.on_line,
+        send_signal=send_signal,
+    )
+
+
+def sweep(marker: str) -> None:
+    """Kill every process that carries the marker in its environment, until none is found."""
+    for _ in range(MOST_SWEEPS):
+        found = list(_marked(f"{MARKER}={marker}".encode()))
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _marked(marker: bytes) -> Iterator[int]:
+    for folder in PROCESSES.iterdir() if PROCESSES.is_dir() else ():
+        if not folder.name.isdecimal():
+            continue
+        # A process that ends while we look, and one of another user, are not ours to kill.
+        with contextlib.suppress(OSError):
+            if marker in (folder / "environ").read_bytes().split(b"\0"):
+                yield int(folder.name)
