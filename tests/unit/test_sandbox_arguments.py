@@ -1,0 +1,67 @@
+from pathlib import Path
+
+from services.sandbox import Limits, Mount
+from services.sandbox.bubblewrap import bubblewrap_arguments
+from services.sandbox.specification import SandboxSpec, SystemLayout, Tools
+
+TOOLS = Tools(Path("/usr/bin/bwrap"), Path("/usr/bin/prlimit"), Path("/usr/bin/setpriv"))
+SYSTEM = SystemLayout((Path("/usr"), Path("/opt")), {Path("/bin"): "usr/bin"})
+WORK = Path("/opt/autopack/clones/1")
+
+
+def arguments(**changes: object) -> str:
+    spec = SandboxSpec(TOOLS, SYSTEM, ("/usr/bin/make", "test"), WORK, **changes)  # type: ignore[arg-type] # free
+    return " ".join(bubblewrap_arguments(spec))
+
+
+def test_the_network_is_off_unless_asked_for():
+    assert "--unshare-net" in arguments()
+    assert "--unshare-net" not in arguments(network=True)
+
+
+def test_every_sandbox_has_its_own_processes_and_dies_with_us():
+    line = arguments()
+    for option in ("--unshare-pid", "--die-with-parent", "--new-session", "--unshare-ipc", "--cap-drop ALL"):
+        assert option in line
+
+
+def test_a_hidden_folder_hides_what_shows_around_it_and_the_work_folder_shows_within_it():
+    line = arguments(hidden_paths=(Path("/opt/autopack"),))
+    around, hidden, work = (
+        line.index("--ro-bind /opt /opt"),
+        line.index("--tmpfs /opt/autopack"),
+        line.index(f"--bind {WORK} {WORK}"),
+    )
+    assert around < hidden < work
+
+
+def test_a_folder_that_does_not_show_is_not_hidden_by_name():
+    assert "/srv/autopack" not in arguments(hidden_paths=(Path("/srv/autopack"),))
+
+
+def test_something_lent_read_only_may_show_elsewhere_than_where_it_lies():
+    line = arguments(readonly=(Mount(Path("/srv/prepared/venv"), WORK / ".venv"),))
+    assert f"--ro-bind /srv/prepared/venv {WORK}/.venv" in line
+    assert line.index(f"--bind {WORK} {WORK}") < line.index("--ro-bind /srv/prepared/venv")
+
+
+def test_only_root_changes_the_user_and_keeps_what_that_takes():
+    assert "setpriv" not in arguments()
+    assert "--cap-add" not in arguments()
+    line = arguments(uid=61200)
+    assert "setpriv --reuid 61200 --regid 61200 --clear-groups" in line
+    assert "--cap-add CAP_SETUID --cap-add CAP_SETGID" in line
+
+
+def test_limits_are_set_in_the_sandbox():
+    line = arguments(limits=Limits(processes=7, open_files=8, file_size_bytes=9, address_space_bytes=10))
+    assert "--nproc=7 --nofile=8 --fsize=9 --core=0 --as=10" in line
+
+
+def test_the_command_comes_last_and_unchanged():
+    assert arguments().endswith(f"{WORK} /usr/bin/make test")
+
+
+def test_the_root_is_made_read_only_after_all_mounts():
+    line = arguments()
+    assert line.index("--remount-ro /") > line.rindex("bind")

@@ -1,0 +1,52 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from services.sandbox import remove_folder
+from services.sandbox.ownership import PASSING_USERS, lend_folder, take_back_folder, user_for_sandbox
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends folders to another user")
+
+
+def test_a_hard_link_is_cut_so_that_its_twin_elsewhere_cannot_be_changed(tmp_path: Path):
+    outside, inside = tmp_path / "mirror-object", tmp_path / "work" / "object"
+    inside.parent.mkdir()
+    outside.write_text("precious")
+    outside.chmod(0o444)
+    os.link(outside, inside)
+    times = inside.stat().st_mtime_ns
+    lend_folder(inside.parent, None)
+    inside.chmod(0o644)
+    inside.write_text("spoilt")
+    assert outside.read_text() == "precious"
+    assert os.listdir(inside.parent) == ["object"]
+    assert times == outside.stat().st_mtime_ns
+
+
+@as_root
+def test_a_folder_is_lent_and_taken_back_without_following_links(tmp_path: Path):
+    outside = tmp_path / "outside"
+    outside.write_text("ours")
+    work = tmp_path / "work"
+    (work / "deep" / "er").mkdir(parents=True)
+    (work / "deep" / "file").write_text("x")
+    (work / "link").symlink_to(outside)
+    (work / "deep" / "loop").symlink_to(work)
+    uid = user_for_sandbox()
+    assert uid in PASSING_USERS
+    lend_folder(work, uid)
+    assert {path.lstat().st_uid for path in (work, *work.rglob("*"))} == {uid}
+    assert outside.stat().st_uid == 0
+    take_back_folder(work, uid)
+    assert {path.lstat().st_uid for path in (work, *work.rglob("*"))} == {0}
+
+
+def test_a_folder_closed_to_us_is_removed_and_a_missing_one_is_no_error(tmp_path: Path):
+    closed = tmp_path / "work" / "closed"
+    closed.mkdir(parents=True)
+    (closed / "file").write_text("x")
+    closed.chmod(0)
+    remove_folder(tmp_path / "work")
+    remove_folder(tmp_path / "work")
+    assert not (tmp_path / "work").exists()
