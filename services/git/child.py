@@ -1,0 +1,173 @@
+"""One git process, started through GitPython and read to its end within limits.
+
+GitPython reads the environment when it is first imported and runs `git version`; it is therefore
+imported by the first process that is started, in a worker thread, never on the event loop.
+"""
+
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from services.git.failures import GitMissing, GitOutputTooLarge, GitTimedOut
+
+STDERR_KEPT_BYTES = 64 * 1024
+BLOCK_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to run: the whole argument vector, its input, its limits.
+
+    `kept_descriptors` stay open in the child, so that a lock held through one of them outlives us
+    exactly as long as the child does.
+    """
+
+    argv: tuple[str, ...]
+    folder: str
+    stdin: bytes
+    limit_seconds: float
+    output_limit_bytes: int
+    kept_descriptors: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GitOutput:
+    """What a git process left: its exit code, all of stdout, the end of stderr."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Child:
+    """A process that a thread waits for and that another may kill at any time."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._killed = False
+
+    def perform(self, order: Order) -> GitOutput:
+        """Run to the end; raises GitTimedOut, GitOutputTooLarge, GitMissing."""
+        with _given(order.stdin) as stdin:
+            process = self._start(order, stdin)
+            try:
+                stdout, stderr = _drain(process, order)
+                return GitOutput(process.wait(), stdout, stderr)
+            finally:
+                self.kill()
+                process.wait()
+                _close_pipes(process)
+
+    def kill(self) -> None:
+        """Kill the process and its children; harmless when they have ended."""
+        with self._guard:
+            self._killed = True
+            if self._process is not None and self._process.returncode is None:
+                _kill_group(self._process.pid)
+
+    def _start(self, order: Order, stdin: IO[bytes] | None) -> "subprocess.Popen[bytes]":
+        process = start_process(order, stdin)
+        with self._guard:
+            self._process = process
+            if self._killed:
+                _kill_group(process.pid)
+        return process
+
+
+def start_process(order: Order, stdin: IO[bytes] | None) -> "subprocess.Popen[bytes]":
+    """Start the process in a session of its own, so that its children can be killed with it."""
+    try:
+        from git.cmd import Git  # here, for importing it runs `git version` (see above)
+        from git.exc import GitCommandNotFound
+    except ImportError as error:
+        raise GitMissing(str(error)) from error
+    try:
+        handle = Git(order.folder).execute(
+            list(order.argv),
+            istream=stdin,  # type: ignore[arg-type]  # any file with a descriptor will do
+            as_process=True,
+            shell=False,
+            start_new_session=True,
+            pass_fds=order.kept_descriptors,
+        )
+    except GitCommandNotFound as error:
+        raise GitMissing(order.argv[0]) from error
+    assert isinstance(handle, Git.AutoInterrupt)
+    process = handle.proc
+    assert process is not None
+    handle.proc = None  # ours from here: GitPython would terminate it when the handle is collected
+    return process
+
+
+class _given:  # noqa: N801  # a context manager that reads as a word
+    """The bytes for stdin as a file: a pipe could fill up while nobody reads the output."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> IO[bytes] | None:
+        if not self._content:
+            return None
+        self._file = tempfile.TemporaryFile()
+        self._file.write(self._content)
+        self._file.seek(0)
+        return self._file
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _drain(process: "subprocess.Popen[bytes]", order: Order) -> tuple[bytes, bytes]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    deadline = time.monotonic() + order.limit_seconds
+    stdout, stderr = bytearray(), bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ, stdout)
+        selector.register(process.stderr, selectors.EVENT_READ, stderr)
+        while selector.get_map():
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise GitTimedOut(f"{order.limit_seconds:g} s: {' '.join(order.argv[-6:])}")
+            for key, _ in ready:
+                block = os.read(key.fd, BLOCK_BYTES)
+                if not block:
+                    selector.unregister(key.fileobj)
+                key.data.extend(block)
+            if len(stdout) > order.output_limit_bytes:
+                raise GitOutputTooLarge(f"{order.output_limit_bytes} bytes")
+            del stderr[:-STDERR_KEPT_BYTES]
+    return bytes(stdout), bytes(stderr)
+
+
+def _kill_group(process_id: int) -> None:
+    try:
+        os.killpg(process_id, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _close_pipes(process: "subprocess.Popen[bytes]") -> None:
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
+def last_lines(output: bytes, limit_characters: int = 2000) -> str:
+    """The end of what a process wrote, as printable text."""
+    return output.decode("utf-8", "replace")[-limit_characters:].strip()
+
+
+def joined(arguments: Sequence[bytes]) -> bytes:
+    """The arguments as NUL-terminated input for a git process."""
+    return b"".join(argument + b"\0" for argument in arguments)

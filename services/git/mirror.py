@@ -1,0 +1,118 @@
+"""A bare mirror of a target repository: where candidates are made, apart from everybody's work.
+
+One mirror a repository and machine. Several processes may use it at once: objects are written
+create-only, refs are moved one at a time, and only fetching is done under a lock.
+"""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.git.command import GitCommand, Place
+from services.git.locks import locked
+from services.git.reference_names import base_reference
+from services.git.source import LocalRepository, Repository, locate
+
+_CONFIGURATION = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """An open mirror: the git to call, its folder, and the repository that it mirrors."""
+
+    git: GitCommand
+    folder: Path
+    repository: Repository
+
+    @property
+    def place(self) -> Place:
+        """Where a git process works on the mirror."""
+        return Place(git_dir=self.folder)
+
+    @property
+    def fetch_lock(self) -> Path:
+        """The file whose lock is held while fetching."""
+        return self.folder / "autopack" / "fetch.flock"
+
+    @property
+    def writer_lock(self) -> Path:
+        """Held shared by each of our writers of refs; alone by who clears up after dead ones."""
+        return self.folder / "autopack" / "writers.flock"
+
+    @property
+    def intents(self) -> Path:
+        """The folder in which a writer says which ref of the target it is about to move."""
+        return self.folder / "autopack" / "intents"
+
+    @property
+    def quarantines(self) -> Path:
+        """The folder of quarantines: on the mirror's file system, so that objects can be moved."""
+        return self.folder / "autopack" / "quarantines"
+
+
+async def open_mirror(git: GitCommand, root: Path, address: str) -> Mirror:
+    """The mirror of the repository at `address` under `root`, made when there is none.
+
+    Raises RepositoryMissing, RepositoryUnsupported.
+    """
+    repository = await locate(git, address)
+    digest = hashlib.sha256(os.fsencode(repository.address)).hexdigest()[:32]
+    mirror = Mirror(git, root / f"{digest}.git", repository)
+    await asyncio.to_thread(_create, mirror)
+    return mirror
+
+
+def _create(mirror: Mirror) -> None:
+    """Lay out an empty bare repository, whole or not at all: it is renamed into its place."""
+    if mirror.folder.exists():
+        return
+    mirror.folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".new-", dir=mirror.folder.parent))
+    try:
+        for name in ("objects/pack", "objects/info", "refs", "autopack/intents", "autopack/quarantines"):
+            (draft / name).mkdir(parents=True)
+        (draft / "HEAD").write_text("ref: refs/heads/none\n")
+        (draft / "config").write_text(_CONFIGURATION)
+        (draft / "autopack" / "repository").write_text(mirror.repository.address + "\n")
+        draft.rename(mirror.folder)
+    except OSError:
+        shutil.rmtree(draft, ignore_errors=True)
+        if not mirror.folder.exists():  # else another process was faster, which is as good
+            raise
+
+
+async def fetch_commit(mirror: Mirror, commit: str) -> None:
+    """Bring a commit with its history into the mirror, and keep it by a ref; raises GitFailed."""
+    async with locked(mirror.fetch_lock) as descriptor:
+        if await has_commit(mirror, commit):
+            return
+        await mirror.git.run(
+            mirror.place,
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--no-auto-maintenance",
+            "--update-shallow",
+            _fetch_address(mirror.repository),
+            f"+{commit}:{base_reference(commit)}",
+            limit_seconds=mirror.git.settings.fetch_limit_seconds,
+            kept_descriptors=(descriptor,),
+        )
+
+
+async def has_commit(mirror: Mirror, commit: str) -> bool:
+    """Whether the mirror holds this commit."""
+    output = await mirror.git.run(
+        mirror.place, "cat-file", "--batch-check=%(objecttype)", stdin=f"{commit}^{{commit}}\n".encode()
+    )
+    return output.stdout == b"commit\n"
+
+
+def _fetch_address(repository: Repository) -> str:
+    return str(repository.git_dir) if isinstance(repository, LocalRepository) else repository.address

@@ -1,0 +1,92 @@
+"""A quarantine: objects made from an agent's patch, kept apart until policy has judged them.
+
+What is refused never gets into the mirror. A quarantine lies on the mirror's file system, so
+keeping its objects is a matter of renaming files.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.git.command import GitCommand, Place
+from services.git.mirror import Mirror
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """New objects and a private index over a mirror, which is only read."""
+
+    mirror: Mirror
+    folder: Path
+
+    @property
+    def git(self) -> GitCommand:
+        """The git to call."""
+        return self.mirror.git
+
+    @property
+    def objects(self) -> Path:
+        """The folder that takes the new objects."""
+        return self.folder / "objects"
+
+    @property
+    def place(self) -> Place:
+        """Where a git process works: it reads the mirror's objects, and writes here."""
+        return Place(git_dir=self.mirror.folder, index=self.folder / "index", quarantine=self.objects)
+
+
+@asynccontextmanager
+async def open_quarantine(mirror: Mirror) -> AsyncIterator[Quarantine]:
+    """A fresh quarantine, gone at the end with everything that was not kept."""
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=mirror.quarantines))
+    try:
+        (folder / "objects").mkdir()
+        yield Quarantine(mirror, folder)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, True)
+
+
+async def keep_objects(quarantine: Quarantine) -> int:
+    """Move all objects into the mirror, each synced to the disk; returns how many files."""
+    return await asyncio.to_thread(_move_all, quarantine.objects, quarantine.mirror.folder / "objects")
+
+
+async def sweep_quarantines(mirror: Mirror, older_than_seconds: float) -> int:
+    """Remove quarantines and intents that a killed process left; returns how many quarantines."""
+    return await asyncio.to_thread(_sweep, mirror, time.time() - older_than_seconds)
+
+
+def _sweep(mirror: Mirror, before: float) -> int:
+    abandoned = [folder for folder in mirror.quarantines.iterdir() if folder.stat().st_mtime < before]
+    for folder in abandoned:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(abandoned)
+
+
+def _move_all(source: Path, destination: Path) -> int:
+    # A pack's index goes last: what it lists is then there. Loose objects come in any order, for
+    # nothing refers to them before the ref is set.
+    files = sorted((path for path in source.rglob("*") if path.is_file()), key=lambda path: path.suffix == ".idx")
+    folders = {destination / path.relative_to(source).parent for path in files}
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    for path in files:
+        _sync(path)
+        path.rename(destination / path.relative_to(source))
+    for folder in {*folders, destination}:
+        _sync(folder)
+    return len(files)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,73 @@
+"""Addresses of repositories: a folder on this machine, or a URL."""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from services.git.child import last_lines
+from services.git.command import GitCommand, Place
+from services.git.failures import RepositoryMissing, RepositoryUnsupported
+
+_SCP_LIKE = re.compile(r"[A-Za-z0-9][\w.-]*@[\w.-]+:(?!:)\S+|[A-Za-z0-9][\w.-]+:(?![:/\\])\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRepository:
+    """A repository on this machine: its git directory, and the name that fetching takes."""
+
+    git_dir: Path
+
+    @property
+    def address(self) -> str:
+        """What the mirror is named after, and what git fetches from."""
+        return str(self.git_dir)
+
+    @property
+    def place(self) -> Place:
+        """Where a git process works on it: never with a work tree."""
+        return Place(git_dir=self.git_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRepository:
+    """A repository behind a URL."""
+
+    address: str
+
+
+Repository = LocalRepository | RemoteRepository
+
+
+async def locate(git: GitCommand, address: str) -> Repository:
+    """Find the repository at a path or URL.
+
+    Raises RepositoryMissing, RepositoryUnsupported. A URL is only looked at, not yet asked.
+    """
+    if not address or address.startswith("-") or any(ord(character) < 32 for character in address):
+        raise RepositoryUnsupported(repr(address))
+    if "://" in address or "::" in address:
+        return _remote(git, address)
+    path = Path(address)
+    if not path.exists() and _SCP_LIKE.fullmatch(address):
+        return RemoteRepository(address)
+    return LocalRepository(await _git_dir(git, path))
+
+
+def _remote(git: GitCommand, address: str) -> RemoteRepository:
+    parts = urlsplit(address)
+    if parts.scheme not in git.settings.protocols or address.startswith(f"{parts.scheme}::"):
+        raise RepositoryUnsupported(f"{parts.scheme or address.split(':')[0]}: is not served")
+    if (parts.hostname or "").startswith("-"):
+        raise RepositoryUnsupported(repr(address))
+    return RemoteRepository(address)
+
+
+async def _git_dir(git: GitCommand, path: Path) -> Path:
+    resolved = await asyncio.to_thread(path.resolve)
+    candidate = resolved / ".git" if (resolved / ".git").exists() else resolved
+    output = await git.run(Place(git_dir=candidate), "rev-parse", "--absolute-git-dir", accept=(0, 128))
+    if output.exit_code != 0:
+        raise RepositoryMissing(f"{path}: {last_lines(output.stderr, 200)}")
+    return Path(output.stdout.decode("utf-8", "surrogateescape").rstrip("\n"))

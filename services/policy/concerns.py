@@ -1,0 +1,89 @@
+"""What an auditor should see before a change goes further: weakened tests, text addressed to it."""
+
+import re
+from collections.abc import Iterator
+
+from services.policy.change import FileChange, Line, ProposedChange
+from services.policy.disguise import shown
+from services.policy.policy import Concern
+from services.policy.recognised_tests import SKIP, is_test_file, is_test_settings, test_language
+
+_ADDRESSED = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:previous|prior|above|earlier|all|your|system)\b"
+        r".{0,30}\b(?:instructions?|prompts?|rules|guidelines|messages?)\b",
+        r"\b(?:reviewers?|auditors?|assistants?|ai|llms?|language models?|gpt|claude|codex)\b\s*[:,!]\s*"
+        r"(?:please\s+)?(?:you\b|approve|accept|ignore|skip|pass|mark|return|respond|answer|treat|note)",
+        r"\b(?:note|message|attention|dear|instructions?)\s+(?:to|for)?\s*(?:the\s+)?"
+        r"(?:ai|llm|auditor|reviewer|model)s?\b",
+        r"\b(?:approve|accept|lgtm)\s+(?:this|the)\s+(?:patch|change|diff|pull request|pr|code)\b",
+        r"\bdo\s+not\s+(?:report|flag|mention|raise)\b.{0,40}\b(?:issue|finding|problem|change|this|vulnerabilit)",
+        r"\byou\s+are\s+(?:now\s+)?(?:an?|the)\s+(?:\w+\s+){0,2}"
+        r"(?:auditor|reviewer|assistant|language model|ai)\b",
+        r"[\"']?recommendation[\"']?\s*[:=]\s*[\"']approve",
+        r"<\|(?:im_start|im_end|system|endoftext)\|>|\[/?INST\]|</?(?:system|assistant)(?:_prompt)?>",
+        r"\b(?:system|developer)\s+prompt\b.{0,40}\b(?:is|says|reveal|print|override|new)\b",
+    )
+)
+
+
+def concerns(change: ProposedChange) -> tuple[Concern, ...]:
+    """Everything in a change that should not pass without an audit."""
+    found = [*_tests_removed(change), *_asserts_removed(change)]
+    for file in change.files:
+        found.extend(_in_file(file))
+    return tuple(found)
+
+
+def addresses_auditor(text: str) -> bool:
+    """Whether a text speaks to whoever reviews it instead of doing its own work."""
+    return any(pattern.search(text) for pattern in _ADDRESSED)
+
+
+def _in_file(file: FileChange) -> Iterator[Concern]:
+    if file.is_deleted and is_test_file(file.path):
+        yield _concern("test_file_removed", file, "A test file is deleted.")
+    if is_test_settings(file.path):
+        yield _concern("test_settings_changed", file, "The settings of a test runner change.")
+    skip = next((line for line in file.added if SKIP.search(line.text)), None)
+    if skip is not None:
+        yield _concern("test_skipped", file, "A test is skipped, narrowed down or expected to fail.", skip)
+    addressed = next((line for line in file.added if addresses_auditor(line.text)), None)
+    if addressed is not None or addresses_auditor(file.path.decode("utf-8", "replace").replace("_", " ")):
+        yield _concern("addresses_auditor", file, "The text speaks to whoever reviews it.", addressed)
+
+
+def _tests_removed(change: ProposedChange) -> Iterator[Concern]:
+    """Test functions that are gone from the whole change; one moved to another file is not."""
+    added = {name for file in change.files for line in file.added for name in _test_names(file, line)}
+    for file in change.files:
+        for line in file.removed:
+            for name in _test_names(file, line) - added:
+                yield _concern("test_removed", file, f"The test {name} is removed or renamed.", line)
+
+
+def _asserts_removed(change: ProposedChange) -> Iterator[Concern]:
+    """Test files that assert less than before, and more than moved assertions can explain."""
+    gain = sum(_assert_count(file, file.added) - _assert_count(file, file.removed) for file in change.files)
+    for file in change.files:
+        lost = _assert_count(file, file.removed) - _assert_count(file, file.added)
+        if lost > 0 and gain < 0:
+            yield _concern("asserts_removed", file, f"{lost} fewer lines assert something.")
+
+
+def _test_names(file: FileChange, line: Line) -> set[str]:
+    language = test_language(file.path)
+    found = None if language is None else language.test.search(line.text)
+    return set() if found is None else {next((group for group in found.groups() if group), found.group()).strip()}
+
+
+def _assert_count(file: FileChange, lines: tuple[Line, ...]) -> int:
+    language = test_language(file.path)
+    if language is None or not (is_test_file(file.path) or language.tests_in_sources):
+        return 0
+    return sum(1 for line in lines if language.assertion.search(line.text))
+
+
+def _concern(kind: str, file: FileChange, message: str, line: Line | None = None) -> Concern:
+    return Concern(kind, shown(file.path), message, None if line is None else line.number)

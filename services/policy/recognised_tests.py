@@ -1,0 +1,74 @@
+"""How tests look in the languages that are known here, line by line."""
+
+import re
+from dataclasses import dataclass
+
+_TEST_FILE = re.compile(
+    r"(?i)(?:^|/)(?:test_[^/]*|[^/]*_tests?|[^/]*[._-](?:test|spec)|tests?)\.[a-z0-9]+$"
+    r"|(?:^|/)(?:tests?|spec|specs|__tests__|testing|e2e)/.*"
+)
+_TEST_SETTINGS = re.compile(
+    r"(?i)(?:^|/)(?:pytest\.ini|tox\.ini|noxfile\.py|\.coveragerc|(?:jest|vitest|playwright|cypress|karma)[^/]*\.config\.[a-z]+"
+    r"|\.mocharc[^/]*|\.nycrc[^/]*|nextest\.toml)$"
+)
+
+SKIP = re.compile(
+    r"pytest\.mark\.(?:skip|skipif|xfail)|\bpytest\.(?:skip|xfail|importorskip)\(|@?unittest\.(?:skip|expectedFailure)"
+    r"|\bself\.skipTest\(|\b(?:it|test|describe|context|suite)\.(?:skip|only|todo|failing|fixme)\b"
+    r"|^\s*(?:xit|xtest|xdescribe|fit|fdescribe)\(|\bt\.Skip(?:f|Now)?\(|\btesting\.Short\(\)|#\[ignore\b|#\[should_panic\b"
+    r"|@(?:Disabled|Ignore)\b"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageOfTests:
+    """How a language declares a test (its name is a group) and asserts."""
+
+    test: re.Pattern[str]
+    assertion: re.Pattern[str]
+    tests_in_sources: bool = False
+
+
+_PYTHON = LanguageOfTests(
+    re.compile(r"^\s*(?:async\s+)?def\s+(test\w*)\s*\(|^\s*class\s+(Test\w*)\b"),
+    re.compile(r"^\s*assert\b|\bself\.(?:assert|fail)\w*\(|\bpytest\.(?:raises|fail|warns)\("),
+)
+_JAVASCRIPT = LanguageOfTests(
+    re.compile(r"^\s*(?:it|test|describe)(?:\.\w+)*\s*\(\s*([\"'`].*?[\"'`])"),
+    re.compile(r"\bexpect\s*\(|\bassert(?:\.\w+)?\s*\(|\.should\b|\bt\.(?:is|true|deepEqual|throws)\("),
+)
+_GO = LanguageOfTests(
+    re.compile(r"^func\s+((?:Test|Fuzz|Benchmark|Example)\w*)\s*\("),
+    re.compile(r"\bt\.(?:Error|Fatal|Fail)\w*\(|\b(?:assert|require)\.\w+\("),
+)
+_RUST = LanguageOfTests(
+    re.compile(r"^\s*(#\[(?:\w+::)?test\b.*\])|^\s*(?:async\s+)?fn\s+(test_?\w*)\s*\("),
+    re.compile(r"\b(?:debug_)?assert(?:_eq|_ne|_matches)?!\s*\("),
+    tests_in_sources=True,
+)
+_JVM = LanguageOfTests(
+    re.compile(r"^\s*(@Test\b.*)|\b(?:void|fun)\s+(test\w*)\s*\("),
+    re.compile(r"\bassert\w*\s*\(|\bverify\s*\("),
+)
+_BY_SUFFIX = {
+    **dict.fromkeys(("py", "pyi"), _PYTHON),
+    **dict.fromkeys(("js", "jsx", "ts", "tsx", "mjs", "cjs", "mts", "cts", "vue", "svelte"), _JAVASCRIPT),
+    "go": _GO,
+    "rs": _RUST,
+    **dict.fromkeys(("java", "kt", "kts", "scala", "groovy"), _JVM),
+}
+
+
+def test_language(path: bytes) -> LanguageOfTests | None:
+    """The language of a file by its suffix, if it is one of the known."""
+    return _BY_SUFFIX.get(path.rsplit(b".", 1)[-1].decode("utf-8", "replace").lower())
+
+
+def is_test_file(path: bytes) -> bool:
+    """Whether a path looks like that of a test."""
+    return _TEST_FILE.search(path.decode("utf-8", "replace")) is not None
+
+
+def is_test_settings(path: bytes) -> bool:
+    """Whether a path is the settings file of a test runner."""
+    return _TEST_SETTINGS.search(path.decode("utf-8", "replace")) is not None

@@ -1,0 +1,30 @@
+"""Rules on which paths a phase may touch."""
+
+from collections.abc import Iterator
+
+from services.policy.change import ProposedChange
+from services.policy.globs import forbidding, granting
+from services.policy.policy import Policy, Violation, violation
+
+
+def out_of_scope(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
+    """Paths outside the phase's scope; what `allow` names is inside."""
+    if not policy.scope:
+        return
+    granted = granting([*policy.scope, *policy.allow])
+    for file in change.files:
+        if not granted.match(file.path):
+            yield violation(
+                "scope",
+                file.path,
+                "The path lies outside this phase's scope.",
+                f"Change only: {', '.join(policy.scope)}.",
+            )
+
+
+def protected_paths(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
+    """Paths that the project protects, unless the phase's `allow` names them."""
+    protected, allowed = forbidding(policy.protected), granting(policy.allow)
+    for file in change.files:
+        if protected.match(file.path) and not allowed.match(file.path):
+            yield violation("protected", file.path, "The project protects this path.", "Leave it as it is.")

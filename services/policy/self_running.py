@@ -1,0 +1,186 @@
+"""Files that run, or steer a tool or agent, without anybody starting them.
+
+A phase may touch them only when its `allow` names them.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from services.policy.change import Blob, FileChange, ProposedChange
+from services.policy.globs import Globs, forbidding, granting
+from services.policy.policy import Policy, Violation, violation
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One kind of such files: the rule's code, what they do, their globs."""
+
+    rule: str
+    what: str
+    globs: tuple[str, ...]
+
+
+def _family(rule: str, what: str, globs: str) -> Family:
+    return Family(rule, what, tuple(globs.split()))
+
+
+FAMILIES = (
+    _family(
+        "ci_configuration",
+        "configures a CI service",
+        """
+        /.github/** /.gitlab/** .gitlab-ci.yml /.circleci/** .travis.yml azure-pipelines*.yml
+        /.azure-pipelines/** /.azuredevops/** Jenkinsfile* /.buildkite/** .drone.yml /.woodpecker/**
+        .woodpecker.y*ml bitbucket-pipelines.yml appveyor.yml .appveyor.yml .cirrus.yml .cirrus.star
+        /.teamcity/** /.forgejo/** /.gitea/** /.ci/** cloudbuild.y*ml buildspec.y*ml /.semaphore/**
+        /.tekton/** .readthedocs.y*ml renovate.json* .renovaterc*
+        """,
+    ),
+    _family(
+        "build_backend",
+        "runs whenever the project is built or installed",
+        """
+        setup.py build.rs **/.cargo/** binding.gyp gradlew gradlew.bat **/gradle/wrapper/** **/buildSrc/**
+        init.gradle* mvnw mvnw.cmd **/.mvn/** .npmrc .yarnrc* **/.yarn/** .pnpmfile.* pip.conf .pypirc
+        hatch_build.py extconf.rb Package.swift build.zig
+        """,
+    ),
+    _family(
+        "lock_file",
+        "pins what is installed",
+        """
+        poetry.lock Pipfile.lock uv.lock pdm.lock pylock*.toml conda-lock.y*ml pixi.lock package-lock.json
+        npm-shrinkwrap.json yarn.lock pnpm-lock.yaml bun.lock bun.lockb deno.lock Cargo.lock go.sum
+        Gemfile.lock composer.lock mix.lock pubspec.lock packages.lock.json gradle.lockfile Podfile.lock
+        Package.resolved flake.lock .terraform.lock.hcl
+        """,
+    ),
+    _family(
+        "startup_file",
+        "is run by an interpreter, test runner or shell on its own",
+        """
+        conftest.py sitecustomize.py usercustomize.py *.pth .envrc .mise.toml mise.toml /.mise/** .pdbrc
+        .gdbinit .lldbinit .Rprofile .irbrc .pryrc .bashrc .profile
+        """,
+    ),
+    _family(
+        "git_hook",
+        "is run by git, or changes how git reads the tree",
+        """
+        .pre-commit-config.y*ml .pre-commit-hooks.y*ml **/.husky/** lefthook.* .lefthook.* /.lefthook/**
+        /.githooks/** /.git-hooks/** /githooks/** .overcommit.yml .gitattributes .lfsconfig .gitconfig
+        """,
+    ),
+    _family(
+        "editor_settings",
+        "steers an editor or development environment",
+        """
+        **/.vscode/** *.code-workspace **/.idea/** **/.vs/** **/.fleet/** **/.zed/** .nvim.lua .nvimrc
+        .exrc .vimrc .dir-locals*.el **/.devcontainer/** .devcontainer.json .gitpod.yml .gitpod.Dockerfile
+        .replit /.idx/**
+        """,
+    ),
+    _family(
+        "agent_settings",
+        "steers coding agents",
+        """
+        AGENTS.md AGENTS.override.md AGENT.md CLAUDE.md CLAUDE.local.md GEMINI.md WARP.md CRUSH.md
+        **/.claude/** **/.cursor/** .cursorrules .cursorignore **/.codex/** **/.gemini/** **/.aider*
+        **/.windsurf/** .windsurfrules **/.clinerules **/.roo/** .roorules* **/.continue/** **/.amazonq/**
+        **/.kiro/** **/.junie/** **/.opencode/** opencode.json* .mcp.json mcp.json copilot-instructions.md
+        **/.agents/** **/.qwen/** **/.goose* **/.augment* **/.trae/**
+        """,
+    ),
+    _family("code_owners", "says who must review", "CODEOWNERS"),
+    _family("policy_file", "is what Autopack itself goes by", "autopack.toml /.autopack/** /.autonomous_runs/**"),
+)
+
+# The parts of a project file that run by themselves; the rest of it is ordinary work.
+_PYPROJECT_PARTS = (
+    ("build-system",),
+    ("tool", "hatch", "build"),
+    ("tool", "poetry", "build"),
+    ("tool", "pdm", "build"),
+    ("tool", "setuptools", "cmdclass"),
+    ("tool", "pytest"),
+)
+_PACKAGE_PARTS = (
+    ("scripts", "preinstall"),
+    ("scripts", "install"),
+    ("scripts", "postinstall"),
+    ("scripts", "preprepare"),
+    ("scripts", "prepare"),
+    ("scripts", "postprepare"),
+    ("scripts", "prepublish"),
+    ("packageManager",),
+    ("husky",),
+)
+
+
+def self_running_files(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
+    """Files of the families above, by their names."""
+    allowed = granting(policy.allow)
+    families = [(family, forbidding(family.globs)) for family in FAMILIES]
+    for file in change.files:
+        if not allowed.match(file.path):
+            yield from _by_name(file, families)
+
+
+def self_running_parts(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
+    """The build backend in pyproject.toml, the install scripts in package.json."""
+    allowed = granting(policy.allow)
+    for file in change.files:
+        part = _changed_part(file)
+        if part is not None and not allowed.match(file.path):
+            yield violation(
+                "build_backend",
+                file.path,
+                f"The change touches {part}, which runs by itself.",
+                "Leave that part as it is, or have the phase's `allow` name this path.",
+            )
+
+
+def _by_name(file: FileChange, families: list[tuple[Family, Globs]]) -> Iterator[Violation]:
+    for family, globs in families:
+        if globs.match(file.path):
+            yield violation(
+                family.rule,
+                file.path,
+                f"The file {family.what}.",
+                "Leave it as it is, or have the phase's `allow` name this path.",
+            )
+
+
+def _changed_part(file: FileChange) -> str | None:
+    name = file.path.rsplit(b"/", 1)[-1].lower()
+    parts = {b"pyproject.toml": _PYPROJECT_PARTS, b"package.json": _PACKAGE_PARTS}.get(name)
+    if parts is None:
+        return None
+    old, new = _document(name, file.old), _document(name, file.new)
+    if old is None or new is None:
+        return "a file that cannot be read as what its name says"
+    changed = [".".join(part) for part in parts if _at(old, part) != _at(new, part)]
+    return f"`{changed[0]}`" if changed else None
+
+
+def _document(name: bytes, blob: Blob | None) -> Mapping[str, object] | None:
+    """The parsed file; one that is not there is empty, None is one that cannot be read."""
+    if blob is None:
+        return {}
+    if blob.content is None:
+        return None
+    try:
+        text = blob.content.decode()
+        found = tomllib.loads(text) if name.endswith(b".toml") else json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _at(document: Mapping[str, object], part: tuple[str, ...]) -> object:
+    found: object = document
+    for key in part:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
