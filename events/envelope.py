@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from events.event import Event
 from events.families.base import EventData
+from events.plan import SafeId
 
 DataT = TypeVar("DataT", bound=EventData)
 
@@ -33,8 +34,8 @@ class Envelope(BaseModel, Generic[DataT]):
     time: AwareDatetime | None = None
     datacontenttype: Literal["application/json"] | None = None
     dataschema: str | None = None
-    project: str
-    runid: str | None = None
+    project: SafeId
+    runid: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     partitionkey: str | None = None
     traceparent: Annotated[str, StringConstraints(max_length=128)] | None = None
     causationid: Annotated[str, StringConstraints(max_length=128)] | None = None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from events.event import Event
 from events.plan import Fault
 
 
@@ -14,7 +15,7 @@ class Reason(StrEnum):
     UNKNOWN_TYPE = "unknown_type"
     INVALID_DATA = "invalid_data"
     INVALID_PLAN = "invalid_plan"
-    WRONG_KEY = "wrong_key"
+    QUARANTINED = "quarantined"
     WRONG_TOPIC = "wrong_topic"
     NOT_SUBMITTABLE = "not_submittable"
     DUPLICATE_RUN_ID = "duplicate_run_id"
@@ -29,6 +30,7 @@ class Reason(StrEnum):
     EARLY_DEADLINE = "early_deadline"
     MOOT_DEADLINE = "moot_deadline"
     UNSUPPORTED = "unsupported"
+    UNDECIDABLE = "undecidable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,13 @@ class Duplicate:
 class Rejection:
     """The record is refused; `faults` name each place.
 
-    `late_usage_of` names a request whose usage is settled all the same, since it was spent.
+    `settles` are BudgetSettled events: what a late answer says was used is written down all the same.
     """
 
     reason: Reason
     message: str
     faults: tuple[Fault, ...] = ()
+    settles: tuple[Event, ...] = ()
 
 
 Verdict = Admitted | Duplicate | Rejection

@@ -1,0 +1,1 @@
+"""The one runner around every worker: it follows the history, claims requests, performs, submits, drains."""

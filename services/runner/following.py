@@ -1,0 +1,86 @@
+"""Following the history: which partitions, from where, and how far behind."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from events.catalogue import Topic
+from events.log.port import EventLog, Membership, Place, StoredRecord, Tail
+from services.runner.open_requests import OpenRequests
+from services.runner.worker import WorkerTraits
+
+
+@dataclass(slots=True)
+class Followed:
+    """One partition that is being folded. Nothing is claimed in it before it has `caught_up`."""
+
+    partition: int
+    requests: OpenRequests
+    position: int
+    target: int
+
+    @property
+    def caught_up(self) -> bool:
+        """Everything that stood in the history when following began has been folded."""
+        return self.position >= self.target
+
+    def fold(self, records: Iterable[StoredRecord]) -> None:
+        """Take in the next records."""
+        for record in records:
+            self.requests.fold(record)
+            self.position = record.offset + 1
+
+    @property
+    def committable(self) -> int:
+        """The offset from which a new owner must read."""
+        oldest = self.requests.oldest_offset()
+        return self.position if oldest is None else oldest
+
+
+class Following:
+    """The partitions of one worker: its own, and those in which it still has work running."""
+
+    def __init__(self, log: EventLog, membership: Membership, traits: WorkerTraits) -> None:
+        self._log = log
+        self._membership = membership
+        self._traits = traits
+        self._tail: Tail = log.tail()
+        self.followed: dict[int, Followed] = {}
+
+    async def adjust(self, own: frozenset[int], busy: frozenset[int]) -> None:
+        """Begin to follow what is newly ours; leave what is neither ours nor busy."""
+        for partition in set(self.followed) - own - busy:
+            self._tail.unfollow(Place(Topic.EVENTS, partition))
+            del self.followed[partition]
+        new = (own | busy) - set(self.followed)
+        if new:
+            ends = await self._log.ends(Topic.EVENTS)
+            for partition in sorted(new):
+                await self._begin(partition, ends.get(partition, 0))
+
+    async def _begin(self, partition: int, end: int) -> None:
+        start = await self._membership.committed(partition) or 0
+        self.followed[partition] = Followed(partition, OpenRequests(self._traits), start, end)
+        self._tail.follow(Place(Topic.EVENTS, partition), start)
+
+    async def read(self, wait_seconds: float) -> frozenset[int]:
+        """Fold what has come; the partitions in which something has."""
+        batches = await self._tail.batches(wait_seconds)
+        for place, records in batches.items():
+            if place.partition in self.followed:
+                self.followed[place.partition].fold(records)
+        await self._skip_gaps(bool(batches))
+        return frozenset(place.partition for place in batches)
+
+    async def _skip_gaps(self, moved: bool) -> None:
+        """An end may lie behind offsets that hold no record: nothing more comes, so it is reached."""
+        if moved:
+            return
+        for followed in self.followed.values():
+            if not followed.caught_up:
+                place = Place(Topic.EVENTS, followed.partition)
+                if not await self._log.read(place, followed.position, followed.target):
+                    followed.position = followed.target
+
+    async def close(self) -> None:
+        """Stop following."""
+        await self._tail.close()

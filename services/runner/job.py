@@ -1,0 +1,200 @@
+"""One claimed piece of work, from the claim to the answer in the history."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import time
+
+import structlog
+from uuid_utils import uuid7
+
+from events.catalogue import AnyEventData, Topic
+from events.event import Event
+from events.families.failure import FailureClass
+from events.families.work import WorkStarted
+from events.ids import derived_id
+from events.log.port import EventLog, NewRecord
+from services.runner.open_requests import OpenWork
+from services.runner.results import RememberedResults
+from services.runner.submitting import submission, submit_until_taken
+from services.runner.worker import Assignment, Terms, Worker
+
+ANSWER_AGAIN_SECONDS = 5.0
+CLAIM_AGAIN_SECONDS = 5.0
+LIMIT_MARGIN_SECONDS = 10.0
+TRIES = 3
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Signals:
+    """What the history says about a piece of work while it runs."""
+
+    claimed: asyncio.Event
+    closed: asyncio.Event
+    lost: asyncio.Event
+    revoked: asyncio.Event
+
+    @classmethod
+    def fresh(cls) -> "Signals":
+        """Nothing has been heard yet."""
+        return cls(asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event())
+
+
+class Job:
+    """Claims a request, performs it, and submits the answer until the history shows it."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        worker: Worker,
+        work: OpenWork,
+        instance: str,
+        results: RememberedResults | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._log = log
+        self._worker = worker
+        self._instance = instance
+        self._results = results
+        self._say = say
+        self.work = work
+        self.signals = Signals.fresh()
+        self.claim_id = str(uuid7())
+        self._performing: asyncio.Task[AnyEventData] | None = None
+
+    @property
+    def source(self) -> str:
+        """Who submits: the service and this instance of it."""
+        return f"/autopack/{self._worker.traits.name}/{self._instance}"
+
+    async def run(self) -> None:
+        """All of it. Ends early, without an answer, when the request is closed or another holds it."""
+        kept = await self._recall()
+        if kept is not None:
+            await self._answer(kept)
+            return
+        terms = await self._worker.terms(self.work.event.data)
+        await submit_until_taken(self._log, Topic.RESULTS, [self._claim(terms)])
+        if self._worker.traits.awaits_claim and not await self._granted(terms):
+            return
+        answer = await self._performed(terms)
+        if answer is not None:
+            await self._answer(await self._keep(answer))
+
+    async def _recall(self) -> NewRecord | None:
+        if self._results is None:
+            return None
+        return await self._results.recall(self.work.project, self.work.id)
+
+    async def _keep(self, answer: NewRecord) -> NewRecord:
+        if self._results is None or self.signals.revoked.is_set():
+            return answer
+        return await self._results.keep(self.work.project, self.work.id, answer)
+
+    def _claim(self, terms: Terms) -> NewRecord:
+        replaces = self.work.claim.id if self.work.claim else None
+        data = WorkStarted(
+            request_id=self.work.id,
+            instance=self._instance,
+            limit_seconds=terms.limit_seconds,
+            replaces=replaces,
+            agent=terms.agent,
+            agent_version=terms.agent_version,
+            sandbox=terms.sandbox,
+        )
+        return self._record(data, self.claim_id)
+
+    def _record(self, data: AnyEventData, event_id: str) -> NewRecord:
+        event = Event(
+            id=event_id,
+            source=self.source,
+            run_id=self.work.event.run_id,
+            recorded_at=datetime.fromtimestamp(time(), UTC),
+            data=data,
+            cause_id=self.work.id,
+            traceparent=self.work.event.traceparent,
+        )
+        return submission(event, self.work.project)
+
+    async def _granted(self, terms: Terms) -> bool:
+        """Wait until the history shows our claim, or that the request is somebody else's or closed."""
+        while True:
+            heard = await _first_of(self.signals, CLAIM_AGAIN_SECONDS, "claimed", "lost", "closed", "revoked")
+            if heard is not None:
+                return heard == "claimed"
+            await submit_until_taken(self._log, Topic.RESULTS, [self._claim(terms)])
+
+    async def _performed(self, terms: Terms) -> NewRecord | None:
+        """The answer as a record, or None where nobody needs one any more."""
+        assignment = self._assignment(terms)
+        self._performing = asyncio.create_task(self._limited(assignment), name=f"perform-{self.work.id}")
+        stopped = asyncio.create_task(_first_of(self.signals, None, "revoked", "lost", "closed"))
+        try:
+            await asyncio.wait({self._performing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._performing.done():
+                if not await self._stopped(self._performing):
+                    return None
+                data = self._worker.failed(assignment, FailureClass.REVOKED, "the request was revoked")
+            else:
+                data = self._performing.result()
+        finally:
+            stopped.cancel()
+            self._performing.cancel()
+            await asyncio.wait({self._performing})
+        return self._record(data, derived_id("answer", self.work.id, self.claim_id))
+
+    async def _stopped(self, performing: asyncio.Task[AnyEventData]) -> bool:
+        """Stop the work, and say whether its end is to be reported."""
+        performing.cancel()
+        await asyncio.wait({performing})
+        return self.signals.revoked.is_set() and not self.signals.lost.is_set()
+
+    def _assignment(self, terms: Terms) -> Assignment:
+        return Assignment(
+            project=self.work.project,
+            run_id=self.work.event.run_id,
+            request_id=self.work.id,
+            requested_at=self.work.event.recorded_at,
+            request=self.work.event.data,
+            claim_id=self.claim_id,
+            replaced_claim_id=self.work.claim.id if self.work.claim else None,
+            limit_seconds=terms.limit_seconds,
+            say=self._say,
+        )
+
+    async def _limited(self, assignment: Assignment) -> AnyEventData:
+        """Perform within the claim's limit; a fault of ours is tried again, then reported as such."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                async with asyncio.timeout(assignment.limit_seconds + LIMIT_MARGIN_SECONDS):
+                    return await self._worker.perform(assignment)
+            except TimeoutError:
+                reason = f"not done within {assignment.limit_seconds:g} seconds"
+                return self._worker.failed(assignment, FailureClass.TIMEOUT, reason)
+            except Exception as error:
+                logger.exception("work failed", request=assignment.request_id, attempt=attempt)
+                reason = f"{type(error).__name__}: {error}"
+        return self._worker.failed(assignment, FailureClass.INTERNAL, reason[:3000])
+
+    async def _answer(self, record: NewRecord) -> None:
+        """Submit until the history has closed the request, whoever's answer it took.
+
+        An answer to a revoked request may be refused, so it is submitted once and not waited for.
+        """
+        while not self.signals.closed.is_set():
+            await submit_until_taken(self._log, Topic.RESULTS, [record])
+            if await _first_of(self.signals, ANSWER_AGAIN_SECONDS, "closed", "revoked") == "revoked":
+                return
+
+
+async def _first_of(signals: Signals, wait_seconds: float | None, *names: str) -> str | None:
+    """The name of the first of these signals to be set, or None when the time is over."""
+    waits = {asyncio.create_task(getattr(signals, name).wait()): name for name in names}
+    try:
+        await asyncio.wait(waits, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
+        return next((name for name in names if getattr(signals, name).is_set()), None)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,111 @@
+"""The requests that stand open in a partition: requested, and not yet answered or revoked. Pure."""
+
+from dataclasses import dataclass, replace
+
+from events.catalogue import AnyEventData
+from events.codec import read_history
+from events.event import Event
+from events.families.base import EventData
+from events.families.run import RunCompleted, RunFailed
+from events.families.work import RevokeReason, WorkRevoked, WorkStarted
+from events.log.port import StoredRecord
+from events.plan import EXTERNAL
+from services.runner.worker import WorkerTraits
+
+_ENDS = (RunCompleted, RunFailed)
+
+
+@dataclass(frozen=True, slots=True)
+class StandingClaim:
+    """Who has claimed a request, by the id of the claim."""
+
+    id: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """One open request, as a worker sees it."""
+
+    project: str
+    event: Event
+    offset: int
+    claim: StandingClaim | None = None
+    revoked: RevokeReason | None = None
+
+    @property
+    def id(self) -> str:
+        """The request's id."""
+        return self.event.id
+
+
+class OpenRequests:
+    """Folds the history of one partition into the open requests of one kind of worker.
+
+    Records of types that do not matter here are passed over by their header, unread.
+    """
+
+    def __init__(self, traits: WorkerTraits) -> None:
+        self._requests = traits.requests
+        self._answers = traits.answers
+        types = (*traits.requests, *traits.answers, WorkStarted, WorkRevoked, *_ENDS)
+        self._names = frozenset(t.__name__ for t in types)
+        self._open: dict[str, OpenWork] = {}
+
+    def fold(self, record: StoredRecord) -> OpenWork | None:
+        """Take in one record; the request that it changes or closes, if it is one of ours."""
+        if record.type_name is not None and self._name(record.type_name) not in self._names:
+            return None
+        read = read_history(record.value, record.type_name)
+        return self._take(read.project, read.event, record.offset)
+
+    @staticmethod
+    def _name(type_name: str) -> str:
+        return type_name.partition(".")[2].rpartition(".v")[0]
+
+    def _take(self, project: str, event: Event, offset: int) -> OpenWork | None:
+        data = event.data
+        if isinstance(data, self._requests):
+            if getattr(data, "agent", None) == EXTERNAL:
+                return None
+            return self._set(OpenWork(project, event, offset))
+        if isinstance(data, WorkStarted):
+            claim = StandingClaim(event.id, data.instance)
+            return self._change(data.request_id, claim=claim)
+        if isinstance(data, WorkRevoked):
+            return self._change(data.request_id, revoked=data.reason)
+        if isinstance(data, self._answers):
+            return self._open.pop(_request_of(data), None)
+        if isinstance(data, _ENDS):
+            self._close_run(project, event.run_id)
+        return None
+
+    def _set(self, work: OpenWork) -> OpenWork:
+        self._open[work.id] = work
+        return work
+
+    def _change(self, request_id: str, **changes: StandingClaim | RevokeReason) -> OpenWork | None:
+        work = self._open.get(request_id)
+        return None if work is None else self._set(replace(work, **changes))  # type: ignore[arg-type]
+
+    def _close_run(self, project: str, run_id: str) -> None:
+        ended = [w.id for w in self._open.values() if (w.project, w.event.run_id) == (project, run_id)]
+        for request_id in ended:
+            del self._open[request_id]
+
+    def get(self, request_id: str) -> OpenWork | None:
+        """The request, while it is open."""
+        return self._open.get(request_id)
+
+    def standing(self) -> list[OpenWork]:
+        """Requests to be worked on, oldest first."""
+        return [work for work in self._open.values() if work.revoked is None]
+
+    def oldest_offset(self) -> int | None:
+        """The offset of the oldest open request: a new owner of the partition must begin no later."""
+        return min((work.offset for work in self._open.values()), default=None)
+
+
+def _request_of(answer: EventData | AnyEventData) -> str:
+    request_id: str = answer.request_id  # type: ignore[union-attr]  # every answer names its request
+    return request_id

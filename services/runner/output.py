@@ -1,0 +1,61 @@
+"""Live output of agents and checks: lines for whoever watches, never part of the state."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import orjson
+
+from events.catalogue import Topic
+from events.log.port import EventLog, LogUnavailable, NewRecord
+
+FLUSH_SECONDS = 0.25
+LINES_KEPT = 40
+LINE_LENGTH_LIMIT = 500
+
+
+class LiveOutput:
+    """Collects the last lines of running work and submits them now and then.
+
+    Losing lines is allowed: only the last ones of each interval are sent, and a log that is away is not
+    waited for.
+    """
+
+    def __init__(self, log: EventLog, service: str) -> None:
+        self._log = log
+        self._service = service
+        self._lines: dict[tuple[str, str, str, str], list[str]] = {}
+        self._arrived = asyncio.Event()
+
+    def channel(self, project: str, run_id: str, phase_id: str, request_id: str) -> Callable[[str], None]:
+        """A function that takes the lines of one piece of work."""
+        key = (project, run_id, phase_id, request_id)
+
+        def say(line: str) -> None:
+            kept = self._lines.setdefault(key, [])
+            kept.append(line[:LINE_LENGTH_LIMIT])
+            del kept[:-LINES_KEPT]
+            self._arrived.set()
+
+        return say
+
+    async def run(self) -> None:
+        """Send what has come, until cancelled."""
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(FLUSH_SECONDS)
+            self._arrived.clear()
+            lines, self._lines = self._lines, {}
+            with suppress(LogUnavailable):  # lines are for watching only; the next ones may get through
+                await self._log.submit(Topic.OUTPUT, [self._record(key, said) for key, said in lines.items()])
+
+    def _record(self, key: tuple[str, str, str, str], lines: list[str]) -> NewRecord:
+        project, run_id, phase_id, request_id = key
+        body = {
+            "service": self._service,
+            "runid": run_id,
+            "phase_id": phase_id,
+            "request_id": request_id,
+            "lines": lines,
+        }
+        return NewRecord(project, orjson.dumps(body), {"run": run_id.encode()})

@@ -1,0 +1,41 @@
+"""Remembered answers: kept under the request's id before they are submitted, so that nothing is done twice."""
+
+from typing import Protocol
+
+from events.log.port import NewRecord
+
+
+class ResultStore(Protocol):
+    """Where answers are kept; the first one stays."""
+
+    async def create(self, name: str, data: bytes) -> bool:
+        """Keep a value under a new name; False where there is one already."""
+
+    async def read(self, name: str) -> bytes | None:
+        """The value of that name, if there is one."""
+
+
+class RememberedResults:
+    """The answers of one kind of worker."""
+
+    def __init__(self, store: ResultStore, service: str) -> None:
+        self._store = store
+        self._service = service
+
+    async def recall(self, project: str, request_id: str) -> NewRecord | None:
+        """The answer that an earlier instance kept for a request."""
+        kept = await self._store.read(self._name(project, request_id))
+        if kept is None:
+            return None
+        type_name, _, value = kept.partition(b"\n")
+        return NewRecord(project, value, {"type": type_name})
+
+    async def keep(self, project: str, request_id: str, answer: NewRecord) -> NewRecord:
+        """Keep an answer; what is returned is the one to submit, which may be an earlier one."""
+        data = answer.headers["type"] + b"\n" + answer.value
+        if await self._store.create(self._name(project, request_id), data):
+            return answer
+        return await self.recall(project, request_id) or answer
+
+    def _name(self, project: str, request_id: str) -> str:
+        return f"results/{self._service}/{project}/{request_id}"

@@ -1,0 +1,71 @@
+"""What the runner asks of a worker, and what it hands it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from events.catalogue import AnyEventData
+from events.families.base import EventData
+from events.families.failure import FailureClass
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A request that this instance has claimed. `say` shows a line of output to whoever watches."""
+
+    project: str
+    run_id: str
+    request_id: str
+    requested_at: datetime
+    request: EventData
+    claim_id: str
+    replaced_claim_id: str | None
+    limit_seconds: float
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a claim says: how long the work may take, and who does it in what."""
+
+    limit_seconds: float
+    agent: str | None = None
+    agent_version: str | None = None
+    sandbox: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTraits:
+    """How the runner treats a worker's requests.
+
+    `awaits_claim`: begin only when the history shows the claim, since doing it twice costs money.
+    `keeps_results`: the answer is kept under the request's id before it is submitted.
+    """
+
+    name: str
+    requests: tuple[type[EventData], ...]
+    answers: tuple[type[EventData], ...]
+    awaits_claim: bool
+    keeps_results: bool
+
+
+class Worker(Protocol):
+    """Turns one kind of request into its answer. It never sees the log."""
+
+    @property
+    def traits(self) -> WorkerTraits:
+        """How its requests are treated."""
+        ...
+
+    async def terms(self, request: EventData) -> Terms:
+        """What the claim shall say."""
+        ...
+
+    async def perform(self, assignment: Assignment) -> AnyEventData:
+        """Do the work and return the answer. Cancelled when the request is revoked or the service stops."""
+        ...
+
+    def failed(self, assignment: Assignment, failure: FailureClass, reason: str) -> AnyEventData:
+        """The answer that says that the work could not be done."""
+        ...

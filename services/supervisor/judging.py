@@ -1,0 +1,147 @@
+"""What becomes of each submitted record, as parts of one step: pure, from a state to the next."""
+
+from dataclasses import dataclass, replace
+
+import orjson
+import structlog
+from pydantic_core import from_json
+
+from events.catalogue import SUBMITTED_TO
+from events.codec import Submission, UnreadableRecord, read_submission
+from events.decide import Context, decide
+from events.decide.verdicts import Reason, Rejection
+from events.event import Event
+from events.evolve import evolve
+from events.history import HistoryRecord, PartitionState, chain
+from events.log.partitions import home_partition
+from events.log.port import Forward, NewRecord, StoredRecord
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the operator allows in this service."""
+
+    runs_at_once: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The outcome of one submitted record: the state after it, and what is to be written."""
+
+    state: PartitionState
+    events: tuple[NewRecord, ...] = ()
+    rejection: NewRecord | None = None
+    forward: Forward | None = None
+    touched: tuple[tuple[str, str], ...] = ()
+
+
+class Judge:
+    """Judges the records of one partition."""
+
+    def __init__(self, partition: int, partition_count: int, limits: Limits) -> None:
+        self._partition = partition
+        self._partition_count = partition_count
+        self._limits = limits
+
+    def judge(self, state: PartitionState, record: StoredRecord) -> Judgement:
+        """Forward what is away from home, refuse what cannot be, decide the rest."""
+        project = _project_named(record)
+        home = home_partition(project, self._partition_count) if project else self._partition
+        if project and home != self._partition:
+            forwarded = NewRecord(project, record.value, record.headers)
+            return Judgement(state, forward=Forward(record.topic, home, forwarded))
+        try:
+            submission = read_submission(record.value, record.headers, record.recorded_at)
+        except UnreadableRecord as error:
+            refusal = Rejection(error.reason, error.message, error.faults)
+            return Judgement(state, rejection=rejection_record(record, refusal, project))
+        return self._decided(state, record, submission)
+
+    def _decided(self, state: PartitionState, record: StoredRecord, submission: Submission) -> Judgement:
+        decision = _misplaced(state, record, submission) or self._decide(state, record, submission)
+        if isinstance(decision, Rejection):
+            rejection = rejection_record(record, decision, submission.project, submission.event)
+            settled = written(state, submission.project, list(decision.settles))
+            return replace(settled, rejection=rejection)
+        return written(state, submission.project, decision)
+
+    def _decide(
+        self, state: PartitionState, record: StoredRecord, submission: Submission
+    ) -> list[Event] | Rejection:
+        """A fault of the rules costs the record that met it, never the partition it lies in."""
+        context = Context(record.recorded_at, self._limits.runs_at_once)
+        try:
+            return decide(state.project(submission.project), submission.event, context)
+        except Exception as error:
+            logger.exception("undecidable", record=record.offset, run=submission.event.run_id)
+            return Rejection(Reason.UNDECIDABLE, f"{type(error).__name__}: {error}")
+
+
+def written(state: PartitionState, project_id: str, events: list[Event]) -> Judgement:
+    """The state after these events, and their records."""
+    project = state.project(project_id)
+    for event in events:
+        project = evolve(project, event)
+    records, heads = chain(state.heads, project_id, events)
+    if not events:
+        return Judgement(state)
+    return Judgement(
+        replace(state, projects=state.projects.set(project_id, project), heads=heads),
+        events=tuple(history_record(record) for record in records),
+        touched=tuple({(project_id, event.run_id) for event in events}),
+    )
+
+
+def history_record(record: HistoryRecord) -> NewRecord:
+    """A record of the history, its type and run beside it."""
+    headers = {"type": record.type_name.encode(), "run": record.run_id.encode()}
+    return NewRecord(record.project, record.value, headers)
+
+
+def _misplaced(state: PartitionState, record: StoredRecord, submission: Submission) -> Rejection | None:
+    """Reasons to refuse that lie in where a record came from, not in its project's state."""
+    event = submission.event
+    reason = state.quarantined.get((submission.project, event.run_id))
+    if reason is not None:
+        return Rejection(Reason.QUARANTINED, f"run {event.run_id!r} is in quarantine: {reason}")
+    belongs = SUBMITTED_TO.get(type(event.data))
+    if belongs is not None and belongs is not record.topic:
+        return Rejection(Reason.WRONG_TOPIC, f"{type(event.data).__name__} is submitted to {belongs}")
+    return None
+
+
+def _project_named(record: StoredRecord) -> str | None:
+    """The project that a record speaks of, read as leniently as can be: it may have to go elsewhere first."""
+    if "ce_project" in record.headers:
+        return record.headers["ce_project"].decode("utf-8", "replace")
+    try:
+        raw = from_json(record.value)
+    except ValueError:
+        return None
+    project = raw.get("project") if isinstance(raw, dict) else None
+    return project if isinstance(project, str) and project else None
+
+
+def rejection_record(
+    record: StoredRecord, rejection: Rejection, project: str | None, event: Event | None = None
+) -> NewRecord:
+    """The refused record: its raw bytes, and in headers why, and where it lay."""
+    headers = {
+        **{f"original.{name}": value for name, value in record.headers.items()},
+        "reason": rejection.reason.encode(),
+        "message": rejection.message.encode("utf-8", "replace"),
+        "faults": orjson.dumps([fault.model_dump() for fault in rejection.faults]),
+        "source_topic": record.topic.encode(),
+        "source_partition": str(record.partition).encode(),
+        "source_offset": str(record.offset).encode(),
+    }
+    if event is not None:
+        headers |= {
+            "source": event.source.encode(),
+            "id": event.id.encode(),
+            "run": event.run_id.encode(),
+            "original.type": event.data.type_name().encode(),
+        }
+    return NewRecord(project or record.key or "", record.value, headers)

@@ -1,0 +1,213 @@
+"""Serving one partition: take over, fold, and then step by step fold, decide, append."""
+
+from collections.abc import Sequence
+from time import monotonic
+
+import structlog
+
+from events.catalogue import Topic
+from events.codec import UnreadableRecord
+from events.decide.deadlines import Deadline
+from events.decide.verdicts import Reason
+from events.envelope import write_submission
+from events.event import Event
+from events.families.time import DeadlinePassed
+from events.history import PartitionState, fold
+from events.ids import derived_id
+from events.log.port import (
+    EventLog,
+    NewRecord,
+    PartitionWriter,
+    Place,
+    Positions,
+    Step,
+    StoredRecord,
+    Tail,
+)
+from services.status import ServiceStatus
+from services.supervisor.judging import Judge, Judgement, Limits
+from services.supervisor.snapshots import Snapshot, Snapshots
+from services.supervisor.timer import LogClock, Timer
+
+DEADLINE_SOURCE = "/autopack/supervisor/deadlines"
+IDLE_SECONDS = 1.0
+RECORDS_A_STEP = 200
+BYTES_A_STEP = 2 * 1024 * 1024
+SNAPSHOT_EVERY_RECORDS = 5_000
+DELETE_EVERY_SECONDS = 10.0
+logger = structlog.get_logger(__name__)
+
+
+class PartitionOwner:
+    """One ownership of one partition, from its taking over until it is fenced, fails or is cancelled."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        partition: int,
+        instance: str,
+        snapshots: Snapshots,
+        limits: Limits,
+        status: ServiceStatus,
+    ) -> None:
+        self._log = log
+        self._partition = partition
+        self._instance = instance
+        self._snapshots = snapshots
+        self._status = status
+        self._judge = Judge(partition, log.partition_count, limits)
+        self._state = PartitionState()
+        self._timer = Timer()
+        self._clock = LogClock()
+        self._positions = Positions()
+        self._written = Positions()
+        self._end = 0
+        self._snapshot_end = 0
+        self._deleted_at = monotonic()
+        self.made_progress = False
+
+    async def serve(self) -> None:
+        """Serve the partition. Raises Fenced or LogUnavailable; the caller begins anew."""
+        writer = await self._log.take_over(self._partition, self._instance)
+        tail = self._log.tail()
+        try:
+            await self._catch_up(writer)
+            self._follow(tail)
+            while True:
+                await self._round(writer, tail)
+        except UnreadableRecord as error:
+            await self._stand_still(writer, error)
+        finally:
+            await tail.close()
+            await writer.close()
+
+    async def _stand_still(self, writer: PartitionWriter, error: UnreadableRecord) -> None:
+        """The history holds what this version cannot read: going on would decide on half the truth."""
+        message = f"partition {self._partition}, offset {self._end}: {error.message}"
+        self._status.alarm(f"partition-{self._partition}", message)
+        self._status.unavailable(message)
+        logger.error("history unreadable", partition=self._partition, offset=self._end, error=error.message)
+        raise HistoryUnreadable(message) from error
+
+    async def _catch_up(self, writer: PartitionWriter) -> None:
+        """Fold the history up to where it ended when every earlier writer was fenced."""
+        snapshot = await self._snapshots.newest(self._partition)
+        if snapshot is not None and snapshot.offset <= writer.end:
+            self._state, self._end = snapshot.state, snapshot.offset
+        self._snapshot_end = self._end
+        place = Place(Topic.EVENTS, self._partition)
+        while self._end < writer.end:
+            records = await self._log.read(place, self._end, writer.end)
+            if not records:
+                break
+            self._fold(records)
+        self._end = max(self._end, writer.end)
+        self._positions = self._written = writer.positions
+        self._timer.load(self._state)
+
+    def _fold(self, records: Sequence[StoredRecord]) -> None:
+        for record in records:
+            self._end = record.offset
+            self._state = fold(self._state, record.value, record.type_name)
+            self._end = record.offset + 1
+
+    def _follow(self, tail: Tail) -> None:
+        tail.follow(Place(Topic.COMMANDS, self._partition), self._positions.commands)
+        tail.follow(Place(Topic.RESULTS, self._partition), self._positions.results)
+
+    async def _round(self, writer: PartitionWriter, tail: Tail) -> None:
+        """Wait for records or a deadline, and take one step after another until nothing is left to read."""
+        waiting = self._timer.seconds_to_next(self._clock.now())
+        batches = await tail.batches(IDLE_SECONDS if waiting is None else min(IDLE_SECONDS, waiting))
+        records = [record for batch in batches.values() for record in batch]
+        for chunk in chunks(records):
+            await self._step(writer, chunk)
+        if not records:
+            await writer.renew()
+        await self._submit_deadlines()
+        await self._tidy(writer)
+
+    async def _step(self, writer: PartitionWriter, records: Sequence[StoredRecord]) -> None:
+        """Judge records one after another on the state as it becomes, and write the outcome at once."""
+        judgements: list[Judgement] = []
+        state, positions = self._state, self._positions
+        for record in records:
+            judgement = self._judge.judge(state, record)
+            self._listen(record, judgement)
+            state, positions = judgement.state, _behind(positions, record)
+            judgements.append(judgement)
+        step = _joined(judgements, positions)
+        if not step.is_empty:
+            self._end = await writer.append(step)
+            self._written = positions
+        self._state, self._positions = state, positions
+        self._timer.update(state, {key for judgement in judgements for key in judgement.touched})
+        self.made_progress = True
+
+    def _listen(self, record: StoredRecord, judgement: Judgement) -> None:
+        """Learn the log's time; from a deadline of ours that came too early, that our idea of it is ahead."""
+        refusal = judgement.rejection
+        if refusal is not None and refusal.headers.get("reason") == Reason.EARLY_DEADLINE.encode():
+            self._clock.correct(record.recorded_at)
+        else:
+            self._clock.hear(record.recorded_at)
+
+    async def _submit_deadlines(self) -> None:
+        due = self._timer.due(self._clock.now())
+        if due:
+            await self._log.submit(Topic.COMMANDS, [_deadline_record(p, d, self._clock) for p, d in due])
+
+    async def _tidy(self, writer: PartitionWriter) -> None:
+        """Let go of what has been passed, and keep a snapshot now and then."""
+        if monotonic() - self._deleted_at > DELETE_EVERY_SECONDS and self._written != Positions():
+            await writer.delete_before(self._written)
+            self._deleted_at = monotonic()
+        if self._end - self._snapshot_end >= SNAPSHOT_EVERY_RECORDS:
+            await self._snapshots.keep(self._partition, Snapshot(self._end, self._state))
+            self._snapshot_end = self._end
+
+
+class HistoryUnreadable(Exception):
+    """The history holds a record that this version cannot read."""
+
+
+def chunks(records: Sequence[StoredRecord]) -> list[list[StoredRecord]]:
+    """Records in order, in lots that make one step each."""
+    lots: list[list[StoredRecord]] = [[]]
+    size_bytes = 0
+    for record in records:
+        if len(lots[-1]) >= RECORDS_A_STEP or (lots[-1] and size_bytes + len(record.value) > BYTES_A_STEP):
+            lots.append([])
+            size_bytes = 0
+        lots[-1].append(record)
+        size_bytes += len(record.value)
+    return [lot for lot in lots if lot]
+
+
+def _behind(positions: Positions, record: StoredRecord) -> Positions:
+    if record.topic is Topic.COMMANDS:
+        return Positions(record.offset + 1, positions.results)
+    return Positions(positions.commands, record.offset + 1)
+
+
+def _joined(judgements: Sequence[Judgement], positions: Positions) -> Step:
+    return Step(
+        events=[record for j in judgements for record in j.events],
+        rejections=[j.rejection for j in judgements if j.rejection is not None],
+        forwards=[j.forward for j in judgements if j.forward is not None],
+        positions=positions,
+    )
+
+
+def _deadline_record(project: str, deadline: Deadline, clock: LogClock) -> NewRecord:
+    """Its id follows from the deadline, so that submitting it again changes nothing."""
+    data = DeadlinePassed(kind=deadline.kind, request_id=deadline.request_id, due_at=deadline.due_at)
+    parts = (project, deadline.run_id, deadline.kind, deadline.request_id or "", deadline.due_at.isoformat())
+    event = Event(
+        id=derived_id("deadline", *parts),
+        source=DEADLINE_SOURCE,
+        run_id=deadline.run_id,
+        recorded_at=clock.now(),
+        data=data,
+    )
+    return NewRecord(project, write_submission(event, project), {"type": data.type_name().encode()})

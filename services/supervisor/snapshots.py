@@ -1,0 +1,109 @@
+"""Snapshots: the folded state of a partition at an offset, so that taking over need not fold from 0.
+
+A snapshot is disposable and valid for one version of the code alone: its name carries a digest of the core's
+sources. It is read back by an unpickler that knows only the core's own value types, since whoever can write
+to the artifact store must not be able to run code here.
+"""
+
+import io
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import events
+from events.history import PartitionState
+
+
+class SnapshotStore(Protocol):
+    """Where snapshots are kept."""
+
+    async def read(self, name: str) -> bytes | None:
+        """The value of that name, if there is one."""
+
+    async def replace(self, name: str, data: bytes) -> None:
+        """Set the value of that name, whole or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state folded from all records before `offset`."""
+
+    offset: int
+    state: PartitionState
+
+
+class Snapshots:
+    """The snapshots of one log's partitions."""
+
+    def __init__(self, store: SnapshotStore, log_name: str) -> None:
+        self._store = store
+        self._log_name = log_name
+
+    async def newest(self, partition: int) -> Snapshot | None:
+        """The partition's snapshot, if there is one that this version of the code can use."""
+        data = await self._store.read(self._name(partition))
+        return None if data is None else load_snapshot(data)
+
+    async def keep(self, partition: int, snapshot: Snapshot) -> None:
+        """Replace the partition's snapshot."""
+        await self._store.replace(self._name(partition), dump_snapshot(snapshot))
+
+    def _name(self, partition: int) -> str:
+        return f"snapshots/{self._log_name}/{core_version()}/{partition}"
+
+
+@cache
+def core_version() -> str:
+    """A digest of the sources of `events`: any change of the core makes older snapshots unusable."""
+    digest = sha256()
+    root = Path(events.__file__).parent
+    for source in sorted(root.rglob("*.py")):
+        digest.update(str(source.relative_to(root)).encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def dump_snapshot(snapshot: Snapshot) -> bytes:
+    """A snapshot as bytes, with a digest in front."""
+    body = pickle.dumps((snapshot.offset, snapshot.state), protocol=5)
+    return sha256(body).digest() + body
+
+
+def load_snapshot(data: bytes) -> Snapshot | None:
+    """The snapshot, or None where the bytes are damaged or hold what no snapshot holds."""
+    digest, body = data[:32], data[32:]
+    if sha256(body).digest() != digest:
+        return None
+    try:
+        offset, state = _ValuesOnly(io.BytesIO(body)).load()
+    except (pickle.UnpicklingError, AttributeError, ImportError, EOFError, TypeError, ValueError):
+        return None
+    return Snapshot(offset, state) if isinstance(state, PartitionState) else None
+
+
+_VALUES = {
+    ("immutables._map", "Map"),
+    ("immutables", "Map"),
+    ("datetime", "datetime"),
+    ("datetime", "timezone"),
+    ("datetime", "timedelta"),
+    ("copyreg", "__newobj__"),
+    ("pydantic_core._pydantic_core", "TzInfo"),
+}
+
+
+class _ValuesOnly(pickle.Unpickler):
+    """Knows the classes of the core's values, and no other name."""
+
+    def find_class(self, module_name: str, name: str) -> Any:
+        if module_name.startswith("events."):
+            found: Callable[..., Any] = getattr(import_module(module_name), name)
+            if isinstance(found, type) and found.__module__ == module_name:
+                return found
+        elif (module_name, name) in _VALUES:
+            return super().find_class(module_name, name)
+        raise pickle.UnpicklingError(f"{module_name}.{name} is no value of the core")

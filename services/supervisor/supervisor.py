@@ -1,0 +1,96 @@
+"""The supervisor's shell: owns partitions as its group gives them, and serves each in a task of its own."""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from events.log.port import EventLog, Fenced, LogUnavailable
+from services.retrying import Backoff
+from services.status import ServiceStatus
+from services.supervisor.judging import Limits
+from services.supervisor.partition import HistoryUnreadable, PartitionOwner
+from services.supervisor.snapshots import Snapshots
+
+GROUP = "supervisor"
+logger = structlog.get_logger(__name__)
+
+
+class Supervisor:
+    """Serves the partitions that belong to this instance, until it is stopped."""
+
+    def __init__(self, log: EventLog, snapshots: Snapshots, limits: Limits, status: ServiceStatus) -> None:
+        self._log = log
+        self._snapshots = snapshots
+        self._limits = limits
+        self._status = status
+        self._owners: dict[int, asyncio.Task[None]] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set; then finish the step at hand and leave."""
+        backoff = Backoff()
+        while not stop.is_set():
+            try:
+                await self._serve(stop)
+            except LogUnavailable as error:
+                self._status.unavailable(str(error))
+                logger.warning("log unavailable", error=str(error))
+                await backoff.pause(stop)
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        membership = await self._log.join(GROUP)
+        known: frozenset[int] = frozenset()
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            while not stop.is_set():
+                self._adjust(known, membership.instance)
+                self._status.ready(partitions=len(known))
+                changed = asyncio.ensure_future(membership.changed(known))
+                await asyncio.wait({changed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if changed.done():
+                    known = changed.result()
+                else:
+                    changed.cancel()
+        finally:
+            stopping.cancel()
+            await self._release(list(self._owners))
+            await membership.leave()
+
+    def _adjust(self, partitions: frozenset[int], instance: str) -> None:
+        """Start serving what is newly ours, stop serving what is ours no more."""
+        for partition in set(self._owners) - partitions:
+            self._owners.pop(partition).cancel()
+        for partition in partitions - set(self._owners):
+            self._owners[partition] = asyncio.create_task(
+                self._own(partition, instance), name=f"supervisor-{partition}"
+            )
+
+    async def _release(self, partitions: list[int]) -> None:
+        tasks = [self._owners.pop(partition) for partition in partitions]
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _own(self, partition: int, instance: str) -> None:
+        """Take the partition over again and again, for as long as it is ours.
+
+        Being fenced means that somebody else serves it; if the group still gives it to us, that was a
+        moment's overlap, and taking over again settles it.
+        """
+        backoff = Backoff()
+        while True:
+            owner = PartitionOwner(self._log, partition, instance, self._snapshots, self._limits, self._status)
+            try:
+                await owner.serve()
+            except Fenced:
+                logger.info("fenced", partition=partition)
+            except LogUnavailable as error:
+                self._status.unavailable(f"partition {partition}: {error}")
+                logger.warning("partition lost its log", partition=partition, error=str(error))
+            except HistoryUnreadable:
+                return  # the alarm stands; an upgraded service folds on from there
+            if owner.made_progress:
+                backoff = Backoff()
+            await backoff.pause()
