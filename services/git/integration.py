@@ -1,0 +1,194 @@
+"""Integration: the one compare-and-swap, at the target.
+
+The steps are functions of their own, in this order: the fence takes our claim, the objects are
+sent, the branch moves, the tag is made. Any of them may be the last before a crash; doing it all
+again finds what is done and does the rest. No other ref of the target is written.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.git.failures import CommitMissing, GitFailure
+from services.git.fence import Claim, standing_claim
+from services.git.inspection import is_ancestor
+from services.git.mirror import Mirror
+from services.git.reference_names import branch_reference, fence_reference, tag_reference
+from services.git.target import Move, Target
+from services.git.targets import target_of
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """What is to be integrated: a candidate onto the head that it was made for (None: no branch yet)."""
+
+    run_id: str
+    tier_id: str
+    phase_id: str
+    commit: str
+    expected_head: str | None
+    claim: Claim
+
+    @property
+    def branch(self) -> str:
+        """The integration branch's full name."""
+        return branch_reference(self.run_id)
+
+    @property
+    def tag(self) -> str:
+        """The snapshot tag's full name."""
+        return tag_reference(self.run_id, self.tier_id, self.phase_id)
+
+    @property
+    def fence(self) -> str:
+        """The fence's full name."""
+        return fence_reference(self.run_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Integrated:
+    """Branch and tag are at the commit; `already` when nothing had to be done."""
+
+    commit: str
+    branch: str
+    tag: str
+    already: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMoved:
+    """The branch is not where the candidate was made for; None when it does not exist."""
+
+    actual: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """The candidate does not have the expected head in its history: moving there is no fast-forward."""
+
+    expected_head: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagTaken:
+    """The branch has moved, but the tag's name stands for another commit."""
+
+    tag: str
+    actual: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """Another claim stands at the fence."""
+
+    by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetUnreachable:
+    """The target could not be read or written; what did happen is to be looked up."""
+
+    detail: str
+
+
+Outcome = Integrated | HeadMoved | Diverged | TagTaken | Replaced | TargetUnreachable
+Refusal = HeadMoved | Diverged | TagTaken | Replaced | TargetUnreachable
+
+
+@dataclass(frozen=True, slots=True)
+class TargetState:
+    """Where a run's refs stand at the target."""
+
+    branch: str | None
+    tag: str | None
+    fence: str | None
+
+
+async def look_up(mirror: Mirror, run_id: str, tier_id: str, phase_id: str) -> TargetState:
+    """Where branch, tag and fence stand; raises GitFailure when the target cannot be read. One process."""
+    names = (branch_reference(run_id), tag_reference(run_id, tier_id, phase_id), fence_reference(run_id))
+    found = await target_of(mirror).references(*names)
+    return TargetState(*(found.get(name) for name in names))
+
+
+async def integrate(mirror: Mirror, order: Integration) -> Outcome:
+    """Move the run's branch to the candidate, then tag it. May be repeated at any time.
+
+    Raises CommitMissing when the mirror does not hold the candidate, or the expected head.
+    """
+    target = target_of(mirror)
+    try:
+        return await _integrate(mirror, target, order)
+    except CommitMissing:
+        raise
+    except GitFailure as error:
+        return await _explain(target, order, error)
+
+
+async def _integrate(mirror: Mirror, target: Target, order: Integration) -> Outcome:
+    found = await target.references(order.branch, order.tag, order.fence)
+    if found.get(order.tag) == order.commit:
+        return Integrated(order.commit, order.branch, order.tag, already=True)
+    refusal = await _why_not(mirror, order, found)
+    if refusal is not None:
+        return refusal
+    fence_value = await claim_fence(target, order, found.get(order.fence))
+    if isinstance(fence_value, Replaced):
+        return fence_value
+    if found.get(order.branch) != order.commit:
+        await target.send_objects(order.commit, order.expected_head)
+        fence_value = await move_branch(target, order, fence_value)
+    await make_tag(target, order, fence_value)
+    return Integrated(order.commit, order.branch, order.tag)
+
+
+async def _why_not(mirror: Mirror, order: Integration, found: Mapping[str, str]) -> Refusal | None:
+    """What stands in the way before anything is written."""
+    if found.get(order.branch) not in (order.commit, order.expected_head):
+        return HeadMoved(found.get(order.branch))
+    if order.tag in found:
+        return TagTaken(order.tag, found[order.tag])
+    if order.expected_head and not await is_ancestor(mirror, order.expected_head, order.commit):
+        return Diverged(order.expected_head)
+    return None
+
+
+async def claim_fence(target: Target, order: Integration, standing: str | None) -> str | Replaced:
+    """Make our claim the one that stands; returns the fence's value, or who has replaced us."""
+    if standing is not None:
+        holder = standing_claim(await target.read_blob(standing, order.fence) or b"")
+        if holder is not None and holder.claim_id == order.claim.claim_id:
+            return standing
+        if not order.claim.may_follow(holder):
+            return Replaced(None if holder is None else holder.claim_id)
+    return await target.set_fence(order.fence, order.claim, standing)
+
+
+async def move_branch(target: Target, order: Integration, fence_value: str) -> str:
+    """Move the branch, if the head is the expected one and the fence ours; returns the fence's value."""
+    move = Move(order.branch, order.expected_head, order.commit, "branch")
+    return await target.move(move, order.fence, fence_value, order.claim)
+
+
+async def make_tag(target: Target, order: Integration, fence_value: str) -> str:
+    """Make the tag, if there is none and the fence is ours; returns the fence's value."""
+    return await target.move(Move(order.tag, None, order.commit, "tag"), order.fence, fence_value, order.claim)
+
+
+async def _explain(target: Target, order: Integration, error: GitFailure) -> Outcome:
+    """After a failure only the target knows what happened: look, and name it."""
+    try:
+        found = await target.references(order.branch, order.tag, order.fence)
+        standing = found.get(order.fence)
+        blob = None if standing is None else await target.read_blob(standing, order.fence)
+    except GitFailure as second:
+        return TargetUnreachable(f"{error} {second}")
+    if found.get(order.tag) == order.commit:
+        return Integrated(order.commit, order.branch, order.tag)
+    if order.tag in found:
+        return TagTaken(order.tag, found[order.tag])
+    holder = None if blob is None else standing_claim(blob)
+    if holder is not None and holder.claim_id != order.claim.claim_id:
+        return Replaced(holder.claim_id)
+    if found.get(order.branch) not in (order.commit, order.expected_head):
+        return HeadMoved(found.get(order.branch))
+    return TargetUnreachable(str(error))

@@ -1,0 +1,166 @@
+"""A clone of its own for an agent, and what we keep of it out of the agent's reach.
+
+The clone holds its objects itself: hard links would let an agent write into the mirror's files,
+and alternates would point outside of its sandbox. It has the base's last commits, not the whole
+history: enough to read how the code came about, cheap for a large repository.
+`git clone` would need four processes and our protocol for the same: here `pack-objects` writes the
+pack straight into its place, and one checkout serves the agent's index and our own.
+"""
+
+import asyncio
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.git.command import Place
+from services.git.failures import CommitMissing
+from services.git.ignore_rules import flattened
+from services.git.mirror import Mirror, has_commit
+
+HISTORY_COMMITS = 50
+BRANCH = "work"
+_CONFIGURATION = """[core]
+\trepositoryformatversion = 0
+\tfilemode = true
+\tbare = false
+\tlogallrefupdates = true
+[user]
+\tname = Autopack agent
+\temail = agent@localhost
+[gc]
+\tauto = 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A folder with the agent's clone in `tree` and, beside it, our index and the base's ignore rules.
+
+    Only `tree` is given to the agent.
+    """
+
+    mirror: Mirror
+    commit: str
+    folder: Path
+
+    @property
+    def tree(self) -> Path:
+        """The agent's work tree."""
+        return self.folder / "tree"
+
+    @property
+    def index(self) -> Path:
+        """Our index of the base, as it was checked out."""
+        return self.folder / "index"
+
+    @property
+    def ignore_rules(self) -> Path:
+        """The base's ignore rules in one list."""
+        return self.folder / "ignored"
+
+
+async def clone_for_agent(mirror: Mirror, commit: str, folder: Path) -> Workspace:
+    """Make a workspace of `commit` in `folder`, which must not exist; raises CommitMissing.
+
+    Remove the folder to be rid of it. Five processes, three of them short.
+    """
+    if not await has_commit(mirror, commit):
+        raise CommitMissing(commit)
+    workspace = Workspace(mirror, commit, folder)
+    await asyncio.to_thread(_lay_out, workspace)
+    await _check_out(workspace)
+    await _copy_history(workspace)
+    await _keep_ignore_rules(workspace)
+    await asyncio.to_thread(shutil.copyfile, workspace.index, workspace.tree / ".git" / "index")
+    return workspace
+
+
+async def remove_workspace(workspace: Workspace) -> None:
+    """Remove the folder with all that the agent left, whatever modes it gave to its files."""
+    await asyncio.to_thread(_remove, workspace.folder)
+
+
+def _lay_out(workspace: Workspace) -> None:
+    repository = workspace.tree / ".git"
+    for name in ("objects/pack", "objects/info", "refs/heads", "refs/tags", "info"):
+        (repository / name).mkdir(parents=True)
+    (repository / "HEAD").write_text(f"ref: refs/heads/{BRANCH}\n")
+    (repository / "config").write_text(_CONFIGURATION)
+    (repository / "refs" / "heads" / BRANCH).write_text(f"{workspace.commit}\n")
+
+
+async def _check_out(workspace: Workspace) -> None:
+    mirror = workspace.mirror
+    place = Place(git_dir=mirror.folder, work_tree=workspace.tree, index=workspace.index)
+    await mirror.git.run(place, "read-tree", "--reset", "-u", workspace.commit, durable=False)
+
+
+async def _copy_history(workspace: Workspace) -> None:
+    """Pack the last commits into the clone; where the history is cut, `shallow` says so."""
+    mirror, repository = workspace.mirror, workspace.tree / ".git"
+    shallow = await _shallow_commits(workspace)
+    if shallow:
+        await asyncio.to_thread((repository / "shallow").write_text, "".join(f"{c}\n" for c in shallow))
+    given = "".join(f"--shallow {commit}\n" for commit in shallow) + f"{workspace.commit}\n"
+    await mirror.git.run(
+        mirror.place,
+        "pack-objects",
+        "--quiet",
+        "--revs",
+        "--delta-base-offset",
+        str(repository / "objects" / "pack" / "pack"),
+        stdin=given.encode(),
+        durable=False,
+    )
+
+
+async def _shallow_commits(workspace: Workspace) -> list[str]:
+    """The commits of the copied history whose parents are not copied, or not in the mirror either."""
+    mirror = workspace.mirror
+    listed = await mirror.git.run(
+        mirror.place, "rev-list", "--parents", f"--max-count={HISTORY_COMMITS}", workspace.commit
+    )
+    lines = [line.split() for line in listed.stdout.decode().splitlines()]
+    copied = {line[0] for line in lines}
+    cut = {line[0] for line in lines if not copied.issuperset(line[1:])}
+    return sorted(cut | (copied & await asyncio.to_thread(_mirror_shallow, mirror)))
+
+
+def _mirror_shallow(mirror: Mirror) -> set[str]:
+    file = mirror.folder / "shallow"
+    return set(file.read_text().split()) if file.exists() else set()
+
+
+async def _keep_ignore_rules(workspace: Workspace) -> None:
+    """Read the rules while the work tree still is the base's."""
+    mirror = workspace.mirror
+    listed = await mirror.git.run(
+        Place(git_dir=mirror.folder, index=workspace.index), "ls-files", "-z", "--cached"
+    )
+    names = [name for name in listed.stdout.split(b"\0") if name.rsplit(b"/", 1)[-1] == b".gitignore"]
+    rules = await asyncio.to_thread(_read_rules, workspace.tree, names)
+    await asyncio.to_thread(workspace.ignore_rules.write_bytes, flattened(rules))
+
+
+def _read_rules(tree: Path, names: list[bytes]) -> dict[bytes, bytes]:
+    files = {name: tree / name.decode("utf-8", "surrogateescape") for name in names}
+    return {
+        name.rpartition(b"/")[0]: file.read_bytes()
+        for name, file in files.items()
+        if file.is_file() and not file.is_symlink()  # git does not follow a link here either
+    }
+
+
+def _remove(folder: Path) -> None:
+    def open_up_and_retry(function: object, path: str, _: object) -> None:
+        parent = Path(path).parent
+        parent.chmod(0o700)
+        target = Path(path)
+        if target.is_dir() and not target.is_symlink():
+            target.chmod(0o700)
+            shutil.rmtree(target, ignore_errors=True)
+        else:
+            target.unlink(missing_ok=True)
+
+    if folder.exists():
+        shutil.rmtree(folder, onerror=open_up_and_retry)
