@@ -48,7 +48,13 @@ class OpenRequests:
     def __init__(self, traits: WorkerTraits) -> None:
         self._requests = traits.requests
         self._answers = traits.answers
-        types = (*traits.requests, *traits.answers, WorkStarted, WorkRevoked, *_ENDS)
+        types: tuple[type[EventData], ...] = (
+            *traits.requests,
+            *traits.answers,
+            WorkStarted,
+            WorkRevoked,
+            *_ENDS,
+        )
         self._names = frozenset(t.__name__ for t in types)
         self._open: dict[str, OpenWork] = {}
 
@@ -107,5 +113,4 @@ class OpenRequests:
 
 
 def _request_of(answer: EventData | AnyEventData) -> str:
-    request_id: str = answer.request_id  # type: ignore[union-attr]  # every answer names its request
-    return request_id
+    return str(answer.request_id)  # type: ignore[union-attr]  # every answer names its request

@@ -1,0 +1,99 @@
+"""The settings: the one reader of the environment. Every name has the prefix `AUTOPACK_`."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, AnyUrl, Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "AUTOPACK_"
+
+
+class Settings(BaseSettings):
+    """What an operator sets, by environment or a `.env` file.
+
+    `log` and `database` unset mean the embedded server; `artifacts` unset means a folder under `home`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    home: Path = Path("~/.autopack")
+    log: str | None = None
+    database: str | None = None
+    artifacts: str | None = None
+    run_files: Path | None = Field(
+        default=None, validation_alias=AliasChoices("AUTOPACK_RUN_FILES", "AUTONOMOUS_RUNS_DIR")
+    )
+    repository: str | None = None
+    project: str = "Autopack"
+    listen: str = "127.0.0.1:8000"
+    url: str | None = None
+    token: str | None = Field(default=None, repr=False)
+    agents: Path | None = None
+    allow_unsandboxed: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    runs_at_once: Annotated[int, Field(ge=1)] | None = None
+    builders_at_once: Annotated[int, Field(ge=1)] = 4
+    auditors_at_once: Annotated[int, Field(ge=1)] = 4
+    appliers_at_once: Annotated[int, Field(ge=1)] = 4
+    verifiers_at_once: Annotated[int, Field(ge=1)] = 2
+    grace_seconds: Annotated[float, Field(ge=0)] = 20.0
+    partitions: Annotated[int, Field(ge=1, le=1024)] = 8
+    replication_factor: Annotated[int, Field(ge=1)] | None = None
+    session_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: str | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: str | None = Field(default=None, repr=False)
+    kafka_ssl_cafile: Path | None = None
+    kafka_ssl_certfile: Path | None = None
+    kafka_ssl_keyfile: Path | None = None
+
+    @field_validator("log")
+    @classmethod
+    def _known_log(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("kafka://", "postgresql://", "postgres://")):
+            raise ValueError("must be kafka://host:port[,host:port] or postgresql://…")
+        return value or None
+
+    @property
+    def home_folder(self) -> Path:
+        """The folder of everything that this machine keeps."""
+        return self.home.expanduser().absolute()
+
+    @property
+    def run_files_folder(self) -> Path:
+        """The folder that gets one folder a run."""
+        chosen = self.run_files.expanduser() if self.run_files else self.home_folder / ".autonomous_runs"
+        return chosen.absolute()
+
+    @property
+    def artifacts_url(self) -> str:
+        """Where blobs are kept, as fsspec takes it."""
+        return self.artifacts or str(self.home_folder / "artifacts")
+
+    @property
+    def agents_file(self) -> Path:
+        """The operator's agents."""
+        return self.agents.expanduser() if self.agents else self.home_folder / "agents.toml"
+
+    @property
+    def service_file(self) -> Path:
+        """Where a running `up` leaves its address."""
+        return self.home_folder / "service.json"
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """Host and port of the API."""
+        parsed = AnyUrl(f"http://{self.listen}")
+        return parsed.host or "127.0.0.1", 8000 if parsed.port is None else parsed.port
+
+
+def process_environment() -> Mapping[str, str]:
+    """The environment of this service: for names that the operator lends to agents, and nothing else."""
+    return dict(os.environ)
