@@ -1,20 +1,20 @@
-"""The names of the refs that a run owns in its target repository."""
+"""The names of the refs that a run owns. What a ref cannot hold is percent-encoded: every id has one name."""
 
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
+import re
+
+_UNSAFE = re.compile(rb"[^A-Za-z0-9._-]|^\.|\.$|\.(?=\.)|\.(?=lock$)")
+
+
+def encoded(text: str) -> str:
+    """An id as one component of a ref's name; different ids stay different."""
+    return _UNSAFE.sub(lambda found: b"%%%02X" % found.group()[0], text.encode()).decode()
 
 
 def integration_branch(run_id: str) -> str:
     """The branch that collects the run's green commits, without `refs/heads/`."""
-    return f"autonomous/{run_id}"
+    return f"autonomous/{encoded(run_id)}"
 
 
 def snapshot_tag(run_id: str, tier_id: str, phase_id: str) -> str:
-    """The tag of a phase's snapshot, without `refs/tags/`; what a ref cannot hold is percent-encoded."""
-    return f"autonomous/{run_id}/tier-{_encoded(tier_id)}/phase-{phase_id}"
-
-
-def _encoded(text: str) -> str:
-    """Dots are encoded too, where git refuses them: first, last, doubled, or before `lock`."""
-    awkward = text.startswith(".") or text.endswith((".", ".lock")) or ".." in text
-    kept = _PLAIN if awkward else _PLAIN | {"."}
-    return "".join(c if c in kept else "".join(f"%{byte:02X}" for byte in c.encode()) for c in text)
+    """The tag of a phase's snapshot, without `refs/tags/`."""
+    return f"autonomous/{encoded(run_id)}/tier-{encoded(tier_id)}/phase-{encoded(phase_id)}"

@@ -207,6 +207,7 @@ def _checks(run: Run, phase: Phase, candidate: Candidate) -> ChecksRequested:
 def _integration(run: Run, phase: Phase, candidate: Candidate) -> IntegrationRequested:
     return IntegrationRequested(
         phase_id=phase.spec.phase_id,
+        tier_id=phase.spec.tier_id,
         attempt=phase.attempt,
         repository=run.request.repository,
         candidate=candidate.commit,

@@ -16,6 +16,7 @@ class IntegrationRequested(EventData):
     """
 
     phase_id: str
+    tier_id: str
     attempt: Annotated[int, Field(ge=1)]
     repository: Path | None
     candidate: Commit

@@ -1,13 +1,6 @@
 """The names of our refs. What a ref cannot hold is percent-encoded, so every id has one name."""
 
-import re
-
-_UNSAFE = re.compile(rb"[^A-Za-z0-9._-]|^\.|\.$|\.(?=\.)|\.(?=lock$)")
-
-
-def encoded(text: str) -> str:
-    """An id as one component of a ref's name; different ids stay different."""
-    return _UNSAFE.sub(lambda found: b"%%%02X" % found.group()[0], text.encode()).decode()
+from events.refs import encoded, integration_branch, snapshot_tag
 
 
 def candidate_reference(run_id: str, phase_id: str, request_id: str) -> str:
@@ -22,17 +15,12 @@ def base_reference(commit: str) -> str:
 
 def branch_reference(run_id: str) -> str:
     """The integration branch of a run, at the target."""
-    return f"refs/heads/autonomous/{encoded(run_id)}"
+    return f"refs/heads/{integration_branch(run_id)}"
 
 
 def tag_reference(run_id: str, tier_id: str, phase_id: str) -> str:
     """The snapshot tag of a phase, at the target."""
-    return f"refs/tags/{tag_name(run_id, tier_id, phase_id)}"
-
-
-def tag_name(run_id: str, tier_id: str, phase_id: str) -> str:
-    """The short name of a phase's snapshot tag."""
-    return f"autonomous/{encoded(run_id)}/tier-{encoded(tier_id)}/phase-{encoded(phase_id)}"
+    return f"refs/tags/{snapshot_tag(run_id, tier_id, phase_id)}"
 
 
 def fence_reference(run_id: str) -> str:
