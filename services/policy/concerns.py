@@ -11,8 +11,9 @@ from services.policy.recognised_tests import SKIP, is_test_file, is_test_setting
 _ADDRESSED = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:previous|prior|above|earlier|all|your|system)\b"
-        r".{0,30}\b(?:instructions?|prompts?|rules|guidelines|messages?)\b",
+        r"\b(?:ignore|disregard|forget|override)\s+(?:(?:all|any|of|the|these|those|your|my)\s+)*"
+        r"(?:previous|prior|above|earlier|preceding|all|your|system)\s+(?:\w+\s+)?"
+        r"(?:instructions?|prompts?|rules|guidelines|messages?)\b",
         r"\b(?:reviewers?|auditors?|assistants?|ai|llms?|language models?|gpt|claude|codex)\b\s*[:,!]\s*"
         r"(?:please\s+)?(?:you\b|approve|accept|ignore|skip|pass|mark|return|respond|answer|treat|note)",
         r"\b(?:note|message|attention|dear|instructions?)\s+(?:to|for)?\s*(?:the\s+)?"

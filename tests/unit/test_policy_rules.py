@@ -1,0 +1,312 @@
+"""Every rule of the policy: what it refuses, and what it lets pass."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from services.policy.change import (
+    ABSENT,
+    EXECUTABLE,
+    GITLINK,
+    REGULAR,
+    SYMLINK,
+    Blob,
+    FileChange,
+    ProposedChange,
+    file_change,
+)
+from services.policy.judge import judge
+from services.policy.policy import Limits, Policy, Violation
+
+
+def blob(content: bytes | str) -> Blob:
+    raw = content.encode() if isinstance(content, str) else content
+    return Blob(len(raw), raw)
+
+
+def added(path: str | bytes, content: bytes | str = "x = 1\n", mode: int = REGULAR) -> FileChange:
+    raw = path.encode() if isinstance(path, str) else path
+    return file_change(raw, ABSENT, mode, None, blob(content))
+
+
+def edited(
+    path: str, old: bytes | str, new: bytes | str, modes: tuple[int, int] = (REGULAR, REGULAR)
+) -> FileChange:
+    return file_change(path.encode(), *modes, blob(old), blob(new))
+
+
+def deleted(path: str, old: str = "x = 1\n") -> FileChange:
+    return file_change(path.encode(), REGULAR, ABSENT, blob(old), None)
+
+
+def proposed(
+    *files: FileChange, besides: tuple[bytes, ...] = (), refused: tuple[bytes, ...] = ()
+) -> ProposedChange:
+    present = {file.path for file in files if not file.is_deleted}
+    return ProposedChange(files, frozenset(present | set(besides)), refused)
+
+
+def rules_broken(change: ProposedChange, policy: Policy | None = None) -> set[str]:
+    return {violation.rule for violation in judge(change, policy or Policy())}
+
+
+REFUSED: Mapping[str, tuple[str, ProposedChange, Policy]] = {
+    "a path outside the scope": ("scope", proposed(added("src/b.py")), Policy(scope=("src/cart/**",))),
+    "a deletion outside the scope": ("scope", proposed(deleted("src/b.py")), Policy(scope=("src/cart/**",))),
+    "a file of the scope's name elsewhere": (
+        "scope",
+        proposed(added("docs/README.md")),
+        Policy(scope=("README.md",)),
+    ),
+    "a protected path": ("protected", proposed(edited("infra/a.tf", "1", "2")), Policy(protected=("infra/**",))),
+    "a protected path in other letters": (
+        "protected",
+        proposed(added("INFRA/Straße.tf")),
+        Policy(protected=("infra/STRASSE.tf",)),
+    ),
+    "a protected name in any folder": ("protected", proposed(added("a/b/key.pem")), Policy(protected=("*.pem",))),
+    "a symbolic link": ("symlink", proposed(added("a", "/etc/passwd", SYMLINK)), Policy()),
+    "a file turned into a link": ("symlink", proposed(edited("a", "x", "y", (REGULAR, SYMLINK))), Policy()),
+    "a gitlink": ("gitlink", proposed(file_change(b"sub", ABSENT, GITLINK, None, None)), Policy()),
+    "a removed gitlink": ("gitlink", proposed(file_change(b"sub", GITLINK, ABSENT, None, None)), Policy()),
+    "an odd mode": ("mode", proposed(added("a", mode=0o100664)), Policy()),
+    "a new executable": ("executable", proposed(added("run.sh", mode=EXECUTABLE)), Policy()),
+    "a new executable bit": ("executable", proposed(edited("a", "x", "x", (REGULAR, EXECUTABLE))), Policy()),
+    "a bare repository": (
+        "bare_repository",
+        proposed(added("lib/HEAD"), besides=(b"lib/objects/pack/x", b"lib/refs/heads/main")),
+        Policy(),
+    ),
+    "a bare repository at the root": (
+        "bare_repository",
+        proposed(added("refs/x"), besides=(b"HEAD", b"objects/x")),
+        Policy(),
+    ),
+    ".gitmodules": ("gitmodules", proposed(added(".gitmodules")), Policy()),
+    ".gitmodules in disguise": ("gitmodules", proposed(added("a/GITMOD~1")), Policy()),
+    "a control character": ("unreadable_name", proposed(added("a\tb")), Policy()),
+    "a newline": ("unreadable_name", proposed(added("a\nb")), Policy()),
+    "a turned name": ("unreadable_name", proposed(added("a\u202eyp.txt")), Policy()),
+    "a shapeless character": ("unreadable_name", proposed(added("a\u200b.py")), Policy()),
+    "bytes that are no text": ("unreadable_name", proposed(added(b"a\xff.py")), Policy()),
+    "a device of Windows": ("reserved_name", proposed(added("src/aux.py")), Policy()),
+    "a device of Windows in a folder": ("reserved_name", proposed(added("CON/a.py")), Policy()),
+    "a name that ends with a dot": ("reserved_name", proposed(added("src./a.py")), Policy()),
+    "a stream": ("reserved_name", proposed(added("a.py:hidden")), Policy()),
+    "a backslash": ("reserved_name", proposed(added("a\\b.py")), Policy()),
+    "a name outside ASCII": ("non_ascii_name", proposed(added("größe.py")), Policy()),
+    "a name that differs by case": (
+        "colliding_name",
+        proposed(added("readme.md"), besides=(b"README.md",)),
+        Policy(),
+    ),
+    "a folder that differs by case": (
+        "colliding_name",
+        proposed(added("SRC/a.py"), besides=(b"src/b.py",)),
+        Policy(),
+    ),
+    "too many files": (
+        "changed_files",
+        proposed(added("a"), added("b")),
+        Policy(limits=Limits(changed_files=1)),
+    ),
+    "too many bytes": ("changed_bytes", proposed(added("a", "x" * 20)), Policy(limits=Limits(changed_bytes=10))),
+    "a large file": ("file_size", proposed(added("a", "x" * 20)), Policy(limits=Limits(file_size_bytes=10))),
+    "a file grown too large": (
+        "file_size",
+        proposed(edited("a", "x" * 9, "x" * 20)),
+        Policy(limits=Limits(file_size_bytes=10)),
+    ),
+    "a file too large to be read": (
+        "file_size",
+        proposed(file_change(b"a", ABSENT, REGULAR, None, Blob(10**9, None))),
+        Policy(),
+    ),
+    "a large binary file": (
+        "binary_size",
+        proposed(added("a", b"\0" * 20)),
+        Policy(limits=Limits(binary_size_bytes=10)),
+    ),
+    "too many binary files": (
+        "binary_files",
+        proposed(added("a", b"\0"), added("b", b"\0")),
+        Policy(limits=Limits(binary_files=1)),
+    ),
+    "a long line": ("line_length", proposed(added("a", "x" * 20)), Policy(limits=Limits(line_length_bytes=10))),
+    "a long path": ("path_length", proposed(added("a" * 20)), Policy(limits=Limits(path_length_bytes=10))),
+    "a result of too many files": (
+        "result_files",
+        proposed(added("a"), besides=(b"b", b"c")),
+        Policy(limits=Limits(result_files=2)),
+    ),
+    "a private key": ("secret", proposed(added("k", "-----BEGIN OPENSSH " + "PRIVATE KEY-----\n")), Policy()),
+    "a cloud key": ("secret", proposed(added("k", "key = AKIA" + "Q3EGRIVX7WZPLM2K\n")), Policy()),
+    "a forge's token": (
+        "secret",
+        proposed(edited("k", "a\n", "a\nt = ghp" + "_a8Kd93LmQx72VbNs04TyRw61ZcFp5Hj8Ue2G\n")),
+        Policy(),
+    ),
+    "a secret in an assignment": (
+        "secret",
+        proposed(added("k.py", 'api_key = "q8Zr3LwX0vTn' + '5YbKc7Mj2Hd9PsFg4A6e"\n')),
+        Policy(),
+    ),
+    "a conflict marker": ("conflict_marker", proposed(added("a", "<<<<<<< HEAD\nx\n")), Policy()),
+    "a conflict's end": ("conflict_marker", proposed(edited("a", "x\n", "x\n>>>>>>> theirs\n")), Policy()),
+    "a pointer to a large file": (
+        "lfs_pointer",
+        proposed(added("a.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")),
+        Policy(),
+    ),
+    "text that is turned": ("hidden_text", proposed(added("a.py", "x = 'a\u202eb'\n")), Policy()),
+    "shapeless text": ("hidden_text", proposed(added("a.py", "x\u200b = 1\n")), Policy()),
+    "tags": ("hidden_text", proposed(added("a.md", "hello\U000e0041\n")), Policy()),
+    "smuggled selectors": ("hidden_text", proposed(added("a.md", "☺\ufe01\ufe02\n")), Policy()),
+    "an escape sequence": ("hidden_text", proposed(added("a.md", "a\x1b[2Jb\n")), Policy()),
+    "a CI workflow": ("ci_configuration", proposed(added(".github/workflows/ci.yml")), Policy()),
+    "a CI workflow in other letters": ("ci_configuration", proposed(added(".GitHub/workflows/ci.yml")), Policy()),
+    "a CI workflow deleted": ("ci_configuration", proposed(deleted(".gitlab-ci.yml")), Policy()),
+    "a build script": ("build_backend", proposed(added("setup.py")), Policy()),
+    "another build backend": (
+        "build_backend",
+        proposed(
+            edited("pyproject.toml", '[build-system]\nrequires = ["a"]\n', '[build-system]\nrequires = ["b"]\n')
+        ),
+        Policy(),
+    ),
+    "an install script": (
+        "build_backend",
+        proposed(edited("package.json", "{}", '{"scripts": {"postinstall": "node x.js"}}')),
+        Policy(),
+    ),
+    "a project file that cannot be read": ("build_backend", proposed(edited("pyproject.toml", "", "[")), Policy()),
+    "a lock file": ("lock_file", proposed(edited("web/package-lock.json", "{}", "{ }")), Policy()),
+    "conftest": ("startup_file", proposed(added("tests/conftest.py")), Policy()),
+    "a path file": ("startup_file", proposed(added("lib/x.pth")), Policy()),
+    "a hook": ("git_hook", proposed(added(".husky/pre-commit")), Policy()),
+    "pre-commit": ("git_hook", proposed(edited(".pre-commit-config.yaml", "a", "b")), Policy()),
+    "attributes": ("git_hook", proposed(added("src/.gitattributes")), Policy()),
+    "editor settings": ("editor_settings", proposed(added(".vscode/tasks.json")), Policy()),
+    "agent settings": ("agent_settings", proposed(added("AGENTS.md")), Policy()),
+    "agent settings in a folder": ("agent_settings", proposed(added("a/.claude/settings.json")), Policy()),
+    "owners": ("code_owners", proposed(added("docs/CODEOWNERS")), Policy()),
+    "the policy itself": ("policy_file", proposed(edited("autopack.toml", "a", "b")), Policy()),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_it_is_refused_by_its_rule(case: str) -> None:
+    rule, change, policy = REFUSED[case]
+    assert rule in rules_broken(change, policy)
+
+
+DISGUISES = [
+    b".git/config", b".GIT/config", b".Git/hooks/x", b"a/.git/x", b"git~1/config", b"GIT~12/x", b".git./config",
+    b".git /config", b".git. . /x", b".git::$INDEX_ALLOCATION/config", ".g\u200cit/config".encode(),
+    "\u200d.git/config".encode(), ".git\ufeff/config".encode(), ".\u200bgit/hooks/x".encode(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", DISGUISES)
+def test_a_git_directory_is_refused_in_every_disguise(path: bytes) -> None:
+    assert "git_directory" in rules_broken(proposed(added(path)))
+    assert "git_directory" in rules_broken(proposed(refused=(path,)))
+
+
+PASSING: Mapping[str, tuple[ProposedChange, Policy]] = {
+    "a plain edit": (proposed(edited("src/a.py", "a\n", "b\n")), Policy()),
+    "a path in the scope": (proposed(added("src/cart/deep/a.py")), Policy(scope=("src/cart/**",))),
+    "a path in a folder named as scope": (proposed(added("src/cart/a.py")), Policy(scope=("src/cart",))),
+    "an allowed path beside the scope": (
+        proposed(added(".github/workflows/ci.yml")),
+        Policy(scope=("src/**",), allow=(".github/workflows/ci.yml",)),
+    ),
+    "an allowed protected path": (
+        proposed(edited("infra/a.tf", "1", "2")),
+        Policy(protected=("infra/**",), allow=("infra/a.tf",)),
+    ),
+    "a link that goes": (proposed(file_change(b"a", SYMLINK, ABSENT, blob("/x"), None)), Policy()),
+    "an executable that stays": (proposed(edited("run.sh", "a", "b", (EXECUTABLE, EXECUTABLE))), Policy()),
+    "an allowed executable": (proposed(added("run.sh", mode=EXECUTABLE)), Policy(allow=("executable",))),
+    "an executable bit that goes": (proposed(edited("a", "x", "x", (EXECUTABLE, REGULAR))), Policy()),
+    "HEAD without objects and refs": (proposed(added("lib/HEAD"), besides=(b"lib/objects/x",)), Policy()),
+    "names that only resemble": (
+        proposed(*map(added, ("git/a", ".github.md", "digit~1", "a.git/x", ".gitkeep", "console.py"))),
+        Policy(),
+    ),
+    "an allowed name outside ASCII": (proposed(added("größe.py")), Policy(allow=("non_ascii_names",))),
+    "an old name outside ASCII": (proposed(edited("größe.py", "a", "b")), Policy()),
+    "a rename by case alone": (proposed(deleted("README.md"), added("readme.md")), Policy()),
+    "a large file made small": (proposed(edited("a", "x" * 99, "x")), Policy(limits=Limits(file_size_bytes=10))),
+    "an old long line": (
+        proposed(edited("a", "x" * 99, "x" * 99 + "\ny\n")),
+        Policy(limits=Limits(line_length_bytes=10)),
+    ),
+    "an example of a key": (proposed(added("k", "AKIA" + "IOSFODNN7EXAMPLE\n")), Policy()),
+    "a token of one letter": (proposed(added("k", "ghp_" + "x" * 36 + "\n")), Policy()),
+    "a key read from the environment": (
+        proposed(added("k.py", "api_key = os.environ['THE_NAME_OF_OUR_SERVICE_KEY']\n")),
+        Policy(),
+    ),
+    "a hash": (proposed(added("k", "sha256:" + "0123456789abcdef" * 4 + "\n")), Policy()),
+    "an old secret moved": (
+        proposed(edited("k", "AKIA" + "Q3EGRIVX7WZPLM2K\na\n", "a\nAKIA" + "Q3EGRIVX7WZPLM2K\n")),
+        Policy(),
+    ),
+    "a heading underlined": (proposed(added("a.rst", "Heading\n=======\n")), Policy()),
+    "shifts": (proposed(added("a.c", "x <<<<<<< y\n")), Policy()),
+    "joined emoji, and Persian": (proposed(added("a.md", "👨\u200d👩\u200d👧 می\u200cخواهم ☺\ufe0f\n")), Policy()),
+    "a byte order mark at the start": (proposed(added("a.cs", "\ufeffusing System;\r\n")), Policy()),
+    "a dependency in pyproject.toml": (
+        proposed(edited("pyproject.toml", "[project]\n", '[project]\ndependencies = ["a"]\n')),
+        Policy(),
+    ),
+    "a script in package.json": (proposed(edited("package.json", "{}", '{"scripts": {"test": "x"}}')), Policy()),
+    "an allowed lock file": (proposed(edited("uv.lock", "a", "b")), Policy(allow=("uv.lock",))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PASSING)
+def test_it_passes_every_rule(case: str) -> None:
+    change, policy = PASSING[case]
+    assert judge(change, policy) == ()
+
+
+def test_all_violations_are_listed_not_the_first() -> None:
+    change = proposed(
+        added(".github/workflows/ci.yml"), added("a", "/etc/passwd", SYMLINK), added("b", "<<<<<<< HEAD\n")
+    )
+    found = judge(change, Policy(scope=("src/**",)))
+    assert {(violation.rule, violation.path) for violation in found} == {
+        ("scope", ".github/workflows/ci.yml"),
+        ("scope", "a"),
+        ("scope", "b"),
+        ("ci_configuration", ".github/workflows/ci.yml"),
+        ("symlink", "a"),
+        ("conflict_marker", "b"),
+    }
+
+
+def test_a_violation_says_what_where_and_how_to_mend_it() -> None:
+    (found,) = judge(proposed(edited("a", "x\n", "x\ny\n>>>>>>> z\n")), Policy())
+    assert found == Violation("conflict_marker", "a", "A line is a conflict marker.", "Settle the conflict.", 3)
+
+
+def test_a_message_never_repeats_the_secret() -> None:
+    secret = "Q3EGRIVX7WZPLM2K"
+    found = judge(proposed(added("k", f"AKIA{secret}\n")), Policy())
+    assert found
+    assert secret not in repr(found)
+
+
+def test_a_violation_shows_what_a_name_hides() -> None:
+    found = judge(proposed(added("a\u202eb\n.py")), Policy())
+    assert {violation.path for violation in found} == {"a\\u202eb\\n.py"}
+
+
+@pytest.mark.parametrize("kind", ["symlink", "gitlink", "git_directory"])
+def test_allow_opens_no_way_around_what_is_never_allowed(kind: str) -> None:
+    change = proposed(
+        added("a", "/etc", SYMLINK), file_change(b"b", ABSENT, GITLINK, None, None), added(".git/config")
+    )
+    assert kind in rules_broken(change, Policy(allow=("**", "executable", "non_ascii_names", kind)))
