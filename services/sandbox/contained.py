@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mappin
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.processes import Command, Completed, Ending, run
+from services.processes import Command, Completed, Ending, Redactor, run
 from services.processes.running import finished
 from services.sandbox.bubblewrap import bubblewrap_arguments
 from services.sandbox.environment import child_environment, chosen_secrets, search_path
 from services.sandbox.installation import find_executable, needed_paths
-from services.sandbox.job import Job
+from services.sandbox.job import Job, SandboxUnavailable
 from services.sandbox.namespace import Namespace, watched_namespace
 from services.sandbox.ownership import lend_folder, take_back_folder, user_for_sandbox
 from services.sandbox.specification import DEFAULT_LIMITS, HOME, Limits, Mount, SandboxSpec, SystemLayout, Tools
@@ -38,7 +38,8 @@ class Bubblewrap:
     async def run(self, job: Job, stop: asyncio.Event | None = None) -> Completed:
         """Run a job to its end, or until `stop` is set; every process of it is dead afterwards.
 
-        The work folder is lent to the user inside meanwhile. Raises SecretMissing and SecretForbidden.
+        The work folder is lent to the user inside meanwhile. Raises SecretMissing, SecretForbidden, and
+        SandboxUnavailable where this sandbox could not be made.
         """
         secrets = chosen_secrets(self.environment, job.secrets)
         path = search_path(self.environment)
@@ -54,9 +55,15 @@ class Bubblewrap:
                 spec = self._spec(job, executable, needed, uid, accounts, info)
                 command = _command(job, spec, environment, tuple(secrets.values()), namespace)
                 try:
-                    return await run(command, stop)
+                    done = await run(command, stop)
                 finally:
                     await _in_any_case(namespace.ended())
+        _check_made(done)
+        return done
+
+    def redactor(self, secrets: tuple[str, ...]) -> Redactor:
+        """Give what takes these secrets out of other things that a job wrote."""
+        return Redactor(chosen_secrets(self.environment, secrets).values())
 
     def _spec(
         self,
@@ -84,6 +91,12 @@ class Bubblewrap:
             data_files=accounts,
             info_descriptor=info,
         )
+
+
+def _check_made(done: Completed) -> None:
+    """Tell a sandbox that could not be made from a command that failed in it."""
+    if done.exit_code == 1 and done.stderr.head.startswith(b"bwrap: "):
+        raise SandboxUnavailable(done.stderr.last_text(500))
 
 
 def _mounts(paths: Iterable[Path], system: Iterable[Path], work_folder: Path) -> Iterator[Mount]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from services.processes import Completed
+from services.processes import Completed, Redactor
 from services.processes.command import DEFAULT_OUTPUT_CAP_BYTES
 from services.sandbox.specification import Mount
 
@@ -46,8 +46,12 @@ class Sandbox(Protocol):
     async def run(self, job: Job, stop: asyncio.Event | None = None) -> Completed:
         """Run a job to its end, or until `stop` is set; every process of it is dead afterwards.
 
-        The work folder is ours again afterwards. Raises SecretMissing and SecretForbidden.
+        The work folder is ours again afterwards. Raises SecretMissing, SecretForbidden and SandboxUnavailable.
         """
+        ...
+
+    def redactor(self, secrets: tuple[str, ...]) -> Redactor:
+        """Give what takes these secrets out of other things that a job wrote."""
         ...
 
 

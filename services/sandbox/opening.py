@@ -44,7 +44,10 @@ async def probe(
     system = await asyncio.to_thread(system_layout)
     sandbox = Bubblewrap(name, tools, system, environment, hidden_paths, limits.within_ours())
     with tempfile.TemporaryDirectory(prefix="autopack-probe-") as folder:
-        done = await sandbox.run(Job(("true",), Path(folder), limit_seconds=PROBE_SECONDS))
+        try:
+            done = await sandbox.run(Job(("true",), Path(folder), limit_seconds=PROBE_SECONDS))
+        except SandboxUnavailable as error:
+            return Probe(None, error.reason)
     if done.succeeded:
         return Probe(sandbox)
     return Probe(None, f"{name} {done.reason}: {done.stderr.last_text(500)}")

@@ -31,7 +31,7 @@ class Limits:
     processes: int = 2048
     open_files: int = 4096
     file_size_bytes: int = 4 << 30
-    scratch_bytes: int = 2 << 30
+    scratch_bytes: int = 1 << 30
     address_space_bytes: int | None = None
 
     def within_ours(self) -> "Limits":

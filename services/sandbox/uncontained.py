@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.processes import Command, Completed, run, signal_group
+from services.processes import Command, Completed, Redactor, run, signal_group
 from services.sandbox.environment import child_environment, chosen_secrets
 from services.sandbox.job import Job
 
@@ -44,6 +44,10 @@ class Uncontained:
             # Not awaited in a thread: a cancellation must not come between the end and the sweep.
             sweep(marker)
             shutil.rmtree(private, ignore_errors=True)
+
+    def redactor(self, secrets: tuple[str, ...]) -> Redactor:
+        """Give what takes these secrets out of other things that a job wrote."""
+        return Redactor(chosen_secrets(self.environment, secrets).values())
 
 
 def _command(job: Job, environment: Mapping[str, str], values: tuple[str, ...], marker: str) -> Command:

@@ -267,6 +267,27 @@ async def test_a_cancelled_job_leaves_neither_process_nor_foreign_file(sandbox: 
     assert (work / "started").stat().st_uid == os.geteuid()
 
 
+SERVICE_TO_KILL = """
+import asyncio, sys
+from pathlib import Path
+from services.sandbox import Job, open_sandbox
+async def main():
+    sandbox = await open_sandbox({"PATH": "/usr/bin:/bin"})
+    await sandbox.run(Job(("sh", "-c", sys.argv[2]), Path(sys.argv[1])))
+asyncio.run(main())
+"""
+
+
+async def test_a_service_killed_at_once_takes_its_jobs_with_it(sandbox: Sandbox, work: Path):
+    word = secrets.token_hex(8).translate(str.maketrans("abcdef", "123456"))
+    source = DAEMON.format(word=word) + "touch started; while :; do sleep 0.1; done"
+    service = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVICE_TO_KILL, str(work), source)
+    await until((work / "started").exists, 30)
+    service.kill()
+    await service.wait()
+    await until(lambda: processes_with(f"1000.{word}") == [])
+
+
 async def test_a_job_cancelled_before_it_has_begun_leaves_nothing(sandbox: Sandbox, work: Path):
     word = secrets.token_hex(8).translate(str.maketrans("abcdef", "123456"))
     for turns in range(0, 40, 4):
