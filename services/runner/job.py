@@ -18,7 +18,7 @@ from events.log.port import EventLog, NewRecord
 from services.runner.open_requests import OpenWork
 from services.runner.results import RememberedResults
 from services.runner.submitting import submission, submit_until_taken
-from services.runner.worker import Assignment, Terms, Worker
+from services.runner.worker import Assignment, Terms, Worker, WorkReplaced
 
 ANSWER_AGAIN_SECONDS = 5.0
 CLAIM_AGAIN_SECONDS = 5.0
@@ -62,7 +62,7 @@ class Job:
         self.work = work
         self.signals = Signals.fresh()
         self.claim_id = str(uuid7())
-        self._performing: asyncio.Task[AnyEventData] | None = None
+        self._performing: asyncio.Task[AnyEventData | None] | None = None
 
     @property
     def source(self) -> str:
@@ -139,13 +139,18 @@ class Job:
                 data = self._worker.failed(assignment, FailureClass.REVOKED, "the request was revoked")
             else:
                 data = self._performing.result()
+        except WorkReplaced as fact:
+            logger.info("left to another instance", request=self.work.id, fact=str(fact))
+            return None
         finally:
             stopped.cancel()
             self._performing.cancel()
             await asyncio.wait({self._performing})
+        if data is None:
+            return None
         return self._record(data, derived_id("answer", self.work.id, self.claim_id))
 
-    async def _stopped(self, performing: asyncio.Task[AnyEventData]) -> bool:
+    async def _stopped(self, performing: asyncio.Task[AnyEventData | None]) -> bool:
         """Stop the work, and say whether its end is to be reported."""
         performing.cancel()
         await asyncio.wait({performing})
@@ -156,6 +161,7 @@ class Job:
             project=self.work.project,
             run_id=self.work.event.run_id,
             request_id=self.work.id,
+            request_sequence=self.work.sequence,
             requested_at=self.work.event.recorded_at,
             request=self.work.event.data,
             claim_id=self.claim_id,
@@ -164,7 +170,7 @@ class Job:
             say=self._say,
         )
 
-    async def _limited(self, assignment: Assignment) -> AnyEventData:
+    async def _limited(self, assignment: Assignment) -> AnyEventData | None:
         """Perform within the claim's limit; a fault of ours is tried again, then reported as such."""
         for attempt in range(1, TRIES + 1):
             try:
@@ -173,6 +179,8 @@ class Job:
             except TimeoutError:
                 reason = f"not done within {assignment.limit_seconds:g} seconds"
                 return self._worker.failed(assignment, FailureClass.TIMEOUT, reason)
+            except WorkReplaced:
+                raise
             except Exception as error:
                 logger.exception("work failed", request=assignment.request_id, attempt=attempt)
                 reason = f"{type(error).__name__}: {error}"

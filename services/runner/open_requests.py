@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from events.catalogue import AnyEventData
-from events.codec import read_history
+from events.codec import HistoryEvent, read_history
 from events.event import Event
 from events.families.base import EventData
 from events.families.run import RunCompleted, RunFailed
@@ -29,6 +29,7 @@ class OpenWork:
 
     project: str
     event: Event
+    sequence: int
     offset: int
     claim: StandingClaim | None = None
     revoked: RevokeReason | None = None
@@ -63,18 +64,18 @@ class OpenRequests:
         if record.type_name is not None and self._name(record.type_name) not in self._names:
             return None
         read = read_history(record.value, record.type_name)
-        return self._take(read.project, read.event, record.offset)
+        return self._take(read, record.offset)
 
     @staticmethod
     def _name(type_name: str) -> str:
         return type_name.partition(".")[2].rpartition(".v")[0]
 
-    def _take(self, project: str, event: Event, offset: int) -> OpenWork | None:
-        data = event.data
+    def _take(self, read: HistoryEvent, offset: int) -> OpenWork | None:
+        event, data = read.event, read.event.data
         if isinstance(data, self._requests):
             if getattr(data, "agent", None) == EXTERNAL:
                 return None
-            return self._set(OpenWork(project, event, offset))
+            return self._set(OpenWork(read.project, event, read.sequence, offset))
         if isinstance(data, WorkStarted):
             claim = StandingClaim(event.id, data.instance)
             return self._change(data.request_id, claim=claim)
@@ -83,7 +84,7 @@ class OpenRequests:
         if isinstance(data, self._answers):
             return self._open.pop(_request_of(data), None)
         if isinstance(data, _ENDS):
-            self._close_run(project, event.run_id)
+            self._close_run(read.project, event.run_id)
         return None
 
     def _set(self, work: OpenWork) -> OpenWork:

@@ -142,10 +142,11 @@ class Runner:
                 _tell(job, followed.requests.get(request_id))
 
     def _finish(self, request_id: str, task: asyncio.Task[None]) -> None:
+        """A job that ended without its request being closed comes again after a while, not at once."""
         del self._jobs[request_id]
+        self._not_before[request_id] = monotonic() + RETRY_SECONDS
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("job failed", request=request_id, exc_info=error)
-            self._not_before[request_id] = monotonic() + RETRY_SECONDS
 
     def _start_jobs(self, following: Following, membership: Membership) -> None:
         free = self._settings.capacity - len(self._jobs)
@@ -158,9 +159,10 @@ class Runner:
 
     def _startable(self, own: list[Followed], instance: str) -> Iterator[tuple[int, OpenWork]]:
         """Open requests that nobody works on: unclaimed, or claimed by an instance that is gone."""
+        self._not_before = {id_: at for id_, at in self._not_before.items() if at > monotonic()}
         for followed in own:
             for work in followed.requests.standing():
-                if work.id in self._jobs or self._not_before.get(work.id, 0.0) > monotonic():
+                if work.id in self._jobs or work.id in self._not_before:
                     continue
                 if work.claim is None or work.claim.instance == instance or self._gone(work.claim.instance):
                     yield followed.partition, work

@@ -17,6 +17,7 @@ class Assignment:
     project: str
     run_id: str
     request_id: str
+    request_sequence: int
     requested_at: datetime
     request: EventData
     claim_id: str
@@ -66,6 +67,10 @@ class Worker(Protocol):
         """Do the work and return the answer. Cancelled when the request is revoked or the service stops."""
         ...
 
-    def failed(self, assignment: Assignment, failure: FailureClass, reason: str) -> AnyEventData:
-        """The answer that says that the work could not be done."""
+    def failed(self, assignment: Assignment, failure: FailureClass, reason: str) -> AnyEventData | None:
+        """The answer that says that the work could not be done; None leaves the request open."""
         ...
+
+
+class WorkReplaced(Exception):
+    """Another instance has taken this work over: it is left to that one, without an answer."""

@@ -1,0 +1,1 @@
+"""The builder: turns a requested build into a patch, by an agent in a clone of its own."""

@@ -1,0 +1,203 @@
+"""The builder, as the runner sees it."""
+
+import orjson
+
+from events.families.base import ArtifactRef, EventData, Probe, SuggestedIssue
+from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
+from events.families.failure import FailureClass
+from services.agents import (
+    AgentFailure,
+    AgentUnavailable,
+    AgentUnknown,
+    BuildAnswer,
+    CommandAgent,
+    ExternalAgent,
+    Role,
+    Session,
+)
+from services.candidates import failure_class
+from services.clipping import clipped, first
+from services.git.failures import GitFailure, WorkTreeUnreadable
+from services.git.patch import TakenPatch, take_patch
+from services.git.workspace import Workspace, clone_for_agent, remove_workspace
+from services.runner.worker import Assignment, Terms, WorkerTraits
+from services.usage import usage_of
+from services.workshop import Workshop
+
+FILES_LIMIT = 500
+ITEMS_LIMIT = 50
+_SHORT = 400
+
+
+class Builder:
+    """Turn a requested build into a patch."""
+
+    traits = WorkerTraits(
+        name="builder",
+        requests=(BuildRequested,),
+        answers=(BuildSucceeded, BuildFailed),
+        awaits_claim=True,
+        keeps_results=True,
+    )
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+
+    async def terms(self, request: EventData) -> Terms:
+        """The lesser of the request's limit and the agent's own."""
+        data = _expected(request)
+        sandbox = self._workshop.driver.sandbox.name
+        try:
+            agent = self._workshop.agents.resolve(Role.BUILDER, data.agent)
+        except (AgentUnknown, AgentUnavailable):
+            return Terms(data.limit_seconds, agent=data.agent, sandbox=sandbox)
+        if isinstance(agent, ExternalAgent):
+            return Terms(data.limit_seconds, agent=agent.name)
+        limit_seconds = min(data.limit_seconds, agent.timeout_seconds)
+        return Terms(limit_seconds, agent=agent.name, sandbox=sandbox)
+
+    async def perform(self, assignment: Assignment) -> BuildSucceeded | BuildFailed:
+        """Clone, let the agent work, and take what it changed."""
+        data = _expected(assignment.request)
+        try:
+            agent = self._workshop.agents.resolve(Role.BUILDER, data.agent)
+            if isinstance(agent, ExternalAgent):
+                return self.failed(assignment, FailureClass.MISSING_AGENT, "the default builder is external")
+            return await self._in_clone(assignment, data, agent)
+        except (AgentUnknown, AgentUnavailable) as error:
+            return self.failed(assignment, FailureClass.MISSING_AGENT, str(error))
+        except WorkTreeUnreadable as error:
+            return self.failed(assignment, FailureClass.BAD_ANSWER, str(error))
+        except GitFailure as error:
+            return self.failed(assignment, failure_class(error), str(error))
+
+    async def _in_clone(
+        self, assignment: Assignment, data: BuildRequested, agent: CommandAgent
+    ) -> BuildSucceeded | BuildFailed:
+        if data.base_commit is None:
+            return self.failed(assignment, FailureClass.REPOSITORY_MISSING, "the run has no repository")
+        mirror = await self._workshop.candidates.at_commit(data.repository, data.base_commit)
+        folder = self._workshop.folder / assignment.claim_id
+        workspace = await clone_for_agent(mirror, data.base_commit, folder)
+        try:
+            return await self._built(assignment, data, agent, workspace)
+        finally:
+            await remove_workspace(workspace)
+
+    async def _built(
+        self, assignment: Assignment, data: BuildRequested, agent: CommandAgent, workspace: Workspace
+    ) -> BuildSucceeded | BuildFailed:
+        session = Session(limit_seconds=assignment.limit_seconds, on_line=assignment.say)
+        request = builder_request(assignment.run_id, data)
+        answer = await self._workshop.driver.build(agent, workspace.tree, request, session)
+        log = await self._kept_log(answer.log)
+        if isinstance(answer, AgentFailure):
+            return _failed(assignment, data, answer, log)
+        taken = await take_patch(workspace)
+        fault = _fault_of(taken)
+        if fault is not None:
+            failure, reason = fault
+            return _failed(assignment, data, AgentFailure(failure, reason, answer.usage), log)
+        patch = await self._workshop.store.put(taken.patch)
+        return _succeeded(assignment, data, answer, taken, patch, log)
+
+    async def _kept_log(self, log: bytes) -> ArtifactRef | None:
+        return await self._workshop.store.put(log) if log else None
+
+    def failed(self, assignment: Assignment, failure: FailureClass, reason: str) -> BuildFailed:
+        """That there is no patch, without anything known of what was used."""
+        return _failed(assignment, _expected(assignment.request), AgentFailure(failure, reason), None)
+
+
+def builder_request(run_id: str, data: BuildRequested) -> bytes:
+    """What the agent is told: JSON, as its contract says."""
+    return orjson.dumps(
+        {
+            "run_id": run_id,
+            "phase": data.spec.model_dump(mode="json"),
+            "attempt": data.attempt,
+            "base_commit": data.base_commit,
+            "feedback": [told.model_dump(mode="json") for told in data.feedback],
+            "tokens_left": data.tokens_left,
+            "seconds_left": data.seconds_left,
+        }
+    )
+
+
+def _expected(request: EventData) -> BuildRequested:
+    if not isinstance(request, BuildRequested):
+        raise TypeError(f"the builder has no way to do {type(request).__name__}")
+    return request
+
+
+def _fault_of(taken: TakenPatch) -> tuple[FailureClass, str] | None:
+    """Why what the agent left cannot be taken as its patch."""
+    if taken.oversized:
+        named = ", ".join(path.decode("utf-8", "replace") for path in taken.oversized[:20])
+        return FailureClass.TOO_LARGE, f"too large to be taken: {named}"
+    if not taken.patch:
+        return FailureClass.NO_CHANGE, "the agent ended well and changed nothing"
+    return None
+
+
+def _failed(
+    assignment: Assignment, data: BuildRequested, failure: AgentFailure, log: ArtifactRef | None
+) -> BuildFailed:
+    return BuildFailed(
+        request_id=assignment.request_id,
+        phase_id=data.phase_id,
+        attempt=data.attempt,
+        failure=failure.failure,
+        reason=clipped(failure.reason),
+        usage=usage_of(failure.usage),
+        log=log,
+    )
+
+
+def _succeeded(
+    assignment: Assignment,
+    data: BuildRequested,
+    answer: BuildAnswer,
+    taken: TakenPatch,
+    patch: ArtifactRef,
+    log: ArtifactRef | None,
+) -> BuildSucceeded:
+    files = [file.path.decode("utf-8", "replace") for file in taken.files]
+    report = answer.report
+    return BuildSucceeded(
+        request_id=assignment.request_id,
+        phase_id=data.phase_id,
+        attempt=data.attempt,
+        patch=patch,
+        files=first(files, FILES_LIMIT, lambda count: f"… and {count} more"),
+        lines_added=taken.lines_added,
+        lines_removed=taken.lines_removed,
+        usage=usage_of(answer.usage),
+        summary=clipped("\n".join((report.summary, *report.notes)).strip()),
+        needs_review=report.needs_review,
+        probes=first(
+            [
+                Probe(
+                    name=clipped(probe.name, _SHORT),
+                    outcome=clipped(probe.outcome, _SHORT),
+                    exit_code=probe.exit_code,
+                    output=clipped(probe.output, _SHORT),
+                )
+                for probe in report.probes
+            ],
+            ITEMS_LIMIT,
+            lambda count: Probe(name=f"and {count} more"),
+        ),
+        issues=tuple(
+            SuggestedIssue(
+                issue_key=clipped(issue.issue_key, _SHORT),
+                severity=issue.severity or "minor",
+                category=clipped(issue.category, _SHORT),
+                message=clipped(issue.message, _SHORT),
+                paths=issue.paths[:20],
+                evidence=tuple(clipped(text, _SHORT) for text in issue.evidence[:5]),
+            )
+            for issue in report.issues[:ITEMS_LIMIT]
+        ),
+        log=log,
+    )

@@ -1,0 +1,1 @@
+"""The verifier: runs the authoritative checks on the very candidate."""
