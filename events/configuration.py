@@ -1,7 +1,7 @@
 """`autopack.toml` as it stands in a repository at a base commit: checks, preparation, policy, ruleset."""
 
 import tomllib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -49,8 +49,8 @@ class PolicySettings(Value):
 class CategoryRuleset(Value):
     """One row of the table of categories; what is left out keeps its default."""
 
-    complexity: str | None = None
-    ci_profile: str | None = None
+    complexity: Literal["low", "medium", "high"] | None = None
+    ci_profile: Literal["normal", "strict"] | None = None
     builder_attempts: Annotated[int, Field(ge=1, le=20)] | None = None
     auditor_attempts: Annotated[int, Field(ge=0, le=20)] | None = None
     incident_token_cap: Count | None = None

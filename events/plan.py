@@ -9,6 +9,8 @@ from events.configuration import Checks
 from events.families.base import CostUsd, Count, Path, Text, Value
 
 EXTERNAL = "external"
+MOST_PHASES = 250
+"""Phases (and tiers) in one plan: all that may begin side by side must fit into one step of the log."""
 
 
 def _refuse_awkward(identifier: str) -> str:
@@ -104,6 +106,9 @@ class Fault(Value):
 
 def plan_faults(request: RunRequest) -> tuple[Fault, ...]:
     """Every fault of a well-typed plan: duplicate ids, unknown references, cycles, an empty plan."""
+    if len(request.phases) > MOST_PHASES or len(request.tiers) > MOST_PHASES:
+        message = f"at most {MOST_PHASES} phases and as many tiers; split the plan into several runs"
+        return (Fault(place="phases", message=message),)
     return (
         *_duplicates("tiers", "tier_id", [t.tier_id for t in request.tiers]),
         *_duplicates("tiers", "tier_index", [str(t.tier_index) for t in request.tiers]),
@@ -198,7 +203,7 @@ def dependency_faults(request: RunRequest) -> list[Fault]:
                 faults.append(Fault(place=place, message=f"{needed!r} belongs to a later tier"))
             elif needed not in order and phase.phase_id in order:
                 faults.append(Fault(place=place, message=f"{needed!r} is not part of this run"))
-    cycle = _cycle(dependencies(request))
+    cycle = _cycle(dependencies(request)) if len(tier) == len(request.phases) else []
     return [*faults, Fault(place="phases", message=f"cycle: {' -> '.join(cycle)}")] if cycle else faults
 
 

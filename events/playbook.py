@@ -68,8 +68,10 @@ def category_name(task_category: str | None) -> str:
 def category_row(name: str, ruleset: RulesetSettings) -> Category:
     """The row of a category with the project's own numbers over the defaults."""
     row = CATEGORIES.get(name, OTHER)
-    overrides = ruleset.categories.get(name)
-    return replace(row, **overrides.model_dump(exclude_none=True)) if overrides else row
+    for written, overrides in sorted(ruleset.categories.items()):
+        if category_name(written) == name:
+            row = replace(row, **overrides.model_dump(exclude_none=True))
+    return row
 
 
 class NoChecks(Exception):

@@ -66,6 +66,15 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
+class ApplyOrder:
+    """What the applier was last asked: by which request, when, and on which parent."""
+
+    request_id: str
+    requested_at: datetime
+    parent: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A commit that would become the head; `origin_*` say how to make it again."""
 
@@ -106,9 +115,10 @@ class Phase:
     audits_in_all: int = 0
     patches: tuple[ArtifactRef, ...] = ()
     probes: tuple[Probe, ...] = ()
+    review_asked: bool = False
     approval: Approval | None = None
     audited: Approval | None = None
-    apply_request: tuple[str, datetime] | None = None
+    apply_order: ApplyOrder | None = None
     candidate: Candidate | None = None
     commit: str | None = None
     tag: str | None = None
@@ -142,6 +152,8 @@ class Ending:
     patience_over: bool = False
     integration_patience_over: bool = False
 
+
+_PAID = (RequestKind.BUILD, RequestKind.AUDIT)
 
 _SHOWN = {
     PhaseState.QUEUED: RunState.PHASE_QUEUEING,
@@ -206,6 +218,25 @@ class Run:
         landed = any(p.state is PhaseState.COMPLETE for p in self.phases)
         return RunState.SNAPSHOT_CREATED if landed else RunState.RUN_CREATED
 
+    @property
+    def requests(self) -> list[OpenRequest]:
+        """The open requests, oldest first. A map's own order differs from process to process."""
+        return sorted(self.open.values(), key=lambda r: (r.opened_at, r.id))
+
+    @property
+    def unsettled(self) -> tuple[tuple[str, str], ...]:
+        """The requests (and their phases) whose agents may have used what nobody has reported yet."""
+        return tuple(
+            (r.id, r.phase_id)
+            for r in self.requests
+            if r.kind in _PAID and r.phase_id is not None and (r.external or r.claim is not None)
+        )
+
+    @property
+    def tokens_are_lower_bound(self) -> bool:
+        """Some usage was never reported, or not yet."""
+        return self.usage_unknown or bool(self.unsettled)
+
     def phase(self, phase_id: str | None) -> Phase:
         """The phase of that id; KeyError where the run has none."""
         for phase in self.phases:
@@ -225,7 +256,7 @@ class EndedRun:
     state: RunState
     origin: tuple[str, str]
     head: str | None
-    unsettled: tuple[str, ...] = ()
+    unsettled: tuple[tuple[str, str], ...] = ()
     promotions: tuple[tuple[str, str], ...] = ()
 
 

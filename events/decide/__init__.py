@@ -1,6 +1,6 @@
 """`decide`: what a submitted record becomes. Pure: time, limits and ids come in as data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
@@ -8,6 +8,7 @@ from events.catalogue import AnyEventData
 from events.decide.admission import admit
 from events.decide.due import due
 from events.decide.queue import next_in_line
+from events.decide.settlement import late_usage
 from events.decide.verdicts import Admitted, Duplicate, Rejection
 from events.event import Event
 from events.evolve import evolve
@@ -38,20 +39,29 @@ def decide(project: Project, submitted: Event, context: Context) -> list[Event] 
     verdict = admit(project, submitted, context.now)
     match verdict:
         case Rejection():
-            return verdict
+            return _settling(project, submitted, verdict, context)
         case Duplicate():
             return []
         case Admitted():
-            return _follow(project, submitted, context)
+            return _follow(project, submitted, submitted, context)
         case _:
             assert_never(verdict)
 
 
-def _follow(project: Project, submitted: Event, context: Context) -> list[Event]:
-    """Write down what was admitted, then whatever is due, one event at a time, until nothing is."""
-    events = [submitted]
-    project = evolve(project, submitted)
-    touched = submitted.run_id
+def _settling(project: Project, submitted: Event, rejection: Rejection, context: Context) -> Rejection:
+    """What a refused answer says was used is written down all the same, with whatever follows from that."""
+    usage = late_usage(project, submitted, rejection)
+    if usage is None:
+        return rejection
+    settled = _caused(submitted, project.project_id, 0, submitted.run_id, usage, context.now)
+    return replace(rejection, settles=tuple(_follow(project, settled, submitted, context)))
+
+
+def _follow(project: Project, first: Event, submitted: Event, context: Context) -> list[Event]:
+    """Write down the first event, then whatever is due, one event at a time, until nothing is."""
+    events = [first]
+    project = evolve(project, first)
+    touched = first.run_id
     while (following := _next(project, touched, context)) is not None:
         touched, data = following
         event = _caused(submitted, project.project_id, len(events), touched, data, context.now)
@@ -73,8 +83,9 @@ def _next(project: Project, run_id: str, context: Context) -> tuple[str, AnyEven
 
 
 def _caused(cause: Event, project_id: str, index: int, run_id: str, data: AnyEventData, now: datetime) -> Event:
+    """The run is part of the id: a client that uses an id again in another run must not mix up the two."""
     return Event(
-        id=derived_id(project_id, cause.source, cause.id, index),
+        id=derived_id(project_id, run_id, cause.source, cause.id, index),
         source=SOURCE,
         run_id=run_id,
         recorded_at=now,

@@ -18,7 +18,7 @@ from events.families.time import DeadlinePassed
 from events.families.verify import ChecksFailed, ChecksPassed
 from events.families.work import WorkStarted
 from events.plan import Fault, plan_faults
-from events.state import EndedRun, OpenRequest, Project, RequestKind, Run
+from events.state import EndedRun, OpenRequest, Phase, Project, RequestKind, Run
 from events.states import RunState
 
 _ANSWERS: dict[type, RequestKind] = {
@@ -147,6 +147,9 @@ def _admit_claim(run: Run, data: WorkStarted) -> Verdict:
         return _not_open(run, data.request_id)
     if not request.stands:
         return Rejection(Reason.REVOKED, f"request {request.id} was revoked: {request.revoked}")
+    if request.external:
+        message = f"request {request.id} is for an external agent, which answers without a claim"
+        return Rejection(Reason.UNSUPPORTED, message)
     if data.replaces != (request.claim.id if request.claim else None):
         holder = request.claim.instance if request.claim else "nobody"
         return Rejection(Reason.CLAIM_STANDS, f"request {request.id} is claimed by {holder}")
@@ -181,18 +184,22 @@ def _mismatch(run: Run, request: OpenRequest, data: Answer) -> str | None:
         return None
     if (data.phase_id, data.attempt) != (request.phase_id, request.attempt):
         return f"the request is for phase {request.phase_id}, attempt {request.attempt}"
-    candidate = run.phase(data.phase_id).candidate
-    about = _commit_answered_for(data)
-    if about is not None and request.stands and (candidate is None or about != candidate.commit):
-        return f"it speaks of commit {about}, not of the candidate"
-    return None
+    return _other_commit(run.phase(data.phase_id), data) if request.stands else None
 
 
-def _commit_answered_for(data: Answer) -> str | None:
+def _other_commit(phase: Phase, data: Answer) -> str | None:
+    """An answer is bound to what was asked about: parent, candidate, tree."""
+    candidate = phase.candidate
     match data:
+        case PatchAccepted():
+            asked = phase.apply_order.parent if phase.apply_order else None
+            return None if data.parent == asked else f"its parent is {data.parent}, asked for was {asked}"
         case ChecksPassed():
-            return data.candidate
+            bound = candidate is not None and (data.candidate, data.tree) == (candidate.commit, candidate.tree)
+        case ChecksFailed():
+            bound = candidate is not None and data.candidate == candidate.commit
         case SnapshotCreated():
-            return data.commit
+            bound = candidate is not None and data.commit == candidate.commit
         case _:
-            return None
+            bound = True
+    return None if bound else "it speaks of another commit or tree than the candidate's"

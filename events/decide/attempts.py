@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from events.catalogue import AnyEventData
 from events.decide.endings import phase_completed
 from events.decide.limits import nothing_left, tokens_left
+from events.evolve.feedback import told
 from events.families.apply import ApplyRequested, CandidateOrigin
 from events.families.audit import AuditRequested
-from events.families.base import Feedback
+from events.families.base import LONGEST_SECONDS, Feedback
 from events.families.build import BuildRequested
 from events.families.failure import FailureClass
 from events.families.integrate import IntegrationRequested
@@ -79,7 +80,7 @@ def _build(
         spec=phase.spec,
         repository=run.request.repository,
         base_commit=run.head,
-        feedback=(*phase.feedback, *feedback),
+        feedback=feedback or phase.feedback,
         tokens_left=tokens_left(run, phase.strategy.incident_token_cap),
         seconds_left=_seconds_left(run, now),
         limit_seconds=_strategy(run).limits.builder_seconds,
@@ -101,22 +102,23 @@ def _strategy(run: Run) -> Strategy:
 
 
 def _needs_approval(run: Run, phase: Phase) -> bool:
-    """Where the category demands one, or the candidate raises concerns; bound to head and patches."""
+    """Where category or builder ask for one, or the candidate raises concerns; bound to head and patches."""
     concerns = phase.candidate is not None and bool(phase.candidate.concerns)
-    if not (phase.strategy.audit_required or concerns):
+    if not (phase.strategy.audit_required or phase.review_asked or concerns):
         return False
     return phase.approval != Approval(run.head, phase.patches)
 
 
 def _audit(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
-    if phase.audits >= phase.strategy.auditor_attempts:
+    audits = _audits_on_head(run, phase)
+    if audits >= phase.strategy.auditor_attempts:
         yield from _unapproved(run, phase, now)
         return
     yield from nothing_left(run)
     yield AuditRequested(
         phase_id=phase.spec.phase_id,
         attempt=phase.attempt,
-        audit=phase.audits + 1,
+        audit=audits + 1,
         spec=phase.spec,
         repository=run.request.repository,
         base_commit=run.head,
@@ -130,6 +132,11 @@ def _audit(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
     )
 
 
+def _audits_on_head(run: Run, phase: Phase) -> int:
+    """Audits of this attempt; a head that others moved asks for a new one, and is nobody's failure."""
+    return phase.audits if phase.audited is not None and phase.audited.base == run.head else 0
+
+
 def _unapproved(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
     """With no audit left, what is not approved counts as a demand to revise."""
     reason = f"not approved within {phase.strategy.auditor_attempts} audits"
@@ -137,8 +144,8 @@ def _unapproved(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]
     if phase.attempt >= phase.strategy.builder_attempts:
         yield _failed(phase, setback)
         return
-    told = Feedback(attempt=phase.attempt, stage="audit", summary=reason)
-    yield from _build(run, phase, phase.attempt + 1, now, (told,))
+    feedback = Feedback(attempt=phase.attempt, stage="audit", summary=reason)
+    yield from _build(run, phase, phase.attempt + 1, now, told(phase.feedback, feedback))
 
 
 def _towards_the_branch(run: Run, phase: Phase) -> Iterator[AnyEventData]:
@@ -147,7 +154,7 @@ def _towards_the_branch(run: Run, phase: Phase) -> Iterator[AnyEventData]:
         yield _apply(run, phase)
     elif _strategy(run).checks is not None and not candidate.checked:
         yield _checks(run, phase, candidate)
-    elif not any(r.stands and r.kind is RequestKind.INTEGRATION for r in run.open.values()):
+    elif not any(r.stands and r.kind is RequestKind.INTEGRATION for r in run.requests):
         yield _integration(run, phase, candidate)
 
 
@@ -200,7 +207,7 @@ def _checks(run: Run, phase: Phase, candidate: Candidate) -> ChecksRequested:
         prepare=prepare,
         tries=limits.check_tries,
         try_pause_seconds=limits.check_try_pause_seconds,
-        limit_seconds=per_try * limits.check_tries + preparing + CHECKS_OVERHEAD_SECONDS,
+        limit_seconds=min(per_try * limits.check_tries + preparing + CHECKS_OVERHEAD_SECONDS, LONGEST_SECONDS),
     )
 
 

@@ -46,7 +46,7 @@ def _request_deadlines(run: Run) -> list[Deadline]:
             request.claim.at + timedelta(seconds=request.claim.limit_seconds) + ANSWER_GRACE,
             request.id,
         )
-        for request in run.open.values()
+        for request in run.requests
         if request.stands and request.claim is not None and request.kind is not RequestKind.INTEGRATION
     ]
 

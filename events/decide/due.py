@@ -43,7 +43,7 @@ def _all_due(run: Run, now: datetime) -> Iterator[AnyEventData]:
 
 
 def _overdue(run: Run) -> Iterator[AnyEventData]:
-    for request in run.open.values():
+    for request in run.requests:
         if request.stands and request.overdue:
             yield WorkRevoked(request_id=request.id, reason=RevokeReason.TIME_LIMIT)
 
@@ -101,6 +101,6 @@ def _completed(run: Run) -> Iterator[AnyEventData]:
         yield RunCompleted(
             head_commit=run.head,
             tokens_used=run.tokens_used,
-            tokens_are_lower_bound=run.usage_unknown,
+            tokens_are_lower_bound=run.tokens_are_lower_bound,
             ci_runs_used=run.ci_runs_used,
         )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from events.catalogue import AnyEventData
+from events.families.base import LONGEST_TEXT
 from events.families.failure import FailureClass
 from events.families.phase import PhaseCompleted, PhaseFailed, PhaseFailure, PhaseSkipped
 from events.families.run import Incident, RunFailed
@@ -14,7 +15,7 @@ from events.states import PhaseState, RunState, TierState
 
 def ending_due(run: Run, ending: Ending) -> Iterator[AnyEventData]:
     """Revocations first; then, when nothing is awaited any more, the last events of phases, tiers and run."""
-    for request in run.open.values():
+    for request in run.requests:
         if request.stands and request.kind is not RequestKind.INTEGRATION:
             yield WorkRevoked(request_id=request.id, reason=ending.revoke)
     if any(_awaited(request, ending) for request in run.open.values()):
@@ -66,7 +67,7 @@ def phase_completed(phase: Phase) -> PhaseCompleted:
 def _last_of_tier(run: Run, tier_id: str) -> TierCompleted:
     tier = next(t for t in run.tiers if t.tier_id == tier_id)
     phases = [p for p in run.phases if p.spec.tier_id == tier_id]
-    state = TierState.FAILED if any(p.begun for p in phases) else TierState.SKIPPED
+    state = TierState.FAILED if tier.state is TierState.IN_PROGRESS else TierState.SKIPPED
     if phases and all(p.state is PhaseState.COMPLETE for p in phases):
         state = TierState.COMPLETE
     return TierCompleted(
@@ -78,10 +79,13 @@ def _last_of_tier(run: Run, tier_id: str) -> TierCompleted:
     )
 
 
+_BRANCH_UNKNOWN = " (where the integration branch stands is not known: look at it before you go on)"
+
+
 def _last_of_run(run: Run, ending: Ending) -> RunFailed:
     reason = ending.reason
     if any(r.kind is RequestKind.INTEGRATION for r in run.open.values()):
-        reason = f"{reason} (where the integration branch stands is not known: look at it before you go on)"
+        reason = f"{reason[: LONGEST_TEXT - len(_BRANCH_UNKNOWN)]}{_BRANCH_UNKNOWN}"
     return refuse_run(run, ending.state, reason, ending.failure, ending.phase_id)
 
 
@@ -95,15 +99,15 @@ def refuse_run(
         state=state,
         head_commit=run.head,
         tokens_used=run.tokens_used,
-        tokens_are_lower_bound=run.usage_unknown,
+        tokens_are_lower_bound=run.tokens_are_lower_bound,
         ci_runs_used=run.ci_runs_used,
-        reason=reason[:4000],
+        reason=reason[:LONGEST_TEXT],
         incident=Incident(
             phase_id=phase_id,
             stage=last.stage if last else None,
             failure=failure,
             last_attempt=phase.attempt if phase else 0,
-            details=tuple(f"attempt {f.attempt}, {f.stage}: {f.summary}"[:4000] for f in phase.feedback)
+            details=tuple(f"attempt {f.attempt}, {f.stage}: {f.summary}"[:LONGEST_TEXT] for f in phase.feedback)
             if phase
             else (),
         ),

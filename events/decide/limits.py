@@ -18,6 +18,8 @@ def nothing_left(run: Run) -> Iterator[BudgetExceeded]:
     """An agent would have to work on an empty budget: its request is not sent."""
     if run.request.token_cap is not None and run.tokens_used >= run.request.token_cap:
         yield _exceeded(BudgetKind.TOKENS, run.request.token_cap, run.tokens_used)
+    if run.request.max_cost_usd is not None and run.cost_usd >= run.request.max_cost_usd:
+        yield _exceeded(BudgetKind.COST, run.request.max_cost_usd, run.cost_usd)
 
 
 def phases_limit_passed(run: Run) -> Iterator[BudgetExceeded]:
@@ -34,5 +36,6 @@ def tokens_left(run: Run, incident_cap: int) -> int:
 
 
 def _exceeded(kind: BudgetKind, limit: float, used: float) -> BudgetExceeded:
-    reason = f"the run's limit of {limit:g} {kind} is passed: {used:g}"
+    passed = "is passed" if used > limit else "is used up"
+    reason = f"the run's limit of {limit:.12g} {kind} {passed}: {used:.12g}"
     return BudgetExceeded(scope="run", kind=kind, limit=limit, used=used, reason=reason)

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from immutables import Map
+
 from events.event import Event
 from events.evolve.run import evolve_run
 from events.families.budget import BudgetSettled
@@ -28,14 +30,14 @@ def _requested(project: Project, event: Event, data: RunRequested) -> Project:
         origin=(event.source, event.id),
         request=data,
         requested_at=event.recorded_at,
+        admitted=Map({(event.source, event.id): True}),
     )
     return replace(project, runs=project.runs.set(run.run_id, run), queue=(*project.queue, run.run_id))
 
 
 def _ended(project: Project, event: Event, data: RunCompleted | RunFailed) -> Project:
     run = project.runs[event.run_id]
-    unsettled = tuple(r.id for r in run.open.values() if r.claim is not None)
-    ended = EndedRun(state=data.state, origin=run.origin, head=run.head, unsettled=unsettled)
+    ended = EndedRun(state=data.state, origin=run.origin, head=run.head, unsettled=run.unsettled)
     return replace(
         project,
         runs=project.runs.delete(run.run_id),
@@ -51,7 +53,7 @@ def _after_the_end(project: Project, event: Event) -> Project:
             ended = replace(ended, promotions=(*ended.promotions, (event.source, event.id)))
         case BudgetSettled():
             settled = event.data.request_id
-            ended = replace(ended, unsettled=tuple(r for r in ended.unsettled if r != settled))
+            ended = replace(ended, unsettled=tuple(r for r in ended.unsettled if r[0] != settled))
         case _:
             raise AfterTheEnd(f"{type(event.data).__name__} in ended run {event.run_id}")
     return replace(project, ended=project.ended.set(event.run_id, ended))

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from events.evolve.changes import answered, set_back, spent, with_phase
+from events.evolve.feedback import told
 from events.families.apply import PatchAccepted, PatchRejected
 from events.families.audit import AuditCompleted, AuditFailed, Recommendation
 from events.families.base import CheckFeedback, Feedback
@@ -32,7 +33,7 @@ def evolve_answer(
         return run
     match data:
         case BuildSucceeded():
-            return with_phase(run, data.phase_id, state=PhaseState.GATE, patches=(data.patch,), probes=data.probes)
+            return _built(run, data)
         case AuditCompleted():
             return _audited(run, data)
         case AuditFailed():
@@ -46,17 +47,31 @@ def evolve_answer(
             return with_phase(run, data.phase_id, commit=data.commit, tag=data.tag)
         case IntegrationFailed():
             return _not_integrated(run, data)
-        case BuildFailed() | PatchRejected() | ChecksFailed():
+        case BuildFailed():
+            run = with_phase(run, data.phase_id, state=PhaseState.EXECUTING)
+            return set_back(run, data.phase_id, data.failure, data.reason, feedback_of(data))
+        case PatchRejected() | ChecksFailed():
             return set_back(run, data.phase_id, data.failure, data.reason, feedback_of(data))
         case _:
             assert_never(data)
+
+
+def _built(run: Run, data: BuildSucceeded) -> Run:
+    return with_phase(
+        run,
+        data.phase_id,
+        state=PhaseState.GATE,
+        patches=(data.patch,),
+        probes=data.probes,
+        review_asked=data.needs_review,
+    )
 
 
 def _audited(run: Run, data: AuditCompleted) -> Run:
     phase = run.phase(data.phase_id)
     if data.recommendation is Recommendation.APPROVE:
         return with_phase(run, data.phase_id, approval=phase.audited)
-    feedback = (*phase.feedback, feedback_of(data))
+    feedback = told(phase.feedback, feedback_of(data))
     if data.recommendation is Recommendation.ESCALATE:
         setback = Setback(PhaseFailure.ESCALATED, FailureClass.BAD_ANSWER, _escalation(data), final=True)
         return with_phase(run, data.phase_id, setback=setback, feedback=feedback)
@@ -82,15 +97,14 @@ def _audit_failed(run: Run, data: AuditFailed) -> Run:
 
 def _accepted(run: Run, data: PatchAccepted) -> Run:
     phase = run.phase(data.phase_id)
-    request_id, requested_at = phase.apply_request or (data.request_id, None)
-    if requested_at is None:
+    if phase.apply_order is None:
         raise ValueError(f"PatchAccepted for {data.phase_id} without an ApplyRequested")
     candidate = Candidate(
         commit=data.candidate,
         tree=data.tree,
         parent=data.parent,
-        origin_request_id=request_id,
-        origin_requested_at=requested_at,
+        origin_request_id=phase.apply_order.request_id,
+        origin_requested_at=phase.apply_order.requested_at,
         concerns=data.concerns,
     )
     return with_phase(run, data.phase_id, candidate=candidate)
@@ -107,7 +121,7 @@ def _not_integrated(run: Run, data: IntegrationFailed) -> Run:
     """A moved head is nobody's failure: the candidate is made again on the new one."""
     if data.failure is FailureClass.MOVED and data.head is not None:
         run = replace(run, head=data.head, branch_exists=True)
-        return with_phase(run, data.phase_id, candidate=None, state=PhaseState.GATE, audits=0)
+        return with_phase(run, data.phase_id, candidate=None, state=PhaseState.GATE)
     return set_back(run, data.phase_id, data.failure, data.reason, feedback_of(data))
 
 

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from events.families.base import Feedback, Usage
+from events.evolve.feedback import told
+from events.families.base import LARGEST_COUNT, Feedback, Usage
 from events.families.failure import FailureClass
 from events.families.phase import PhaseFailure
 from events.state import OpenRequest, Phase, Run, Setback, Tier
@@ -42,20 +43,26 @@ def spent(run: Run, phase_id: str | None, usage: Usage) -> Run:
     Usage that an agent did not report is unknown: it counts as nothing and makes the totals a lower bound.
     """
     total = usage.tokens.total if usage.tokens else 0
-    run = replace(run, tokens_used=run.tokens_used + total, cost_usd=run.cost_usd + (usage.cost_usd or 0.0))
+    cost_usd = run.cost_usd + (usage.cost_usd or 0.0)
+    run = replace(run, tokens_used=_more(run.tokens_used, total), cost_usd=cost_usd)
     if phase_id is None or not total:
         return run
     phase = run.phase(phase_id)
-    run = with_phase(run, phase_id, tokens_used=phase.tokens_used + total)
+    run = with_phase(run, phase_id, tokens_used=_more(phase.tokens_used, total))
     tier = tier_of(run, phase)
-    return with_tier(run, tier.tier_id, tokens_used=tier.tokens_used + total)
+    return with_tier(run, tier.tier_id, tokens_used=_more(tier.tokens_used, total))
+
+
+def _more(counted: int, added: int) -> int:
+    """A sum that an event can still hold, whatever an agent claims to have used."""
+    return min(counted + added, LARGEST_COUNT)
 
 
 def set_back(run: Run, phase_id: str, failure: FailureClass, reason: str, feedback: Feedback) -> Run:
     """The phase after a failed attempt: what the next one is told, and whether there can be one."""
     phase = run.phase(phase_id)
     setback = Setback(_cause(failure), failure, reason, final=failure.is_environment)
-    return with_phase(run, phase_id, setback=setback, feedback=(*phase.feedback, feedback))
+    return with_phase(run, phase_id, setback=setback, feedback=told(phase.feedback, feedback))
 
 
 def _cause(failure: FailureClass) -> PhaseFailure:

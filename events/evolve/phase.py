@@ -13,7 +13,7 @@ from events.families.integrate import IntegrationFailed, IntegrationRequested, S
 from events.families.phase import PhaseCompleted, PhaseFailed, PhaseSkipped, PhaseStarted
 from events.families.verify import ChecksFailed, ChecksPassed, ChecksRequested
 from events.plan import EXTERNAL
-from events.state import Approval, OpenRequest, RequestKind, Run
+from events.state import ApplyOrder, Approval, OpenRequest, RequestKind, Run
 from events.states import PhaseState
 
 Request = BuildRequested | AuditRequested | ApplyRequested | ChecksRequested | IntegrationRequested
@@ -71,8 +71,8 @@ def _requested(run: Run, event: Event, data: Request) -> Run:
         case AuditRequested():
             return _audit_requested(run, data)
         case ApplyRequested():
-            request_of = (event.id, event.recorded_at)
-            return with_phase(run, data.phase_id, apply_request=request_of, candidate=None)
+            order = ApplyOrder(event.id, event.recorded_at, data.parent)
+            return with_phase(run, data.phase_id, apply_order=order, candidate=None)
         case ChecksRequested():
             return _checks_requested(run, data)
         case IntegrationRequested():
@@ -82,17 +82,20 @@ def _requested(run: Run, event: Event, data: Request) -> Run:
 
 
 def _build_requested(run: Run, data: BuildRequested) -> Run:
+    """What is asked of an external builder leaves the phase in the state that was last reported."""
+    external = data.agent == EXTERNAL
     return with_phase(
         run,
         data.phase_id,
-        state=PhaseState.QUEUED,
+        state=run.phase(data.phase_id).state if external else PhaseState.QUEUED,
         attempt=data.attempt,
         audits=0,
         patches=(),
         probes=(),
         approval=None,
         audited=None,
-        apply_request=None,
+        review_asked=False,
+        apply_order=None,
         candidate=None,
         setback=None,
         feedback=data.feedback,

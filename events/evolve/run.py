@@ -10,6 +10,7 @@ from events.evolve.phase import evolve_phase
 from events.evolve.work import evolve_work
 from events.families.apply import ApplyRequested, PatchAccepted, PatchRejected
 from events.families.audit import AuditCompleted, AuditFailed, AuditRequested
+from events.families.base import LONGEST_TEXT
 from events.families.budget import BudgetExceeded, BudgetReserved, BudgetSettled
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.failure import FailureClass
@@ -72,6 +73,7 @@ def evolve_run(run: Run, event: Event) -> Run:
         case IntegrationRequested() | SnapshotCreated() | IntegrationFailed():
             return evolve_phase(run, event, data)
         case BudgetSettled():
+            run = answered(run, data.request_id) if data.request_id in run.open else run
             return spent(run, data.phase_id, data.usage)
         case BudgetReserved() | IssueReported() | IssueRecorded() | PhaseOverrideRequested():
             return run
@@ -177,7 +179,7 @@ def _phase_failed(run: Run, event: Event, data: PhaseFailed) -> Run:
         return run
     ending = Ending(
         _STATE_AFTER[data.cause],
-        f"phase {data.phase_id}: {data.reason}",
+        f"phase {data.phase_id}: {data.reason}"[:LONGEST_TEXT],
         event.recorded_at,
         RevokeReason.RUN_FAILED,
         phase_id=data.phase_id,

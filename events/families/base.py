@@ -25,9 +25,14 @@ class EventData(Value):
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Commit = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0, lt=2**53)]
-Seconds = Annotated[float, Field(ge=0, lt=1e9)]
-Text = Annotated[str, StringConstraints(max_length=4000)]
+LARGEST_COUNT = 2**53 - 1
+LONGEST_SECONDS = 999_999_999.0
+LONGEST_TEXT = 4000
+
+Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+SmallNumber = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_SECONDS)]
+Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT)]
 Path = Annotated[str, StringConstraints(max_length=4096)]
 CostUsd = Annotated[float, Field(ge=0, lt=1e9)]
 
@@ -65,10 +70,10 @@ class Usage(Value):
 class Finding(Value):
     """One remark of an auditor on a change."""
 
-    severity: str = "minor"
+    severity: Text = "minor"
     category: Text = ""
     path: Path | None = None
-    line: int | None = None
+    line: SmallNumber | None = None
     message: Text = ""
     issue_key: Text | None = None
 
@@ -76,7 +81,7 @@ class Finding(Value):
 class Violation(Value):
     """One rule of the policy that a patch breaks, and where."""
 
-    rule: str
+    rule: Text
     path: Path | None = None
     message: Text = ""
 
@@ -84,7 +89,7 @@ class Violation(Value):
 class Concern(Value):
     """Something in a patch that no policy forbids and that an auditor must see before checks run."""
 
-    kind: str
+    kind: Text
     path: Path | None = None
     message: Text = ""
 
@@ -94,7 +99,7 @@ class Probe(Value):
 
     name: Text
     outcome: Text = ""
-    exit_code: int | None = None
+    exit_code: SmallNumber | None = None
     output: Text = ""
 
 
@@ -102,7 +107,7 @@ class SuggestedIssue(Value):
     """An issue that an agent noticed on its way."""
 
     issue_key: Text
-    severity: str = "minor"
+    severity: Text = "minor"
     category: Text = ""
     message: Text = ""
     paths: tuple[Path, ...] = ()

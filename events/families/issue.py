@@ -8,8 +8,8 @@ class IssueReported(EventData):
 
     phase_id: str
     issue_key: Text
-    severity: str
-    source: str
+    severity: Text
+    source: Text
     category: Text = ""
     task_category: Text | None = None
     complexity: Text | None = None
@@ -25,9 +25,9 @@ class IssueRecorded(EventData):
     phase_id: str
     tier_id: str
     issue_key: Text
-    severity: str
-    effective_severity: str
-    source: str
+    severity: Text
+    effective_severity: Text
+    source: Text
     category: Text = ""
     task_category: Text | None = None
     complexity: Text | None = None

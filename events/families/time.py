@@ -1,7 +1,8 @@
 """The time family: deadlines that the supervisor sets itself."""
 
-from datetime import datetime
 from enum import StrEnum
+
+from pydantic import AwareDatetime
 
 from events.families.base import EventData, Identifier
 
@@ -20,4 +21,4 @@ class DeadlinePassed(EventData):
 
     kind: DeadlineKind
     request_id: Identifier | None = None
-    due_at: datetime
+    due_at: AwareDatetime

@@ -15,6 +15,7 @@ from events.families.base import (
     Identifier,
     Path,
     Seconds,
+    SmallNumber,
     Text,
     Usage,
     Value,
@@ -36,7 +37,7 @@ class CheckResult(Value):
 
     name: Text
     outcome: CheckOutcome
-    exit_code: int | None = None
+    exit_code: SmallNumber | None = None
     tries: Annotated[int, Field(ge=1)] = 1
     flaky: bool = False
     tests: Count | None = None

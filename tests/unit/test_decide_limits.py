@@ -1,0 +1,151 @@
+"""The caps of a run, and numbers too large for an event."""
+
+import pytest
+from support.scenario import Scenario, commit, plan, used
+
+from events.configuration import Configuration
+from events.families.apply import ApplyRequested
+from events.families.budget import BudgetExceeded, BudgetKind
+from events.families.build import BuildRequested
+from events.families.time import DeadlineKind
+from events.families.work import RevokeReason, WorkRevoked
+from events.states import RunState
+
+TWO = [{"phase_id": "P1"}, {"phase_id": "P2"}]
+SIDE_BY_SIDE = [{"phase_id": "P1", "depends_on": []}, {"phase_id": "P2", "depends_on": []}]
+
+
+def test_more_tokens_than_the_run_may_use_end_it():
+    run = Scenario().started(TWO, token_cap=100)
+    names = run.built(usage=used(101))
+    assert names[:2] == ["BuildSucceeded", "BudgetExceeded"]
+    assert run.written(ApplyRequested) == []
+    exceeded = run.last(BudgetExceeded)
+    assert (exceeded.scope, exceeded.kind, exceeded.limit, exceeded.used) == ("run", BudgetKind.TOKENS, 100, 101)
+    run.ended_as(RunState.DONE_FAILED_BUDGET_EXHAUSTED)
+
+
+def test_a_budget_used_to_the_last_token_covers_what_was_done_with_it():
+    run = Scenario().started(token_cap=100)
+    run.built(usage=used(100))
+    run.applied(1)
+    run.green()
+    run.landed()
+    run.ended_as(RunState.DONE_SUCCESS)
+
+
+def test_with_no_token_left_no_agent_is_asked():
+    run = Scenario().started(TWO, token_cap=100)
+    run.built(usage=used(100))
+    run.applied(1)
+    run.green()
+    assert "BudgetExceeded" in run.landed()
+    assert [b.phase_id for b in run.written(BuildRequested)] == ["P1"]
+    run.ended_as(RunState.DONE_FAILED_BUDGET_EXHAUSTED)
+
+
+def test_with_no_money_left_no_agent_is_asked():
+    run = Scenario().started(TWO, max_cost_usd=1.0)
+    run.built(usage=used(1, cost_usd=1.0))
+    run.applied(1)
+    run.green()
+    run.landed()
+    assert run.last(BudgetExceeded).kind is BudgetKind.COST
+    run.ended_as(RunState.DONE_FAILED_BUDGET_EXHAUSTED)
+
+
+def test_more_money_than_the_run_may_cost_ends_it():
+    run = Scenario().started(max_cost_usd=1.0)
+    run.built(usage=used(1, cost_usd=1.01))
+    assert run.last(BudgetExceeded).kind is BudgetKind.COST
+    run.ended_as(RunState.DONE_FAILED_BUDGET_EXHAUSTED)
+
+
+def test_tokens_of_every_kind_count_once_and_reasoning_is_part_of_output():
+    run = Scenario().started(token_cap=100)
+    tokens = {"input": 20, "cached_input": 30, "cache_write": 10, "output": 40, "reasoning": 40}
+    run.built(usage={"tokens": tokens})
+    assert run.run.tokens_used == 100
+
+
+def test_an_attempt_may_use_the_lesser_of_its_own_cap_and_what_the_run_has_left():
+    run = Scenario().started(TWO, token_cap=600_000)
+    assert run.asked().tokens_left == 500_000
+    run.built(usage=used(400_000))
+    run.applied(1)
+    run.green()
+    run.landed()
+    assert run.asked("P2").tokens_left == 200_000
+
+
+def test_one_phase_too_many_ends_the_run():
+    run = Scenario().started(TWO, max_phases=1)
+    assert "BudgetExceeded" in run.completed()
+    assert run.last(BudgetExceeded).kind is BudgetKind.PHASES
+    run.ended_as(RunState.DONE_FAILED_BUDGET_EXHAUSTED)
+
+
+def test_the_time_of_a_run_is_counted_from_its_preparation():
+    run = Scenario()
+    run.say(plan(max_duration_minutes=2))
+    begun = run.now
+    run.later(60)
+    run.prepared()
+    assert run.asked().seconds_left == 60
+    assert (run.deadline(DeadlineKind.RUN).due_at - begun).total_seconds() == 120
+    assert run.passed(DeadlineKind.RUN)[:2] == ["DeadlinePassed", "WorkRevoked"]
+    run.ended_as(RunState.DONE_FAILED_BUDGET_EXHAUSTED)
+
+
+def test_the_time_limit_of_a_run_revokes_what_is_open():
+    run = Scenario().started(SIDE_BY_SIDE)
+    run.claimed("P1")
+    run.built("P2")
+    run.passed(DeadlineKind.RUN)
+    assert [w.reason for w in run.written(WorkRevoked)] == [RevokeReason.BUDGET] * 2
+    run.passed(DeadlineKind.ENDING)
+    run.ended_as(RunState.DONE_FAILED_BUDGET_EXHAUSTED)
+
+
+def test_one_sibling_over_the_cap_stops_the_other():
+    run = Scenario().started(SIDE_BY_SIDE, token_cap=100)
+    run.claimed("P2")
+    assert run.built("P1", usage=used(101))[:3] == ["BuildSucceeded", "BudgetExceeded", "WorkRevoked"]
+    run.passed(DeadlineKind.ENDING)
+    run.ended_as(RunState.DONE_FAILED_BUDGET_EXHAUSTED)
+
+
+def test_a_count_of_tokens_beyond_all_bounds_ends_the_run_and_breaks_nothing():
+    run = Scenario().started(token_cap=None)
+    huge = 2**53 - 1
+    run.built(usage={"tokens": {"input": huge, "cached_input": huge, "cache_write": huge, "output": huge}})
+    run.applied(1)
+    run.green()
+    run.landed()
+    assert run.ended_as(RunState.DONE_SUCCESS).tokens_used == huge
+
+
+def test_checks_that_may_take_for_ever_do_not_break_their_request():
+    forever = {"normal": [{"name": "slow", "argv": ["sleep"], "timeout_seconds": 9e8}]}
+    run = Scenario().started(checks=forever)
+    run.built()
+    assert run.applied(1)[-1] == "ChecksRequested"
+    assert 9e8 < run.asked().limit_seconds < 1e9
+
+
+def test_checks_have_the_time_of_their_tries_and_of_the_preparation():
+    configuration = Configuration.model_validate({"prepare": {"argv": ["make"], "timeout_seconds": 50}})
+    checks = {"normal": [{"name": "tests", "argv": ["x"], "timeout_seconds": 100}]}
+    run = Scenario().started(configuration=configuration, checks=checks)
+    run.built()
+    run.applied(1)
+    assert run.asked().limit_seconds == 3 * (100 + 5) + 50 + 120
+    assert run.asked().candidate == commit(1)
+
+
+@pytest.mark.parametrize("cap", ["token_cap", "max_cost_usd", "max_phases", "max_duration_minutes"])
+def test_a_run_without_a_cap_goes_on_to_success(cap: str):
+    run = Scenario().started(TWO, **{cap: None})
+    run.completed("P1", 1)
+    run.completed("P2", 2)
+    run.ended_as(RunState.DONE_SUCCESS)

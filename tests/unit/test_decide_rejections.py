@@ -1,0 +1,387 @@
+"""What is refused, for which reason; what is passed over in silence; and usage that came late."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from support.scenario import BASE, PATCH, Scenario, commit, plan, used
+
+from events.catalogue import EVENT_TYPES, SUBMITTED_TO
+from events.decide import Context, decide
+from events.decide.verdicts import Reason, Rejection
+from events.event import Event
+from events.evolve import AfterTheEnd, evolve
+from events.families.apply import PatchAccepted
+from events.families.budget import BudgetExceeded, BudgetSettled
+from events.families.build import BuildFailed, BuildSucceeded
+from events.families.failure import FailureClass
+from events.families.integrate import SnapshotCreated
+from events.families.issue import IssueReported
+from events.families.phase import PhaseOverrideRequested
+from events.families.run import (
+    PrepareFailed,
+    PrepareRequested,
+    RunCancelRequested,
+    RunCompleted,
+    RunPrepared,
+    RunPromoted,
+)
+from events.families.time import DeadlineKind
+from events.families.verify import ChecksFailed, ChecksPassed
+from events.states import PhaseState, RunState
+
+
+def built(request_id: str, attempt: int = 1, **fields: Any) -> BuildSucceeded:
+    filled = {"request_id": request_id, "phase_id": "P1", "attempt": attempt, "patch": PATCH, **fields}
+    return BuildSucceeded.model_validate(filled)
+
+
+def test_the_supervisor_alone_writes_what_nobody_may_submit():
+    run = Scenario().started()
+    data = RunCompleted(head_commit=None, tokens_used=0, tokens_are_lower_bound=False, ci_runs_used=0)
+    assert run.refused(data).reason is Reason.NOT_SUBMITTABLE
+    assert run.refused(PrepareRequested(repository="r", base=None, limit_seconds=1)).reason is (
+        Reason.NOT_SUBMITTABLE
+    )
+    assert len(SUBMITTED_TO) == 19 < len(EVENT_TYPES)
+
+
+def test_a_run_id_is_taken_once_in_a_project_while_the_run_lasts_and_for_ever():
+    run = Scenario().started()
+    assert run.refused(plan()).reason is Reason.DUPLICATE_RUN_ID
+    run.completed()
+    run.later(10 * 365 * 86_400)
+    assert run.refused(plan()).reason is Reason.DUPLICATE_RUN_ID
+
+
+def test_the_same_request_again_is_silent_while_the_run_lasts_and_for_ever():
+    run = Scenario()
+    first = run.event(plan())
+    run.submit(first)
+    assert run.submit(first) == []
+    run.prepared()
+    run.completed()
+    assert run.submit(first) == []
+
+
+def test_the_same_record_again_is_silent():
+    run = Scenario().started()
+    claim = run.event(run.answer(BuildSucceeded, patch=PATCH))
+    run.submit(claim)
+    assert run.submit(claim) == []
+
+
+def test_an_id_that_the_request_used_is_used_up_for_its_source():
+    """Else what follows from the two would share ids within one run."""
+    run = Scenario()
+    run.submit(run.event(plan(), id="1"))
+    assert run.submit(run.event(RunCancelRequested(), id="1")) == []
+    assert run.submit(run.event(RunCancelRequested(), id="1", source="/other")) != []
+
+
+def test_a_plan_is_refused_with_every_fault_named():
+    run = Scenario()
+    phases = [{"phase_id": "P1", "depends_on": ["P9"]}, {"phase_id": "P1"}]
+    rejection = run.refused(plan(phases, follows="run-0"))
+    assert rejection.reason is Reason.INVALID_PLAN
+    assert [f.place for f in rejection.faults] == ["phases[1].phase_id", "phases[0].depends_on", "follows"]
+
+
+def test_a_plan_that_names_another_run_or_project_than_its_record_is_refused():
+    run = Scenario()
+    rejection = run.refused(plan(run_id="run-2", project="other"))
+    assert [f.place for f in rejection.faults] == ["project", "run_id"]
+
+
+def test_a_run_cannot_follow_itself():
+    run = Scenario()
+    assert run.refused(plan(follows="run-1")).faults[0].place == "follows"
+
+
+def test_an_unknown_run_is_refused():
+    assert Scenario().refused(RunCancelRequested()).reason is Reason.UNKNOWN_RUN
+
+
+def test_a_run_that_goes_on_cannot_be_promoted():
+    run = Scenario().started()
+    assert run.refused(RunPromoted(branch="main", commit=BASE)).reason is Reason.RUN_NOT_ENDED
+
+
+def test_a_run_that_failed_cannot_be_promoted():
+    run = Scenario().started()
+    run.cancelled()
+    assert run.refused(RunPromoted(branch="main", commit=BASE)).reason is Reason.RUN_ENDED
+
+
+def test_after_the_end_a_command_is_refused():
+    run = Scenario().started()
+    run.completed()
+    assert run.refused(RunCancelRequested()).reason is Reason.RUN_ENDED
+
+
+def test_a_request_that_nobody_made_cannot_be_answered():
+    run = Scenario().started()
+    assert run.refused(built("no-such-request")).reason is Reason.UNKNOWN_REQUEST
+
+
+def test_a_second_answer_is_refused():
+    run = Scenario().started()
+    request = run.open("P1").id
+    run.built()
+    assert run.refused(built(request)).reason is Reason.ALREADY_ANSWERED
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [({"attempt": 2}, "attempt 1"), ({"phase_id": "P2"}, "phase P1")],
+)
+def test_an_answer_for_another_attempt_or_phase_is_refused(fields: dict[str, object], said: str):
+    run = Scenario().started([{"phase_id": "P1"}, {"phase_id": "P2"}])
+    answer = built(run.open("P1").id).model_copy(update=fields)
+    rejection = run.refused(answer)
+    assert rejection.reason is Reason.WRONG_ANSWER
+    assert said in rejection.message
+
+
+def test_an_answer_of_another_kind_is_refused():
+    run = Scenario().started()
+    answer = PrepareFailed(request_id=run.open("P1").id, failure=FailureClass.INTERNAL, reason="?")
+    assert run.refused(answer).reason is Reason.WRONG_ANSWER
+
+
+def test_checks_of_another_commit_are_refused():
+    run = Scenario().started()
+    run.built()
+    run.applied(1)
+    other = run.answer(ChecksPassed, candidate=commit(2), tree=run.asked().tree, checks=[])
+    assert run.refused(other).reason is Reason.WRONG_ANSWER
+
+
+def test_checks_of_another_tree_are_refused():
+    run = Scenario().started()
+    run.built()
+    run.applied(1)
+    other = run.answer(ChecksPassed, candidate=commit(1), tree=commit(5), checks=[])
+    assert run.refused(other).reason is Reason.WRONG_ANSWER
+
+
+def test_red_checks_of_another_commit_are_refused():
+    run = Scenario().started()
+    run.built()
+    run.applied(1)
+    other = run.answer(ChecksFailed, candidate=commit(2), failure=FailureClass.RED_CHECKS, reason="red")
+    assert run.refused(other).reason is Reason.WRONG_ANSWER
+
+
+def test_a_snapshot_of_another_commit_is_refused():
+    run = Scenario().started()
+    run.built()
+    run.applied(1)
+    run.green()
+    other = run.answer(SnapshotCreated, commit=commit(2), tag=run.asked().tag)
+    assert run.refused(other).reason is Reason.WRONG_ANSWER
+
+
+def test_a_candidate_on_another_parent_is_refused():
+    run = Scenario().started()
+    run.built()
+    other = run.answer(PatchAccepted, parent=commit(3), candidate=commit(1), tree=commit(2))
+    assert run.refused(other).reason is Reason.WRONG_ANSWER
+
+
+def test_an_issue_of_a_phase_that_the_run_does_not_have_is_refused():
+    run = Scenario().started()
+    issue = IssueReported(phase_id="P9", issue_key="k", severity="minor", source="test")
+    assert run.refused(issue).reason is Reason.INVALID_DATA
+    assert run.say(issue.model_copy(update={"phase_id": "P1"})) == ["IssueReported"]
+
+
+def test_overriding_a_phase_is_refused_as_unsupported():
+    run = Scenario().started()
+    override = PhaseOverrideRequested(phase_id="P1", state=PhaseState.COMPLETE)
+    assert run.refused(override).reason is Reason.UNSUPPORTED
+
+
+def test_a_refusal_changes_nothing():
+    run = Scenario().started()
+    before = run.project
+    run.refused(built("no-such-request", usage=used(5)))
+    assert run.project is before
+
+
+# ---- usage that came late
+
+
+def late_scenario() -> tuple[Scenario, str]:
+    """Given a build that ran out of time, and a second attempt."""
+    run = Scenario().started(token_cap=1000)
+    run.claimed()
+    request = run.open("P1").id
+    run.passed(DeadlineKind.REQUEST)
+    return run, request
+
+
+def test_a_late_result_is_rejected_not_applied_and_its_usage_is_settled():
+    run, request = late_scenario()
+    rejection = run.refused(built(request, usage=used(40)))
+    assert rejection.reason is Reason.REVOKED
+    assert [e.data for e in rejection.settles] == [
+        BudgetSettled(request_id=request, phase_id="P1", usage=used(40))
+    ]
+    assert (run.run.tokens_used, run.phase().tokens_used) == (40, 40)
+    assert run.phase().attempt == 2
+    assert run.phase().patches == ()
+
+
+def test_usage_is_settled_once():
+    run, request = late_scenario()
+    run.refused(built(request, usage=used(40)))
+    again = run.refused(built(request, usage=used(40)))
+    assert (again.reason, again.settles) == (Reason.ALREADY_ANSWERED, ())
+    assert run.run.tokens_used == 40
+
+
+def test_usage_that_is_not_known_is_not_settled():
+    run, request = late_scenario()
+    assert run.refused(built(request)).settles == ()
+
+
+def test_the_usage_of_an_answered_request_is_not_settled_again():
+    run = Scenario().started()
+    request = run.open("P1").id
+    run.built(usage=used(10))
+    rejection = run.refused(built(request, usage=used(10)))
+    assert (rejection.settles, run.run.tokens_used) == ((), 10)
+
+
+def test_usage_that_came_late_can_end_the_run_in_the_same_step():
+    run, request = late_scenario()
+    rejection = run.refused(built(request, usage=used(1001)))
+    assert [type(e.data) for e in rejection.settles][:2] == [BudgetSettled, BudgetExceeded]
+    run.ended_as(RunState.DONE_FAILED_BUDGET_EXHAUSTED)
+
+
+def test_a_late_success_of_revoked_work_lets_the_run_end_at_once():
+    run = Scenario().started()
+    run.claimed()
+    request = run.open("P1").id
+    run.cancelled()
+    rejection = run.refused(built(request, usage=used(40)))
+    assert rejection.settles[0].data == BudgetSettled(request_id=request, phase_id="P1", usage=used(40))
+    assert run.ended_as(RunState.DONE_FAILED_CANCELLED).tokens_used == 40
+
+
+def ended_scenario() -> tuple[Scenario, str]:
+    run = Scenario().started()
+    run.claimed()
+    request = run.open("P1").id
+    run.cancelled()
+    run.passed(DeadlineKind.ENDING)
+    return run, request
+
+
+def test_usage_that_comes_after_the_end_is_settled_in_the_runs_history():
+    run, request = ended_scenario()
+    rejection = run.refused(built(request, usage=used(40)))
+    assert rejection.reason is Reason.RUN_ENDED
+    assert [e.run_id for e in rejection.settles] == ["run-1"]
+    assert run.last(BudgetSettled).usage == used(40)
+    assert run.refused(built(request, usage=used(40))).settles == ()
+
+
+def test_a_report_of_revoked_work_after_the_end_is_settled_as_well():
+    run, request = ended_scenario()
+    report = BuildFailed(
+        request_id=request,
+        phase_id="P1",
+        attempt=1,
+        failure=FailureClass.REVOKED,
+        reason="killed",
+        usage=used(3),
+    )
+    assert len(run.refused(report).settles) == 1
+
+
+def test_after_the_end_only_requests_that_were_open_are_settled():
+    run, _ = ended_scenario()
+    assert run.refused(built("another", usage=used(40))).settles == ()
+
+
+def test_only_the_work_of_agents_is_settled():
+    run = Scenario().started()
+    run.built()
+    run.claimed()
+    request = run.open("P1").id
+    run.cancelled()
+    run.passed(DeadlineKind.ENDING)
+    late = PatchAccepted(
+        request_id=request,
+        phase_id="P1",
+        attempt=1,
+        parent=BASE,
+        candidate=commit(1),
+        tree=commit(2),
+        usage=used(9),
+    )
+    assert run.refused(late).settles == ()
+
+
+def test_usage_of_an_external_agent_that_comes_after_the_end_is_settled():
+    run = Scenario().started(agents={"builder": "external"})
+    request = run.open("P1").id
+    run.cancelled()
+    assert len(run.refused(built(request, usage=used(40))).settles) == 1
+
+
+def test_a_phase_that_is_not_the_requests_is_not_charged():
+    run, request = late_scenario()
+    wrong = built(request, usage=used(40)).model_copy(update={"phase_id": "P7"})
+    rejection = run.refused(wrong)
+    assert (rejection.reason, rejection.settles) == (Reason.WRONG_ANSWER, ())
+
+
+def test_settling_is_decided_alike_every_time():
+    run, request = late_scenario()
+    late = run.event(built(request, usage=used(40)))
+    first, second = (decide(run.project, late, Context(run.now)) for _ in range(2))
+    assert isinstance(first, Rejection)
+    assert first == second
+    assert first.settles[0].cause_id == late.id
+    assert first.settles[0].id != late.id
+
+
+def test_nothing_else_is_folded_after_the_end():
+    run = Scenario().started()
+    run.completed()
+    with pytest.raises(AfterTheEnd):
+        evolve(run.project, run.event(RunCancelRequested()))
+
+
+# ---- every event is caused and timed by what was submitted
+
+
+def test_what_follows_names_its_cause_and_carries_its_trace():
+    run = Scenario()
+    request = run.event(plan(), traceparent="00-" + "1" * 32 + "-" + "2" * 16 + "-01")
+    decision = run.submit(request)
+    assert isinstance(decision, list)
+    assert decision[0] is request
+    assert {(e.cause_id, e.traceparent, e.recorded_at) for e in decision[1:]} == {
+        (request.id, request.traceparent, run.now)
+    }
+
+
+def test_a_decision_depends_on_nothing_but_its_arguments():
+    run = Scenario()
+    run.say(plan())
+    prepared = run.event(RunPrepared(request_id=run.open().id, base_commit=BASE))
+    later = run.now + timedelta(days=1)
+    first, second = (decide(run.project, prepared, Context(later)) for _ in range(2))
+    assert first == second
+
+
+def test_ids_differ_by_source():
+    left, right = Scenario(), Scenario()
+    for scenario, source in ((left, "/a"), (right, "/b")):
+        scenario.submit(Event("1", source, "run-1", scenario.now, plan()))
+    assert left.history[1].id != right.history[1].id
