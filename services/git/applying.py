@@ -60,7 +60,6 @@ async def _run_apply(quarantine: Quarantine, patch: bytes, excluded: list[bytes]
         "--3way",
         "--binary",
         "--whitespace=nowarn",
-        "--allow-empty",
         *(f"--exclude={_literal(path)}" for path in excluded),
         stdin=patch,
         accept=(0, 1, 128),
@@ -72,7 +71,7 @@ async def _run_apply(quarantine: Quarantine, patch: bytes, excluded: list[bytes]
 async def _disguised(quarantine: Quarantine, patch: bytes) -> set[bytes]:
     """All paths of a patch that stand for a git directory: git would name only the first."""
     listed = await quarantine.git.run(
-        quarantine.place, "apply", "--numstat", "-z", "--allow-empty", stdin=patch, accept=(0, 1, 128)
+        quarantine.place, "apply", "--numstat", "-z", stdin=patch, accept=(0, 1, 128)
     )
     paths = {entry.split(b"\t", 2)[2] for entry in listed.stdout.split(b"\0") if entry.count(b"\t") >= 2}
     return {path for path in paths if any(map(is_git_directory_name, path.split(b"/")))}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.git.child import Child, GitOutput, Order, last_lines
-from services.git.failures import GitFailed
+from services.git.failures import GitFailed, GitMissing
 
 TRUSTED_CONFIGURATION = Path(__file__).with_name("trusted.gitconfig")
 
@@ -104,7 +104,7 @@ class GitCommand:
         """Run `git ARGUMENTS` at `place`.
 
         `durable=False` is for what is thrown away or made again: it is not synced to the disk.
-        Raises GitFailed when the exit code is not in `accept`, GitTimedOut, GitOutputTooLarge.
+        Raises GitFailed when the exit code is not in `accept`, GitTimedOut, GitOutputTooLarge, GitMissing.
         """
         order = Order(
             argv=self._argv(place, arguments, durable, environment or {}),
@@ -115,6 +115,8 @@ class GitCommand:
             kept_descriptors=kept_descriptors,
         )
         output = await self._perform(order)
+        if output.exit_code == 127:  # `env` found no such program
+            raise GitMissing(self.settings.executable)
         if output.exit_code not in accept:
             raise GitFailed(arguments, output.exit_code, last_lines(output.stderr))
         return output

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 
 SUBJECT_LIMIT_CHARACTERS = 100
 BODY_LIMIT_CHARACTERS = 8000
-_TRAILER = re.compile(r"^\W*([\w -]{1,60}?)\s*[:=#]")
-_DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−_ "), "-")
+_TRAILER = re.compile(r"^\W*([^:=#]{1,60}?)\s*[:=#]")
+_DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−_"), "-")
 
 
 def commit_message(subject: str, body: str, trailers: Iterable[tuple[str, str]]) -> str:
     """Subject, body and trailers as one message, ended by a newline."""
-    heading = _clean_lines(" ".join(subject.split()))
-    first = (heading[0] if heading else "Change")[:SUBJECT_LIMIT_CHARACTERS].rstrip()
+    heading = " ".join(" ".join(_clean_lines(subject)).split())
+    first = heading[:SUBJECT_LIMIT_CHARACTERS].rstrip() or "Change"
     paragraphs = [first]
     text = "\n".join(_clean_lines(body)).strip("\n")[:BODY_LIMIT_CHARACTERS].rstrip()
     if text:
@@ -32,7 +32,7 @@ def looks_like_trailer(line: str) -> bool:
     if found is None:
         return False
     token = found.group(1).casefold().translate(_DASHES).strip("-")
-    return token.startswith("autopack") or token.endswith("-by") or token == "change-id"
+    return token.startswith("autopack") or token == "change-id" or (token.endswith("-by") and " " not in token)
 
 
 def _clean_lines(text: str) -> list[str]:

@@ -165,11 +165,19 @@ def _sort_one(tree: bytes, path: bytes, found: _Findings) -> int:
     except (FileNotFoundError, NotADirectoryError):
         found.update.append(path)  # deleted: git sees that, too
         return 0
-    if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) or stat.S_ISDIR(status.st_mode):
-        found.update.append(path)
-        return status.st_size if stat.S_ISREG(status.st_mode) else 0
-    found.special.append(path)
-    found.forget.append(path)
+    match stat.S_IFMT(status.st_mode):
+        case stat.S_IFREG:
+            found.update.append(path)
+            return status.st_size
+        case stat.S_IFLNK:
+            found.update.append(path)
+        case stat.S_IFDIR if os.path.lexists(os.path.join(tree, path, b".git")):
+            found.nested.append(path)
+        case stat.S_IFDIR:  # a file became a folder; the files in it are listed, too
+            found.forget.append(path)
+        case _:
+            found.special.append(path)
+            found.forget.append(path)
     return 0
 
 
