@@ -1,13 +1,13 @@
 """One child process, from its start to its certain end."""
 
 import asyncio
-import contextlib
 import signal
 import time
 from typing import Any, assert_never
 
 from services.processes.child import Child
 from services.processes.command import Command, Completed, Ending
+from services.processes.finishing import finished
 
 DRAIN_SECONDS = 2.0
 
@@ -27,13 +27,6 @@ async def run(command: Command, stop: asyncio.Event | None = None) -> Completed:
         cancelled.set()
         await finished(work)
         raise
-
-
-async def finished(work: asyncio.Future[Any]) -> None:
-    """Wait for the end, however often we are cancelled meanwhile: a child left alone is worse."""
-    while not work.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([work])
 
 
 async def _run(command: Command, stop: asyncio.Event, cancelled: asyncio.Event) -> Completed:

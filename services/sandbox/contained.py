@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.processes import Command, Completed, Ending, Redactor, run
-from services.processes.running import finished
+from services.processes.finishing import in_any_case
 from services.sandbox.bubblewrap import bubblewrap_arguments
 from services.sandbox.environment import child_environment, chosen_secrets, search_path
 from services.sandbox.installation import find_executable, needed_paths
@@ -57,7 +57,7 @@ class Bubblewrap:
                 try:
                     done = await run(command, stop)
                 finally:
-                    await _in_any_case(namespace.ended())
+                    await in_any_case(namespace.ended())
         _check_made(done)
         return done
 
@@ -148,7 +148,7 @@ async def _lent(folders: list[Path], uid: int | None) -> AsyncIterator[None]:
         yield
     finally:
         for folder in folders:
-            await _in_any_case(asyncio.to_thread(take_back_folder, folder, uid))
+            await in_any_case(asyncio.to_thread(take_back_folder, folder, uid))
 
 
 @contextlib.contextmanager
@@ -169,13 +169,3 @@ def _memory_file(files: contextlib.ExitStack, text: str) -> int:
     os.write(descriptor, text.encode())
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
-
-
-async def _in_any_case(work: Awaitable[None]) -> None:
-    """Do it to the end, even when we are cancelled; the cancellation goes on afterwards."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await finished(task)
-        raise

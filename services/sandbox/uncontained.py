@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.processes import Command, Completed, Redactor, run, signal_group
+from services.processes.finishing import in_any_case
 from services.sandbox.environment import child_environment, chosen_secrets
 from services.sandbox.job import Job
 
 MARKER = "AUTOPACK_JOB"
 PROCESSES = Path("/proc")
-MOST_SWEEPS = 50
+MOST_SWEEPS = 100
+SWEEPS_WITHOUT_A_FIND = 3
+SWEEP_PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,7 @@ class Uncontained:
         try:
             return await run(_command(job, environment, tuple(secret_values.values()), marker), stop)
         finally:
-            # Not awaited in a thread: a cancellation must not come between the end and the sweep.
-            sweep(marker)
-            shutil.rmtree(private, ignore_errors=True)
+            await in_any_case(_clear_away(marker, private))
 
     def redactor(self, secrets: tuple[str, ...]) -> Redactor:
         """Give what takes these secrets out of other things that a job wrote."""
@@ -54,7 +55,7 @@ def _command(job: Job, environment: Mapping[str, str], values: tuple[str, ...], 
     def send_signal(pid: int, number: signal.Signals) -> None:
         signal_group(pid, number)
         if number is signal.SIGKILL:
-            sweep(marker)
+            _kill_marked(marker)
 
     return Command(
         argv=job.argv,
@@ -71,15 +72,27 @@ def _command(job: Job, environment: Mapping[str, str], values: tuple[str, ...], 
     )
 
 
-def sweep(marker: str) -> None:
-    """Kill every process that carries the marker in its environment, until none is found."""
+async def _clear_away(marker: str, private: Path) -> None:
+    """Kill whatever carries the marker, until none has been seen for a while, and remove the job's home.
+
+    One look is not enough: a process that is just executing a program has no environment to be seen.
+    """
+    unseen = 0
     for _ in range(MOST_SWEEPS):
-        found = list(_marked(f"{MARKER}={marker}".encode()))
-        if not found:
-            return
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        unseen = 0 if await asyncio.to_thread(_kill_marked, marker) else unseen + 1
+        if unseen == SWEEPS_WITHOUT_A_FIND:
+            break
+        await asyncio.sleep(SWEEP_PAUSE_SECONDS)
+    await asyncio.to_thread(shutil.rmtree, private, ignore_errors=True)
+
+
+def _kill_marked(marker: str) -> bool:
+    """Kill every process that shows the marker in its environment; say whether there was any."""
+    found = list(_marked(f"{MARKER}={marker}".encode()))
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(found)
 
 
 def _marked(marker: bytes) -> Iterator[int]:

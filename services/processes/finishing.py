@@ -1,0 +1,23 @@
+"""Work that is done to its end, even while we are being cancelled."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from typing import Any
+
+
+async def finished(work: asyncio.Future[Any]) -> None:
+    """Wait for the end, however often we are cancelled meanwhile: a child left alone is worse."""
+    while not work.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
+
+
+async def in_any_case(work: Awaitable[None]) -> None:
+    """Do it to the end, even when we are cancelled; the cancellation goes on afterwards."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await finished(task)
+        raise
