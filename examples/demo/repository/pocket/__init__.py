@@ -1,0 +1,1 @@
+"""Small amounts of money."""
