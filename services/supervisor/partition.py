@@ -1,6 +1,7 @@
 """Serving one partition: take over, fold, and then step by step fold, decide, append."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from time import monotonic
 
 import structlog
@@ -35,6 +36,7 @@ RECORDS_A_STEP = 200
 BYTES_A_STEP = 2 * 1024 * 1024
 SNAPSHOT_EVERY_RECORDS = 5_000
 DELETE_EVERY_SECONDS = 10.0
+ANCHOR_WINDOW = 50
 logger = structlog.get_logger(__name__)
 
 
@@ -92,7 +94,7 @@ class PartitionOwner:
     async def _catch_up(self, writer: PartitionWriter) -> None:
         """Fold the history up to where it ended when every earlier writer was fenced."""
         snapshot = await self._snapshots.newest(self._partition)
-        if snapshot is not None and snapshot.offset <= writer.end:
+        if snapshot is not None and await self._fits(snapshot, writer.end):
             self._state, self._end = snapshot.state, snapshot.offset
         self._snapshot_end = self._end
         place = Place(Topic.EVENTS, self._partition)
@@ -104,6 +106,14 @@ class PartitionOwner:
         self._end = max(self._end, writer.end)
         self._positions = self._written = writer.positions
         self._timer.load(self._state)
+
+    async def _fits(self, snapshot: Snapshot, end: int) -> bool:
+        """Whether the snapshot was folded from this very log."""
+        if snapshot.offset > end:
+            return False
+        place = Place(Topic.EVENTS, self._partition)
+        found = await self._log.read(place, snapshot.anchor_offset, snapshot.anchor_offset + 1)
+        return bool(found) and sha256(found[0].value).digest() == snapshot.anchor_digest
 
     def _fold(self, records: Sequence[StoredRecord]) -> None:
         for record in records:
@@ -163,7 +173,15 @@ class PartitionOwner:
             await writer.delete_before(self._written)
             self._deleted_at = monotonic()
         if self._end - self._snapshot_end >= SNAPSHOT_EVERY_RECORDS:
-            await self._snapshots.keep(self._partition, Snapshot(self._end, self._state))
+            await self._keep_snapshot()
+
+    async def _keep_snapshot(self) -> None:
+        place = Place(Topic.EVENTS, self._partition)
+        last = await self._log.read(place, max(0, self._end - ANCHOR_WINDOW), self._end)
+        if last:
+            digest = sha256(last[-1].value).digest()
+            snapshot = Snapshot(self._end, last[-1].offset, digest, self._state)
+            await self._snapshots.keep(self._partition, snapshot)
             self._snapshot_end = self._end
 
 

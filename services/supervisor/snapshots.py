@@ -31,9 +31,15 @@ class SnapshotStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state folded from all records before `offset`."""
+    """The state folded from all records before `offset`.
+
+    The last of them stood at `anchor_offset` and has the SHA-256 `anchor_digest`: a log that holds another
+    record there is not the log that this state was folded from.
+    """
 
     offset: int
+    anchor_offset: int
+    anchor_digest: bytes
     state: PartitionState
 
 
@@ -69,7 +75,8 @@ def core_version() -> str:
 
 def dump_snapshot(snapshot: Snapshot) -> bytes:
     """A snapshot as bytes, with a digest in front."""
-    body = pickle.dumps((snapshot.offset, snapshot.state), protocol=5)
+    parts = (snapshot.offset, snapshot.anchor_offset, snapshot.anchor_digest, snapshot.state)
+    body = pickle.dumps(parts, protocol=5)
     return sha256(body).digest() + body
 
 
@@ -79,10 +86,10 @@ def load_snapshot(data: bytes) -> Snapshot | None:
     if sha256(body).digest() != digest:
         return None
     try:
-        offset, state = _ValuesOnly(io.BytesIO(body)).load()
+        snapshot = Snapshot(*_ValuesOnly(io.BytesIO(body)).load())
     except (pickle.UnpicklingError, AttributeError, ImportError, EOFError, TypeError, ValueError):
         return None
-    return Snapshot(offset, state) if isinstance(state, PartitionState) else None
+    return snapshot if isinstance(snapshot.state, PartitionState) else None
 
 
 _VALUES = {

@@ -43,7 +43,7 @@ class Preparations:
             async with locked(self._root / f"{key}.lock"):
                 if not kept.exists():
                     await self._prepare(mirror, data, preparation, kept, say)
-        return tuple(Mount(kept / path, Path(path)) for path in preparation.paths if await _exists(kept / path))
+        return await asyncio.to_thread(_mounts, kept, preparation.paths)
 
     async def _prepare(
         self,

@@ -1,0 +1,23 @@
+# One image for every service; docker-compose.yml says which of them a container runs.
+FROM python:3.11-slim-bookworm
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends bubblewrap git openssh-client util-linux \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 10001 autopack \
+    && install --directory --owner=autopack --group=autopack /var/lib/autopack /srv/artifacts /srv/run-files /srv/git
+
+WORKDIR /opt/autopack
+COPY requirements.txt ./
+RUN pip install --no-cache-dir --require-hashes --requirement requirements.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY events ./events
+COPY projections ./projections
+COPY services ./services
+RUN pip install --no-cache-dir --no-deps .
+
+USER autopack
+ENV AUTOPACK_HOME=/var/lib/autopack
+EXPOSE 8000
+ENTRYPOINT ["autopack"]
+CMD ["up"]

@@ -1,0 +1,171 @@
+"""The composition root: from settings to running services. Nothing else puts the parts together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from events.log.port import EventLog
+from services.agents import Agents, CommandDriver, Role, load_agents
+from services.applier.applier import Applier
+from services.artifacts import ArtifactStore, open_artifacts
+from services.auditor.auditor import Auditor
+from services.builder.builder import Builder
+from services.candidates import Candidates
+from services.git.command import GitCommand
+from services.logs import log_name, open_log
+from services.runner.runner import Runner, RunnerSettings
+from services.runner.worker import Worker
+from services.sandbox import Sandbox, open_sandbox
+from services.servers import Servers, open_servers
+from services.settings import Settings, process_environment
+from services.status import ServiceStatus
+from services.supervisor.judging import Limits
+from services.supervisor.snapshots import Snapshots
+from services.supervisor.supervisor import Supervisor
+from services.verifier.preparation import Preparations
+from services.verifier.verifier import Verifier
+from services.workshop import Workshop
+
+
+class Service(StrEnum):
+    """The services, by the names that operators use."""
+
+    SUPERVISOR = "supervisor"
+    BUILDER = "builder"
+    AUDITOR = "auditor"
+    APPLIER = "applier"
+    VERIFIER = "verifier"
+    PROJECTOR = "projector"
+    API = "api"
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Agents given on the command line, for an embedded service only; they stand in no event."""
+
+    builder: tuple[str, ...] | None = None
+    auditor: tuple[str, ...] | None = None
+
+
+Run = Callable[[asyncio.Event], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Application:
+    """Services of one process, ready to run."""
+
+    settings: Settings
+    log: EventLog
+    servers: Servers
+    store: ArtifactStore
+    statuses: dict[str, ServiceStatus] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+
+    def add(self, service: Service, make: Callable[[ServiceStatus], Run]) -> None:
+        """Add a service; `make` is given the status that it reports to."""
+        status = ServiceStatus(service)
+        self.statuses[service] = status
+        self.runs[service] = make(status)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run every service until `stop` is set and each has drained. The first that fails ends all."""
+        async with asyncio.TaskGroup() as group:
+            for name, run in self.runs.items():
+                group.create_task(_running(run, stop), name=name)
+
+
+async def _running(run: Run, stop: asyncio.Event) -> None:
+    await run(stop)
+
+
+@asynccontextmanager
+async def compose(
+    settings: Settings, services: frozenset[Service], commands: Commands | None = None
+) -> AsyncIterator[Application]:
+    """Open what the services need, and put them together; everything is let go of at the end.
+
+    Raises SandboxUnavailable, AgentsFileInvalid, LogUnavailable, ServerDidNotStart.
+    """
+    async with AsyncExitStack() as stack:
+        servers = await stack.enter_async_context(open_servers(settings))
+        log = await open_log(settings, servers)
+        stack.push_async_callback(log.close)
+        application = Application(settings, log, servers, open_artifacts(settings.artifacts_url))
+        if Service.SUPERVISOR in services:
+            _add_supervisor(application)
+        if services & _WORKERS:
+            await _add_workers(application, services, commands or Commands())
+        yield application
+
+
+_WORKERS = frozenset({Service.BUILDER, Service.AUDITOR, Service.APPLIER, Service.VERIFIER})
+_SANDBOXED = _WORKERS - {Service.APPLIER}
+
+
+def _add_supervisor(application: Application) -> None:
+    settings = application.settings
+    snapshots = Snapshots(application.store, log_name(settings, application.servers))
+    limits = Limits(settings.runs_at_once)
+    application.add(
+        Service.SUPERVISOR,
+        lambda status: Supervisor(application.log, snapshots, limits, status).run,
+    )
+
+
+async def _add_workers(application: Application, services: frozenset[Service], commands: Commands) -> None:
+    settings = application.settings
+    candidates = Candidates(GitCommand(), settings.home_folder / "mirrors", application.store)
+    if Service.APPLIER in services:
+        _add_worker(application, Service.APPLIER, Applier(candidates), settings.appliers_at_once)
+    if not services & _SANDBOXED:
+        return
+    sandbox = await _sandbox(settings)
+    workshop = _workshop(application, candidates, sandbox, commands)
+    if Service.BUILDER in services:
+        _add_worker(application, Service.BUILDER, Builder(workshop), settings.builders_at_once)
+    if Service.AUDITOR in services:
+        _add_worker(application, Service.AUDITOR, Auditor(workshop), settings.auditors_at_once)
+    if Service.VERIFIER in services:
+        work = settings.home_folder / "work"
+        preparations = Preparations(sandbox, settings.home_folder / "prepared")
+        verifier = Verifier(candidates, sandbox, application.store, preparations, work)
+        _add_worker(application, Service.VERIFIER, verifier, settings.verifiers_at_once)
+
+
+def _add_worker(application: Application, service: Service, worker: Worker, capacity: int) -> None:
+    limits = RunnerSettings(capacity, application.settings.grace_seconds)
+    application.add(
+        service,
+        lambda status: Runner(application.log, worker, application.store, limits, status).run,
+    )
+
+
+async def _sandbox(settings: Settings) -> Sandbox:
+    environment: Mapping[str, str] = process_environment()
+    return await open_sandbox(
+        environment,
+        hidden_paths=(settings.home_folder, settings.run_files_folder),
+        allow_unsandboxed=settings.allow_unsandboxed,
+    )
+
+
+def _workshop(application: Application, candidates: Candidates, sandbox: Sandbox, commands: Commands) -> Workshop:
+    settings = application.settings
+    return Workshop(
+        agents=_agents(settings, commands),
+        driver=CommandDriver(sandbox, settings.home_folder / "scratch"),
+        candidates=candidates,
+        store=application.store,
+        folder=settings.home_folder / "work",
+    )
+
+
+def _agents(settings: Settings, commands: Commands) -> Agents:
+    agents = load_agents(settings.agents_file)
+    if commands.builder is not None:
+        agents = agents.with_command(Role.BUILDER, commands.builder)
+    if commands.auditor is not None:
+        agents = agents.with_command(Role.AUDITOR, commands.auditor)
+    return agents
