@@ -1,0 +1,127 @@
+"""The log on Kafka."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from weakref import WeakSet
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from events.catalogue import Topic
+from events.log.kafka.clients import Clients
+from events.log.kafka.connection import Connection, Security, Timing
+from events.log.kafka.endings import Endings
+from events.log.kafka.failures import within
+from events.log.kafka.library import tune
+from events.log.kafka.membership import KafkaMembership
+from events.log.kafka.reader import RangeReader
+from events.log.kafka.records import TopicNames, stored
+from events.log.kafka.submitting import Submitter
+from events.log.kafka.tail import KafkaTail
+from events.log.kafka.taking_over import take_over
+from events.log.kafka.topics import ensure_topics, leaderless
+from events.log.kafka.writer import KafkaPartitionWriter
+from events.log.port import LogUnavailable, Membership, NewRecord, PartitionWriter, Place, StoredRecord, Tail
+
+
+class KafkaLog:
+    """A log on a Kafka cluster. It is made by `open`, and ended by `close`."""
+
+    def __init__(self, clients: Clients, partition_count: int) -> None:
+        self._clients = clients
+        self._partition_count = partition_count
+        self._submitter = Submitter(clients.connection, clients.names, partition_count, clients.endings)
+        self._tails: WeakSet[KafkaTail] = WeakSet()
+        self._writers: WeakSet[KafkaPartitionWriter] = WeakSet()
+        self._memberships: WeakSet[KafkaMembership] = WeakSet()
+
+    @classmethod
+    async def open(
+        cls,
+        bootstrap: str,
+        partition_count: int = 8,
+        *,
+        security: Security | None = None,
+        timing: Timing | None = None,
+        topic_prefix: str = "",
+        replication_factor: int | None = None,
+    ) -> "KafkaLog":
+        """Connect to `host:port[,host:port…]`, make the topics that are missing, and verify all of them.
+
+        Logs with different prefixes share a cluster and nothing else. Without a replication factor topics
+        are made with three replicas where there are as many brokers, else with one. Raises LogUnavailable,
+        and TopicsUnfit where the topics that exist are not as the log needs them.
+        """
+        tune()
+        connection = Connection(bootstrap, security or Security(), timing or Timing())
+        names = TopicNames(topic_prefix)
+        endings = Endings()
+        admin = AIOKafkaAdminClient(**connection.admin_settings())
+        try:
+            async with within(connection.timing.opening_seconds, f"opening the log at {bootstrap}"):
+                await admin.start()
+                await ensure_topics(admin, names, partition_count, replication_factor)
+        except BaseException:
+            endings.begin(admin.close())
+            await endings.finish(connection.timing.closing_seconds)
+            raise
+        reader = RangeReader(connection, names, endings)
+        return cls(Clients(connection, names, admin, reader, endings), partition_count)
+
+    @property
+    def partition_count(self) -> int:
+        """The number of partitions of every topic; it never changes."""
+        return self._partition_count
+
+    async def submit(self, topic: Topic, records: Sequence[NewRecord]) -> list[tuple[Place, int]]:
+        """Write records to commands, results or output, each to its project's home partition."""
+        return await self._submitter.submit(topic, records)
+
+    async def take_over(self, partition: int, instance: str) -> PartitionWriter:
+        """Fence every earlier writer of the partition's history, then read where it ended."""
+        writer = await take_over(self._clients, partition)
+        self._writers.add(writer)
+        return writer
+
+    async def read(self, place: Place, start: int, end: int | None = None) -> Sequence[StoredRecord]:
+        """The next records in [start, end), some of them; empty when there are none (yet).
+
+        Where the first have been deleted, reading goes on with what is left; not so in the history, which
+        raises HistoryCutOff.
+        """
+        return [stored(place, record) for record in await self._clients.reader.read(place, start, end)]
+
+    async def ends(self, topic: Topic) -> Mapping[int, int]:
+        """The offset behind the last committed record, by partition."""
+        return await self._clients.reader.ends(topic, self._partition_count)
+
+    def tail(self) -> Tail:
+        """A reader that follows places."""
+        tail = KafkaTail(self._clients)
+        self._tails.add(tail)
+        return tail
+
+    async def join(self, group: str) -> Membership:
+        """Become a member of a group among whose instances the partitions are shared out."""
+        membership = KafkaMembership(self._clients, group)
+        await membership.join()
+        self._memberships.add(membership)
+        return membership
+
+    async def check(self) -> None:
+        """Raise LogUnavailable where the log cannot be used now."""
+        names = [self._clients.names.name(topic) for topic in Topic]
+        async with within(self._clients.timing.checking_seconds, "checking the log"):
+            described = await self._clients.admin.describe_topics(names)
+        if orphans := leaderless(described):
+            raise LogUnavailable(f"checking the log: nobody leads {', '.join(orphans)}")
+
+    async def close(self) -> None:
+        """Let go of every connection, of writers, tails and memberships too."""
+        leaving = [membership.leave() for membership in self._memberships]
+        closing = [writer.close() for writer in self._writers]
+        ending = [tail.close() for tail in self._tails]
+        await asyncio.gather(*leaving, *closing, *ending)
+        await self._submitter.close()
+        await self._clients.reader.close()
+        self._clients.endings.begin(self._clients.admin.close())
+        await self._clients.endings.finish(self._clients.timing.closing_seconds)

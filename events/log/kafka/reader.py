@@ -1,0 +1,189 @@
+"""Reading ranges: one consumer, shared, moved about by whoever holds its lock."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.structs import ConsumerRecord, TopicPartition
+
+from events.catalogue import Topic
+from events.log.kafka.connection import Connection
+from events.log.kafka.endings import Endings
+from events.log.kafka.failures import HistoryCutOff, within
+from events.log.kafka.records import TopicNames
+from events.log.port import Place
+
+WAIT_MILLISECONDS = 10
+SETTLING_SECONDS = 0.002
+WINDOW_RECORDS = 64
+WINDOW_GROWTH = 8
+
+
+class RangeReader:
+    """Reads what is committed. Every method raises LogUnavailable."""
+
+    def __init__(self, connection: Connection, names: TopicNames, endings: Endings) -> None:
+        self._connection = connection
+        self._names = names
+        self._endings = endings
+        self._lock = asyncio.Lock()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._known_ends: dict[Place, tuple[int, int]] = {}
+        self._written: dict[Place, int] = {}
+
+    def written(self, place: Place, end: int) -> None:
+        """Told of what this process has committed: what is read from now on goes at least up to there.
+
+        The server answers a commit a moment before it has marked the records as committed everywhere.
+        """
+        self._written[place] = max(end, self._written.get(place, 0))
+
+    async def read(self, place: Place, start: int, end: int | None = None) -> Sequence[ConsumerRecord]:
+        """The next committed records in [start, end), some of them; none when there are none."""
+        partition = self._names.partition(place)
+        async with self._borrowed(f"reading {partition.topic}-{partition.partition}") as consumer:
+            stable = (await self._stable_ends(consumer, [place]))[place]
+            bound = stable if end is None else min(end, stable)
+            if start >= bound:
+                return ()
+            _move(consumer, partition, start)
+            try:
+                return await _next_records(consumer, partition, bound)
+            except OffsetOutOfRangeError:
+                first = await self._first_left(consumer, place, start)
+                if first >= bound:
+                    return ()
+                consumer.seek(partition, first)
+                return await _next_records(consumer, partition, bound)
+            finally:
+                consumer.pause(partition)  # or it would go on fetching what nobody has asked for
+
+    async def first_left(self, place: Place, missing: int) -> int:
+        """Where to go on when an offset is not there (any more). Raises HistoryCutOff for the history."""
+        async with self._borrowed("looking for what is left") as consumer:
+            return await self._first_left(consumer, place, missing)
+
+    async def stable_ends(self, places: Iterable[Place]) -> dict[Place, int]:
+        """The offsets up to which every transaction is settled. Some of the last may hold no record."""
+        async with self._borrowed("asking for the ends") as consumer:
+            return await self._stable_ends(consumer, places)
+
+    async def ends(self, topic: Topic, partition_count: int) -> dict[int, int]:
+        """The offset behind the last committed record of each partition."""
+        stable = await self.stable_ends(Place(topic, number) for number in range(partition_count))
+        return {place.partition: await self._end(place, offset) for place, offset in stable.items()}
+
+    async def newest(
+        self, place: Place, end: int, is_wanted: Callable[[ConsumerRecord], bool]
+    ) -> ConsumerRecord | None:
+        """The last record before `end` that is wanted, found by walking back in windows.
+
+        Offsets have gaps: the marks that end transactions take some, aborted records others. Windows
+        without a record grow; others do not, since records can be large.
+        """
+        start = await self.start(place)
+        width = WINDOW_RECORDS
+        while end > start:
+            low = max(start, end - width)
+            is_empty, found = await self._newest_within(place, low, end, is_wanted)
+            if found is not None:
+                return found
+            end, width = low, width * WINDOW_GROWTH if is_empty else WINDOW_RECORDS
+        return None
+
+    async def close(self) -> None:
+        """Let go of the consumer."""
+        self._discard()
+
+    async def _stable_ends(self, consumer: AIOKafkaConsumer, places: Iterable[Place]) -> dict[Place, int]:
+        partitions = [self._names.partition(place) for place in places]
+        while True:
+            offsets = await consumer.end_offsets(partitions)
+            found = {self._names.place(partition): offset for partition, offset in offsets.items()}
+            if all(offset >= self._written.get(place, 0) for place, offset in found.items()):
+                return found
+            await asyncio.sleep(SETTLING_SECONDS)
+
+    async def _end(self, place: Place, stable: int) -> int:
+        known_stable, known_end = self._known_ends.get(place, (-1, 0))
+        if known_stable == stable:
+            return known_end
+        last = await self.newest(place, stable, lambda record: True)
+        end = last.offset + 1 if last is not None else await self.start(place)
+        self._known_ends[place] = (stable, end)
+        return end
+
+    async def _newest_within(
+        self, place: Place, low: int, high: int, is_wanted: Callable[[ConsumerRecord], bool]
+    ) -> tuple[bool, ConsumerRecord | None]:
+        found, is_empty = None, True
+        while records := await self.read(place, low, high):
+            is_empty = False
+            found = next((record for record in reversed(records) if is_wanted(record)), found)
+            low = records[-1].offset + 1
+        return is_empty, found
+
+    async def start(self, place: Place) -> int:
+        """The first offset that is left."""
+        partition = self._names.partition(place)
+        async with self._borrowed("asking for the start") as consumer:
+            return int((await consumer.beginning_offsets([partition]))[partition])
+
+    async def _first_left(self, consumer: AIOKafkaConsumer, place: Place, missing: int) -> int:
+        partition = self._names.partition(place)
+        first = int((await consumer.beginning_offsets([partition]))[partition])
+        if place.topic is Topic.EVENTS:
+            raise HistoryCutOff(
+                f"{HistoryCutOff.__doc__} {partition.topic}-{partition.partition}, offset {missing}; "
+                f"the first that is left is {first}"
+            )
+        return first
+
+    @asynccontextmanager
+    async def _borrowed(self, doing: str) -> AsyncIterator[AIOKafkaConsumer]:
+        """The consumer, to nobody else meanwhile. After any failure it is made anew."""
+        async with self._lock, within(self._connection.timing.reading_seconds, doing):
+            try:
+                yield await self._started()
+            except HistoryCutOff:
+                raise
+            except BaseException:
+                self._discard()
+                raise
+
+    async def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = AIOKafkaConsumer(**self._connection.reader_settings(WAIT_MILLISECONDS))
+            try:
+                await consumer.start()
+            except BaseException:
+                self._endings.begin(consumer.stop())
+                raise
+            self._consumer = consumer
+        return self._consumer
+
+    def _discard(self) -> None:
+        if self._consumer is not None:
+            self._endings.begin(self._consumer.stop())
+            self._consumer = None
+
+
+def _move(consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> None:
+    if consumer.assignment() == {partition}:
+        consumer.resume(partition)
+    else:
+        consumer.assign([partition])
+    consumer.seek(partition, offset)
+
+
+async def _next_records(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, bound: int
+) -> Sequence[ConsumerRecord]:
+    """Fetch until there are records, or until what holds none has been passed up to the bound."""
+    while True:
+        batches = await consumer.getmany(partition, timeout_ms=WAIT_MILLISECONDS)
+        records = [record for record in batches.get(partition, ()) if record.offset < bound]
+        if records or await consumer.position(partition) >= bound:
+            return records
