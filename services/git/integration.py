@@ -8,13 +8,15 @@ again finds what is done and does the rest. No other ref of the target is writte
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.git.failures import CommitMissing, GitFailure
-from services.git.fence import Claim, standing_claim
+from services.git.failures import CommitMissing, GitFailed, GitFailure
+from services.git.fence import Claim, StandingClaim, standing_claim
 from services.git.inspection import is_ancestor
 from services.git.mirror import Mirror
 from services.git.reference_names import branch_reference, fence_reference, tag_reference
 from services.git.target import Move, Target
 from services.git.targets import target_of
+
+FENCE_TRIES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +156,26 @@ async def _why_not(mirror: Mirror, order: Integration, found: Mapping[str, str])
 
 async def claim_fence(target: Target, order: Integration, standing: str | None) -> str | Replaced:
     """Make our claim the one that stands; returns the fence's value, or who has replaced us."""
-    if standing is not None:
-        holder = standing_claim(await target.read_blob(standing, order.fence) or b"")
-        if holder is not None and holder.claim_id == order.claim.claim_id:
+    for _ in range(FENCE_TRIES):
+        holder = None if standing is None else await _holder(target, order, standing)
+        if standing is not None and holder is not None and holder.claim_id == order.claim.claim_id:
             return standing
         if not order.claim.may_follow(holder):
             return Replaced(None if holder is None else holder.claim_id)
-    return await target.set_fence(order.fence, order.claim, standing)
+        try:
+            return await target.set_fence(order.fence, order.claim, standing)
+        except GitFailed:
+            # Another claim may have come in between, and may have to give way to ours as well.
+            seen = (await target.references(order.fence)).get(order.fence)
+            if seen == standing:
+                raise
+            standing = seen
+    return Replaced(None)
+
+
+async def _holder(target: Target, order: Integration, standing: str) -> StandingClaim | None:
+    blob = await target.read_blob(standing, order.fence)
+    return None if blob is None else standing_claim(blob)
 
 
 async def move_branch(target: Target, order: Integration, fence_value: str) -> str:
@@ -179,14 +194,13 @@ async def _explain(target: Target, order: Integration, error: GitFailure) -> Out
     try:
         found = await target.references(order.branch, order.tag, order.fence)
         standing = found.get(order.fence)
-        blob = None if standing is None else await target.read_blob(standing, order.fence)
+        holder = None if standing is None else await _holder(target, order, standing)
     except GitFailure as second:
         return TargetUnreachable(f"{error} {second}")
     if found.get(order.tag) == order.commit:
         return Integrated(order.commit, order.branch, order.tag)
     if order.tag in found:
         return TagTaken(order.tag, found[order.tag])
-    holder = None if blob is None else standing_claim(blob)
     if holder is not None and holder.claim_id != order.claim.claim_id:
         return Replaced(holder.claim_id)
     if found.get(order.branch) not in (order.commit, order.expected_head):

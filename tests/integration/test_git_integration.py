@@ -1,0 +1,379 @@
+"""Integration at the target: one compare-and-swap, whoever else is at it, however often it is redone."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from support.repositories import Bench, git, make_bench, new_file_patch, write
+
+from services.git import integration
+from services.git.candidate import Candidate
+from services.git.fence import Claim
+from services.git.integration import (
+    Diverged,
+    HeadMoved,
+    Integrated,
+    Integration,
+    Replaced,
+    TagTaken,
+    TargetState,
+    TargetUnreachable,
+    claim_fence,
+    integrate,
+    look_up,
+    make_tag,
+    move_branch,
+)
+from services.git.mirror import open_mirror
+from services.git.targets import target_of
+
+BRANCH = "refs/heads/autonomous/shop-1"
+TAG = "refs/tags/autonomous/shop-1/tier-T1/phase-P1"
+FENCE = "refs/autopack/fence/shop-1"
+
+
+@pytest.fixture(params=["path", "bare", "url"])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    """A target by its path, a bare one, and one behind a URL."""
+    if request.param == "path":
+        return await make_bench(tmp_path)
+    await make_bench(tmp_path, name="origin")
+    git(tmp_path, "clone", "--quiet", "--bare", "origin", "repository")
+    scheme = "file://" if request.param == "url" else ""
+    return await make_bench(tmp_path, f"{scheme}{tmp_path}/repository")
+
+
+def references(repository: Path) -> dict[str, str]:
+    listed = git(repository, "for-each-ref", "--format=%(refname) %(objectname)")
+    return dict(line.split(" ") for line in listed.splitlines())
+
+
+async def add(bench: Bench, name: str = "a", parent: str | None = None, **changes: object) -> Candidate:
+    return await bench.candidate(new_file_patch(name, f"{name}\n"), parent, **changes)
+
+
+async def test_a_candidate_arrives_as_branch_and_tag_and_nothing_else(bench: Bench) -> None:
+    before = references(bench.repository)
+    candidate = await add(bench)
+    outcome = await integrate(bench.mirror, bench.order(candidate.commit))
+    assert outcome == Integrated(candidate.commit, BRANCH, TAG)
+    after = references(bench.repository)
+    fence = after.pop(FENCE)
+    assert after == {**before, BRANCH: candidate.commit, TAG: candidate.commit}
+    assert git(bench.repository, "cat-file", "-t", fence) == "blob"
+    git(bench.repository, "fsck", "--strict")
+
+
+async def test_the_next_phase_goes_on_from_the_head(bench: Bench) -> None:
+    first = await add(bench)
+    await integrate(bench.mirror, bench.order(first.commit))
+    second = await add(bench, "b", first.commit, phase_id="P2")
+    order = bench.order(second.commit, first.commit, Claim("claim-2", 20), phase_id="P2")
+    assert isinstance(await integrate(bench.mirror, order), Integrated)
+    assert references(bench.repository)[BRANCH] == second.commit
+    assert references(bench.repository)[TAG] == first.commit
+
+
+async def test_doing_it_again_is_success_and_changes_nothing(bench: Bench) -> None:
+    candidate = await add(bench)
+    await integrate(bench.mirror, bench.order(candidate.commit))
+    before = references(bench.repository)
+    again = await integrate(bench.mirror, bench.order(candidate.commit))
+    other = await integrate(bench.mirror, bench.order(candidate.commit, claim=Claim("claim-2", 10, "claim-1")))
+    assert again == other == Integrated(candidate.commit, BRANCH, TAG, already=True)
+    assert references(bench.repository) == before
+
+
+class Crash(BaseException):
+    """Stands for the death of the process."""
+
+
+STEPS = ["claim_fence", "move_branch", "make_tag"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_crash_at_any_step_is_mended_by_doing_it_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str, moment: str
+) -> None:
+    candidate = await add(bench)
+    real: Callable[..., Awaitable[object]] = getattr(integration, step)
+
+    async def dying(*arguments: object) -> object:
+        if moment == "after":
+            await real(*arguments)
+        raise Crash
+
+    with monkeypatch.context() as patching:
+        patching.setattr(integration, step, dying)
+        with pytest.raises(Crash):
+            await integrate(bench.mirror, bench.order(candidate.commit))
+    successor = bench.order(candidate.commit, claim=Claim("claim-2", 10, replaces="claim-1"))
+    assert isinstance(await integrate(bench.mirror, successor), Integrated)
+    found = references(bench.repository)
+    assert found[BRANCH] == found[TAG] == candidate.commit
+    git(bench.repository, "fsck", "--strict")
+
+
+async def test_a_moved_head_is_named_and_left_alone(bench: Bench) -> None:
+    first = await add(bench)
+    await integrate(bench.mirror, bench.order(first.commit))
+    other = await add(bench, "b", phase_id="P2")
+    order = bench.order(other.commit, None, Claim("claim-2", 20), phase_id="P2")
+    assert await integrate(bench.mirror, order) == HeadMoved(first.commit)
+    assert references(bench.repository)[BRANCH] == first.commit
+
+
+async def test_a_branch_that_somebody_removed_is_named(bench: Bench) -> None:
+    first = await add(bench)
+    second = await add(bench, "b", first.commit, phase_id="P2")
+    order = bench.order(second.commit, first.commit, phase_id="P2")
+    assert await integrate(bench.mirror, order) == HeadMoved(None)
+
+
+async def test_a_candidate_that_is_no_descendant_of_the_head_is_refused(bench: Bench) -> None:
+    first = await add(bench)
+    await integrate(bench.mirror, bench.order(first.commit))
+    other = await add(bench, "b", phase_id="P2")
+    order = bench.order(other.commit, first.commit, Claim("claim-2", 20), phase_id="P2")
+    assert await integrate(bench.mirror, order) == Diverged(first.commit)
+
+
+async def test_a_tag_that_stands_for_something_else_is_named_and_nothing_moves(bench: Bench) -> None:
+    git(bench.repository, "update-ref", TAG, bench.base)
+    before = references(bench.repository)
+    candidate = await add(bench)
+    assert await integrate(bench.mirror, bench.order(candidate.commit)) == TagTaken(TAG, bench.base)
+    assert references(bench.repository) == before
+
+
+async def test_a_replaced_claimer_moves_nothing(bench: Bench) -> None:
+    """It was stopped after it had set the fence, and goes on after another has taken over."""
+    candidate = await add(bench)
+    zombie = bench.order(candidate.commit, claim=Claim("claim-1", 10))
+    target = target_of(bench.mirror)
+    value = await claim_fence(target, zombie, None)
+    assert isinstance(value, str)
+    successor = bench.order(candidate.commit, claim=Claim("claim-2", 10, replaces="claim-1"))
+    taken_over = await claim_fence(target, successor, value)
+    assert isinstance(taken_over, str)
+    for step in (move_branch, make_tag):
+        with pytest.raises(Exception, match="git"):
+            await step(target, zombie, value)
+    assert await integrate(bench.mirror, zombie) == Replaced("claim-2")
+    assert {BRANCH, TAG}.isdisjoint(references(bench.repository))
+    assert isinstance(await integrate(bench.mirror, successor), Integrated)
+
+
+async def test_a_claim_gives_way_only_to_one_that_names_it_or_to_a_later_request(bench: Bench) -> None:
+    candidate = await add(bench)
+    target = target_of(bench.mirror)
+    value = await claim_fence(target, bench.order(candidate.commit, claim=Claim("claim-1", 10)), None)
+    assert isinstance(value, str)
+    for refused in (Claim("claim-2", 10), Claim("claim-2", 10, "claim-0"), Claim("claim-2", 9, "claim-1")):
+        order = bench.order(candidate.commit, claim=refused)
+        assert await claim_fence(target, order, value) == Replaced("claim-1")
+    later = await claim_fence(target, bench.order(candidate.commit, claim=Claim("claim-3", 11)), value)
+    assert isinstance(later, str)
+
+
+async def test_of_twenty_integrations_at_once_exactly_one_wins(bench: Bench) -> None:
+    candidates = [await add(bench, f"f{number}", phase_id=f"P{number}") for number in range(20)]
+    outcomes = await asyncio.gather(
+        *(
+            integrate(bench.mirror, bench.order(c.commit, None, Claim(f"claim-{n}", n), phase_id=f"P{n}"))
+            for n, c in enumerate(candidates)
+        )
+    )
+    winners = [outcome for outcome in outcomes if isinstance(outcome, Integrated)]
+    assert len(winners) == 1, outcomes
+    assert references(bench.repository)[BRANCH] == winners[0].commit
+    assert all(isinstance(outcome, Integrated | HeadMoved | Replaced) for outcome in outcomes), outcomes
+    git(bench.repository, "fsck", "--strict")
+
+
+async def test_two_runs_on_one_repository_do_not_disturb_each_other(bench: Bench) -> None:
+    async def run(run_id: str) -> str:
+        head: str | None = None
+        for number in range(4):
+            phase = f"P{number}"
+            made = await add(bench, f"{run_id}-{number}", head, run_id=run_id, phase_id=phase)
+            order = bench.order(made.commit, head, Claim(f"c{number}", number), run_id, phase)
+            outcome = await integrate(bench.mirror, order)
+            assert isinstance(outcome, Integrated), outcome
+            head = outcome.commit
+        assert head is not None
+        return head
+
+    heads = await asyncio.gather(run("one"), run("two"))
+    found = references(bench.repository)
+    assert [found[f"refs/heads/autonomous/{name}"] for name in ("one", "two")] == heads
+    git(bench.repository, "fsck", "--strict")
+
+
+async def test_looking_up_tells_what_landed(bench: Bench) -> None:
+    candidate = await add(bench)
+    assert await look_up(bench.mirror, "shop-1", "T1", "P1") == TargetState(None, None, None)
+    order = bench.order(candidate.commit)
+    target = target_of(bench.mirror)
+    value = await claim_fence(target, order, None)
+    assert isinstance(value, str)
+    await target.send_objects(order.commit, None)
+    await move_branch(target, order, value)
+    found = await look_up(bench.mirror, "shop-1", "T1", "P1")
+    assert (found.branch, found.tag) == (candidate.commit, None)
+
+
+async def test_another_machine_makes_the_same_commit_and_goes_on(bench: Bench, tmp_path: Path) -> None:
+    candidate = await add(bench)
+    first = bench.order(candidate.commit)
+    value = await claim_fence(target_of(bench.mirror), first, None)
+    assert isinstance(value, str)
+    address = getattr(bench.mirror.repository, "address", "")
+    other = await open_mirror(bench.mirror.git, tmp_path / "other-machine", address)
+    elsewhere = Bench(bench.repository, other, bench.base)
+    from services.git.preparation import prepare
+
+    await prepare(other)
+    again = await add(elsewhere)
+    assert again.commit == candidate.commit
+    assert await integrate(other, bench.order(again.commit, claim=Claim("claim-2", 10))) == Replaced("claim-1")
+    taken = bench.order(again.commit, claim=Claim("claim-2", 10, "claim-1"))
+    assert isinstance(await integrate(other, taken), Integrated)
+    assert await integrate(bench.mirror, first) == Integrated(candidate.commit, BRANCH, TAG, already=True)
+
+
+async def test_ids_that_a_ref_cannot_hold_are_encoded(bench: Bench) -> None:
+    candidate = await add(bench)
+    order = Integration("shop-1", "Tür 1/a..b.lock", "P1", candidate.commit, None, Claim("c", 1))
+    outcome = await integrate(bench.mirror, order)
+    assert isinstance(outcome, Integrated)
+    assert outcome.tag == "refs/tags/autonomous/shop-1/tier-T%C3%BCr%201%2Fa%2E.b%2Elock/phase-P1"
+
+
+async def test_a_name_that_stands_in_the_way_is_told(bench: Bench) -> None:
+    git(bench.repository, "branch", "autonomous", bench.base)
+    outcome = await integrate(bench.mirror, bench.order((await add(bench)).commit))
+    assert isinstance(outcome, TargetUnreachable)
+    assert outcome.detail
+
+
+async def test_a_target_that_is_gone_is_told(bench: Bench) -> None:
+    candidate = await add(bench)
+    bench.repository.rename(bench.repository.with_name("gone"))
+    outcome = await integrate(bench.mirror, bench.order(candidate.commit))
+    assert isinstance(outcome, TargetUnreachable)
+
+
+async def test_hooks_of_the_target_are_not_run(bench: Bench, tmp_path: Path) -> None:
+    hooks = bench.repository / (".git" if (bench.repository / ".git").is_dir() else ".") / "hooks"
+    for name in ("reference-transaction", "update", "pre-receive", "post-receive", "pre-push", "post-update"):
+        write(hooks, {name: f"#!/bin/sh\ntouch {tmp_path}/hook-ran\n"})
+        (hooks / name).chmod(0o755)
+    await integrate(bench.mirror, bench.order((await add(bench)).commit))
+    assert BRANCH in references(bench.repository)
+    assert not (tmp_path / "hook-ran").exists()
+    git(bench.repository, "update-ref", "refs/heads/other", bench.base)
+    assert (tmp_path / "hook-ran").exists(), "the hook is no hook"
+
+
+# A checkout that somebody works in.
+
+
+def work(repository: Path) -> dict[str, object]:
+    """What a user would notice: HEAD, the index's bytes, every file, the status."""
+    files = {path for path in repository.rglob("*") if path.is_file() and ".git" not in path.parts}
+    return {
+        "HEAD": (repository / ".git" / "HEAD").read_bytes(),
+        "index": (repository / ".git" / "index").read_bytes(),
+        "files": {str(path): path.read_bytes() for path in files},
+        "status": git(repository, "--no-optional-locks", "status", "--porcelain"),
+        "stash": git(repository, "stash", "list"),
+    }
+
+
+async def test_a_dirty_checkout_is_untouched(tmp_path: Path) -> None:
+    bench = await make_bench(tmp_path)
+    write(bench.repository, {"src/cart.py": "half done\n", "untracked": "x"})
+    git(bench.repository, "add", "src/cart.py")
+    write(bench.repository, {"src/cart.py": "half done, and more\n"})
+    before = work(bench.repository)
+    assert isinstance(await integrate(bench.mirror, bench.order((await add(bench)).commit)), Integrated)
+    assert work(bench.repository) == before
+
+
+async def test_a_checked_out_integration_branch_moves_under_an_untouched_work_tree(tmp_path: Path) -> None:
+    bench = await make_bench(tmp_path)
+    first = await add(bench)
+    await integrate(bench.mirror, bench.order(first.commit))
+    git(bench.repository, "checkout", "--quiet", "autonomous/shop-1")
+    before = work(bench.repository)
+    second = await add(bench, "b", first.commit, phase_id="P2")
+    order = bench.order(second.commit, first.commit, Claim("claim-2", 20), phase_id="P2")
+    assert isinstance(await integrate(bench.mirror, order), Integrated)
+    after = work(bench.repository)
+    assert {**after, "status": None} == {**before, "status": None}
+
+
+# Lock files that git processes leave.
+
+
+async def test_a_lock_of_a_dead_writer_of_ours_is_removed(tmp_path: Path) -> None:
+    bench = await make_bench(tmp_path)
+    candidate = await add(bench)
+    write(bench.mirror.intents, {"left-by-a-killed-process": ""})
+    write(bench.repository / ".git", {f"{BRANCH}.lock": ""})
+    assert isinstance(await integrate(bench.mirror, bench.order(candidate.commit)), Integrated)
+
+
+async def test_a_lock_of_somebody_else_is_respected(tmp_path: Path) -> None:
+    bench = await make_bench(tmp_path)
+    candidate = await add(bench)
+    lock = bench.repository / ".git" / f"{BRANCH}.lock"
+    write(bench.repository / ".git", {f"{BRANCH}.lock": ""})
+    outcome = await integrate(bench.mirror, bench.order(candidate.commit))
+    assert isinstance(outcome, TargetUnreachable)
+    assert lock.exists()
+    lock.unlink()
+    assert isinstance(await integrate(bench.mirror, bench.order(candidate.commit)), Integrated)
+
+
+async def test_a_killed_integration_leaves_nothing_that_blocks_the_next(tmp_path: Path) -> None:
+    """Killed at many moments, with SIGKILL, process group and all."""
+    bench = await make_bench(tmp_path)
+    root, repository = tmp_path / "mirrors", bench.repository
+    for number in range(12):
+        name = f"run-{number}"
+        candidate = await add(bench, name, run_id=name)
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", INTEGRATE, str(root), str(repository), name, candidate.commit),
+            stdout=subprocess.PIPE,
+        )
+        assert child.stdout is not None
+        assert await child.stdout.readline() == b"ready\n"
+        await asyncio.sleep(number * 0.004)  # not a wait for something: the moment of death
+        child.kill()
+        await child.wait()
+        order = bench.order(candidate.commit, None, Claim("claim-2", 10, "claim-1"), run_id=name)
+        assert isinstance(await integrate(bench.mirror, order), Integrated)
+    git(repository, "fsck", "--strict")
+    assert list(repository.glob(".git/**/*.lock")) == []
+
+
+INTEGRATE = """
+import asyncio, sys
+from pathlib import Path
+from services.git.command import GitCommand
+from services.git.fence import Claim
+from services.git.integration import Integration, integrate
+from services.git.mirror import open_mirror
+async def main():
+    root, repository, run_id, commit = sys.argv[1:]
+    mirror = await open_mirror(GitCommand(), Path(root), repository)
+    print("ready", flush=True)
+    await integrate(mirror, Integration(run_id, "T1", "P1", commit, None, Claim("claim-1", 10)))
+asyncio.run(main())
+"""
