@@ -1,7 +1,11 @@
 """Opening the log that is configured. The services cannot tell which it is."""
 
 from hashlib import sha256
+from pathlib import Path
 
+from aiokafka.helpers import create_ssl_context
+
+from events.log.kafka import KafkaLog, Security, Timing
 from events.log.port import EventLog
 from events.log.postgres import PostgresLog
 from services.servers import Servers
@@ -12,11 +16,40 @@ KAFKA = "kafka://"
 
 async def open_log(settings: Settings, servers: Servers) -> EventLog:
     """The log at the configured address; raises LogUnavailable."""
+    if servers.log_url.startswith(KAFKA):
+        return await KafkaLog.open(
+            servers.log_url.removeprefix(KAFKA),
+            settings.partitions,
+            security=_security(settings),
+            timing=Timing(session_seconds=settings.session_timeout_seconds),
+            replication_factor=settings.replication_factor,
+        )
     return await PostgresLog.open(
         servers.log_url,
         partition_count=settings.partitions,
         lease_seconds=settings.session_timeout_seconds,
     )
+
+
+def _security(settings: Settings) -> Security:
+    context = None
+    if settings.kafka_security_protocol.endswith("SSL"):
+        context = create_ssl_context(
+            cafile=_path(settings.kafka_ssl_cafile),
+            certfile=_path(settings.kafka_ssl_certfile),
+            keyfile=_path(settings.kafka_ssl_keyfile),
+        )
+    return Security(
+        protocol=settings.kafka_security_protocol,
+        ssl_context=context,
+        mechanism=settings.kafka_sasl_mechanism or "PLAIN",
+        user=settings.kafka_sasl_username,
+        password=settings.kafka_sasl_password,
+    )
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def log_name(settings: Settings, servers: Servers) -> str:
