@@ -1,0 +1,47 @@
+"""What tests of the log on Kafka share."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+from events.catalogue import Topic
+from events.log.kafka import KafkaLog, Timing
+from events.log.port import NewRecord, Place, StoredRecord
+
+PARTITIONS = 4
+EVENTS = Place(Topic.EVENTS, 0)
+REJECTIONS = Place(Topic.REJECTIONS, 0)
+COMMANDS = Place(Topic.COMMANDS, 0)
+
+
+def fresh_prefix() -> str:
+    """A prefix for topics that nobody else has."""
+    return f"t{uuid4().hex[:12]}."
+
+
+@asynccontextmanager
+async def opened_log(bootstrap: str, prefix: str, timing: Timing | None = None) -> AsyncIterator[KafkaLog]:
+    """A log, closed in the end."""
+    log = await KafkaLog.open(bootstrap, PARTITIONS, topic_prefix=prefix, timing=timing)
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+def record(text: str, **headers: bytes) -> NewRecord:
+    """A record of project p."""
+    return NewRecord("p", text.encode(), headers)
+
+
+async def everything(log: KafkaLog, place: Place, start: int = 0) -> list[StoredRecord]:
+    """All records of a place."""
+    found: list[StoredRecord] = []
+    while records := await log.read(place, found[-1].offset + 1 if found else start):
+        found += records
+    return found
+
+
+async def texts(log: KafkaLog, place: Place, start: int = 0) -> list[str]:
+    """What the records of a place say."""
+    return [found.value.decode() for found in await everything(log, place, start)]
