@@ -66,6 +66,9 @@ def _sweep(mirror: Mirror, before: float) -> int:
     abandoned = [folder for folder in mirror.quarantines.iterdir() if folder.stat().st_mtime < before]
     for folder in abandoned:
         shutil.rmtree(folder, ignore_errors=True)
+    for intent in mirror.intents.iterdir():
+        if intent.stat().st_mtime < before:
+            intent.unlink(missing_ok=True)
     return len(abandoned)
 
 

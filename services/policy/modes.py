@@ -1,9 +1,12 @@
 """Rules on what kind of entry a path may be."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 from services.policy.change import ABSENT, EXECUTABLE, GITLINK, REGULAR, SYMLINK, ProposedChange
 from services.policy.policy import EXECUTABLE_KIND, Policy, Violation, violation
+
+_BARE_REPOSITORY = {b"head", b"objects", b"refs"}
 
 
 def symlinks(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
@@ -52,11 +55,8 @@ def executables(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
 def bare_repositories(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
     """A folder that git would take for a repository: HEAD beside objects and refs, in the result."""
     touched = {parent for file in change.files if not file.is_deleted for parent in _parents(file.path)}
-    for folder in sorted(touched):
-        if _is_bare_repository(folder, change.result_paths):
-            yield violation(
-                "bare_repository", folder or b".", "This folder is a bare repository.", "Leave it out."
-            )
+    for folder in sorted(touched & _bare_repositories_in(change.result_paths)):
+        yield violation("bare_repository", folder or b".", "This folder is a bare repository.", "Leave it out.")
 
 
 def _parents(path: bytes) -> Iterator[bytes]:
@@ -66,7 +66,13 @@ def _parents(path: bytes) -> Iterator[bytes]:
     yield b""
 
 
-def _is_bare_repository(folder: bytes, paths: frozenset[bytes]) -> bool:
-    prefix = folder + b"/" if folder else b""
-    names = {path[len(prefix) :].split(b"/", 1)[0].lower() for path in paths if path.startswith(prefix)}
-    return {b"head", b"objects", b"refs"} <= names
+def _bare_repositories_in(paths: Iterable[bytes]) -> set[bytes]:
+    """The folders that hold all of HEAD, objects and refs; one pass, for a tree may be large."""
+    found: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for path in paths:
+        lowered = path.lower()
+        if b"head" in lowered or b"objects" in lowered or b"refs" in lowered:
+            parts = path.split(b"/")
+            for position, part in enumerate(parts):
+                found[b"/".join(parts[:position])].add(part.lower())
+    return {folder for folder, names in found.items() if names >= _BARE_REPOSITORY}

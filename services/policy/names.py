@@ -72,7 +72,7 @@ def colliding_names(change: ProposedChange, policy: Policy) -> Iterator[Violatio
         return
     spellings: defaultdict[bytes, set[bytes]] = defaultdict(set)
     wanted = {_key(name) for path in new for name in _with_folders(path)}
-    for name in {name for path in change.result_paths for name in _with_folders(path)}:
+    for name in _names_of(change.result_paths):
         key = _key(name)
         if key in wanted:
             spellings[key].add(name)
@@ -81,6 +81,12 @@ def colliding_names(change: ProposedChange, policy: Policy) -> Iterator[Violatio
             yield violation(
                 "colliding_name", path, "Another path differs from it by case or form alone.", "Use one spelling."
             )
+
+
+def _names_of(paths: frozenset[bytes]) -> set[bytes]:
+    """All paths and the folders above them, each once: a tree may be large."""
+    parents = {path.rpartition(b"/")[0] for path in paths} - {b""}
+    return {*paths, *(folder for parent in parents for folder in _with_folders(parent))}
 
 
 def _key(name: bytes) -> bytes:
