@@ -81,7 +81,9 @@ async def test_a_paused_broker_answers_again_once_resumed(own_kafka_broker: Kafk
     topic = await make_topic(broker)
     async with transactional_producer(broker) as producer:
         broker.pause()
-        assert psutil.Process(broker.process_id).status() == psutil.STATUS_STOPPED
+        async with asyncio.timeout(20):
+            while psutil.Process(broker.process_id).status() != psutil.STATUS_STOPPED:
+                await asyncio.sleep(0.02)
         broker.resume()
         async with producer.transaction():
             await producer.send_and_wait(topic, b"after the pause")
@@ -97,9 +99,9 @@ async def test_a_stopped_broker_leaves_no_process(own_kafka_broker: KafkaBroker)
 def test_a_jar_with_another_digest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "kafka.jar").write_bytes(b"not the one that was locked")
     with pytest.raises(JarsDiffer, match=r"kafka\.jar"):
-        check([tmp_path], f"{'0' * 64}  kafka.jar")
+        check(tmp_path, f"{'0' * 64}  kafka.jar")
 
 
 def test_a_missing_jar_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JarsDiffer, match=r"kafka\.jar"):
-        check([tmp_path], f"{'0' * 64}  kafka.jar")
+        check(tmp_path, f"{'0' * 64}  kafka.jar")

