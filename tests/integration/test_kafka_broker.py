@@ -53,6 +53,10 @@ async def committed_values(broker: KafkaBroker, topic: str, count: int) -> list[
         await consumer.stop()
 
 
+def is_suspended(process_id: int) -> bool:
+    return psutil.Process(process_id).status() == psutil.STATUS_STOPPED
+
+
 async def test_a_reader_of_committed_records_does_not_see_an_aborted_one(kafka_broker: KafkaBroker) -> None:
     topic = await make_topic(kafka_broker)
     async with transactional_producer(kafka_broker) as producer:
@@ -82,7 +86,7 @@ async def test_a_paused_broker_answers_again_once_resumed(own_kafka_broker: Kafk
     async with transactional_producer(broker) as producer:
         broker.pause()
         async with asyncio.timeout(20):
-            while psutil.Process(broker.process_id).status() != psutil.STATUS_STOPPED:
+            while not is_suspended(broker.process_id):  # noqa: ASYNC110 - no process can wake us
                 await asyncio.sleep(0.02)
         broker.resume()
         async with producer.transaction():
