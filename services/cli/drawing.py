@@ -1,0 +1,107 @@
+"""A run drawn for a terminal: tiers and phases with state, attempt, time, tokens, and what goes on."""
+
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from events.states import PhaseState, RunState
+from projections.phases import PhaseRow
+from projections.runs import RunRow
+from projections.tiers import TierRow
+from services.cli.run_view import RunView, Work
+from services.cli.telling import clock
+
+_MARKS = {
+    PhaseState.QUEUED: ("·", "dim"),
+    PhaseState.EXECUTING: ("▸", "cyan"),
+    PhaseState.GATE: ("▸", "magenta"),
+    PhaseState.CI_RUNNING: ("▸", "blue"),
+    PhaseState.COMPLETE: ("✓", "green"),
+    PhaseState.FAILED: ("✗", "red"),
+    PhaseState.SKIPPED: ("-", "dim"),
+}
+
+
+def draw(view: RunView, now: datetime) -> RenderableType:
+    """The run as it stands at `now`."""
+    if view.run is None:
+        return Text("waiting for the run to be taken up …", style="dim")
+    return Group(_headline(view.run, view.phases, now), _table(view, now))
+
+
+def _headline(run: RunRow, phases: tuple[PhaseRow, ...], now: datetime) -> Text:
+    complete = sum(phase.state == PhaseState.COMPLETE for phase in phases)
+    style = _run_style(RunState(run.state))
+    return Text.assemble(
+        (run.run_id, "bold"),
+        f" in {run.project}  ",
+        (run.state, style),
+        f"  {_elapsed(run.created_at, run.completed_at, now)}  {complete} of {len(phases)} phases  {_budget(run)}",
+    )
+
+
+def _run_style(state: RunState) -> str:
+    if state is RunState.DONE_SUCCESS:
+        return "bold green"
+    return "bold red" if state.is_terminal else "bold cyan"
+
+
+def _budget(run: RunRow) -> str:
+    at_least = "at least " if run.tokens_lower_bound else ""
+    cap = f" of {thousands(run.token_cap)}" if run.token_cap is not None else ""
+    return f"{at_least}{thousands(run.tokens_used)}{cap} tokens"
+
+
+def _table(view: RunView, now: datetime) -> Table:
+    drawn = Table.grid(padding=(0, 2, 0, 0))
+    for justify in ("left", "left", "right", "right", "right"):
+        drawn.add_column(justify=justify, no_wrap=True)
+    drawn.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for tier in view.tiers:
+        drawn.add_row(_tier(tier))
+        for phase in view.phases:
+            if phase.tier_id == tier.tier_id:
+                drawn.add_row(*_phase(phase, view.work.get(phase.phase_id) or Work(), now))
+    return drawn
+
+
+def _tier(tier: TierRow) -> Text:
+    unclean = "" if tier.cleanliness == "clean" else f" ({tier.cleanliness})"
+    return Text.assemble((f"{tier.tier_id} {tier.name}", "bold"), f"{unclean}")
+
+
+def _phase(phase: PhaseRow, work: Work, now: datetime) -> tuple[Text, ...]:
+    state = PhaseState(phase.state or PhaseState.QUEUED)
+    mark, style = _MARKS[state]
+    attempts = (phase.strategy or {}).get("builder_attempts", "?")
+    return (
+        Text(f" {mark} {phase.phase_id}", style=style),
+        Text(state, style=style),
+        Text(f"{phase.builder_attempts}/{attempts}" if phase.builder_attempts else ""),
+        Text(_elapsed(phase.started_at, phase.completed_at, now) if phase.started_at else ""),
+        Text(thousands(phase.tokens_used) if phase.tokens_used else ""),
+        Text(_words(phase, work), style="dim"),
+    )
+
+
+def _words(phase: PhaseRow, work: Work) -> str:
+    if phase.reason:
+        return phase.reason
+    if phase.state == PhaseState.COMPLETE:
+        return f"{phase.name} ({phase.commit[:10]})" if phase.commit else phase.name
+    if work.doing and work.last_line:
+        return f"{work.doing}: {work.last_line}"
+    return work.last_line or work.doing or phase.name
+
+
+def _elapsed(began: datetime | None, ended: datetime | None, now: datetime) -> str:
+    return clock(((ended or now) - began).total_seconds()) if began else ""
+
+
+def thousands(count: int) -> str:
+    """A count of tokens, short where it is large."""
+    if count < 10_000:
+        return f"{count:,}"
+    return f"{count / 1000:,.0f}k" if count < 10_000_000 else f"{count / 1_000_000:,.0f}M"

@@ -1,0 +1,29 @@
+"""The end of a run, in a few lines."""
+
+from collections.abc import Iterator
+
+from events.states import PhaseState
+from services.cli.drawing import thousands
+from services.cli.run_view import RunView
+
+
+def outcome(view: RunView, run_files: str | None) -> Iterator[str]:
+    """What became of a run, where its result is, and how to look further."""
+    run = view.run
+    if run is None:
+        return
+    complete = sum(phase.state == PhaseState.COMPLETE for phase in view.phases)
+    attempts = sum(phase.builder_attempts for phase in view.phases)
+    at_least = "at least " if run.tokens_lower_bound else ""
+    yield (
+        f"{run.state} in {run.duration_seconds or 0.0:.1f} s: {complete} of {len(view.phases)} phases, "
+        f"{attempts} attempts, {at_least}{thousands(run.tokens_used)} tokens, {run.ci_runs_used} CI runs"
+    )
+    if run.failure_reason:
+        yield f"  reason     {run.failure_reason}"
+    if complete:
+        yield f"  branch     {run.integration_branch} at {(run.head_commit or '')[:12]} in {run.repository}"
+    if run_files:
+        yield f"  run files  {run_files}"
+    if run.failure_reason:
+        yield f"  look at    autopack report {run.run_id}; autopack logs {run.run_id}"

@@ -1,0 +1,117 @@
+"""From a plan file and options to the request for a run."""
+
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from events.configuration import Check, Checks
+from events.plan import Fault, RunRequest, RunScope, plan_faults
+from services.cli.failures import PlanInvalid, WrongUsage
+from services.cli.plan_files import PlanFile
+from services.first_version import as_run_request, is_first_version
+
+CHECK_NAME_LENGTH = 60
+TO_BE_GIVEN = "(to be given)"
+_STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+_TAG = re.compile(r"^(?:literal\[.*|function-.*|[A-Z]\w*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line says of a run; None leaves what the plan says."""
+
+    repository: str | None = None
+    base: str | None = None
+    run_id: str | None = None
+    project: str | None = None
+    run_scope: str | None = None
+    tier: str | None = None
+    safety_profile: str | None = None
+    builder: str | None = None
+    auditor: str | None = None
+    checks: tuple[str, ...] = ()
+    token_cap: int | None = None
+    max_cost_usd: float | None = None
+    max_duration_minutes: float | None = None
+
+
+def run_request(plan: PlanFile, overrides: Overrides, *, repository_needed: bool) -> RunRequest:
+    """The request that a plan and options make; raises PlanInvalid with every fault of it.
+
+    Without `repository_needed` somebody else fills in a repository where none is named.
+    """
+    document = _overridden(plan, overrides)
+    try:
+        request = RunRequest.model_validate(document)
+    except ValidationError as error:
+        raise PlanInvalid(plan.name, _typing_faults(plan, error)) from error
+    judged = request
+    if request.repository is None and not repository_needed:
+        judged = request.model_copy(update={"repository": TO_BE_GIVEN})
+    faults = plan_faults(judged)
+    if faults:
+        raise PlanInvalid(plan.name, tuple(_placed(plan, fault) for fault in faults))
+    return request
+
+
+def _overridden(plan: PlanFile, overrides: Overrides) -> dict[str, Any]:
+    document = as_run_request(plan.document) if is_first_version(plan.document) else dict(plan.document)
+    given = {
+        "repository": overrides.repository,
+        "base": overrides.base,
+        "run_id": overrides.run_id,
+        "project": overrides.project,
+        "run_scope": overrides.run_scope or (RunScope.SINGLE_TIER if overrides.tier else None),
+        "tier": overrides.tier,
+        "safety_profile": overrides.safety_profile,
+        "token_cap": overrides.token_cap,
+        "max_cost_usd": overrides.max_cost_usd,
+        "max_duration_minutes": overrides.max_duration_minutes,
+    }
+    document |= {name: value for name, value in given.items() if value is not None}
+    agents = {"builder": overrides.builder, "auditor": overrides.auditor}
+    chosen = {role: name for role, name in agents.items() if name is not None}
+    if chosen:
+        document["agents"] = {**(document.get("agents") or {}), **chosen}
+    if overrides.checks:
+        document["checks"] = _with_checks(document.get("checks"), overrides.checks)
+    return document
+
+
+def _with_checks(written: object, commands: Iterable[str]) -> dict[str, Any]:
+    """The plan's checks with those of the command line; naming one takes a plan's "none" back."""
+    checks = dict(written) if isinstance(written, dict) else {}
+    return {**checks, "normal": [*(checks.get("normal") or ()), *map(_check, commands)]}
+
+
+def _check(command: str) -> dict[str, Any]:
+    try:
+        argv = shlex.split(command)
+    except ValueError as error:
+        raise WrongUsage(f"--check {command!r}: {error}") from error
+    if not argv:
+        raise WrongUsage("--check needs a command")
+    name = " ".join(argv)[:CHECK_NAME_LENGTH]
+    return Checks(normal=(Check(name=name, argv=tuple(argv)),)).model_dump(mode="json")["normal"][0]  # type: ignore[no-any-return]  # one of a list of objects
+
+
+def _typing_faults(plan: PlanFile, error: ValidationError) -> tuple[Fault, ...]:
+    """One fault a place; of the alternatives of a union only those are told that speak of what was written."""
+    faults: dict[str, Fault] = {}
+    for found in error.errors(include_url=False, include_input=True):
+        if found["type"] == "literal_error" and isinstance(found["input"], dict):
+            continue
+        location = tuple(part for part in found["loc"] if not (isinstance(part, str) and _TAG.match(part)))
+        message = "unknown key" if found["type"] == "extra_forbidden" else found["msg"]
+        place = plan.place(location)
+        faults.setdefault(place, Fault(place=place, message=message))
+    return tuple(faults.values())
+
+
+def _placed(plan: PlanFile, fault: Fault) -> Fault:
+    location = tuple(int(index) if index else name for index, name in _STEP.findall(fault.place))
+    return Fault(place=plan.place(location), message=fault.message)
