@@ -1,0 +1,203 @@
+"""Membership in a group: a row with a lease for each instance, and partitions shared out by their order."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+
+from events.log.port import LogUnavailable
+from events.log.postgres.notifier import Notifier
+from events.log.postgres.server import Pool
+from events.log.postgres.sessions import Sessions
+from events.log.postgres.wakeups import Hub
+
+LOOKS_A_LEASE = 3
+JOIN_AGAIN_SECONDS = 0.5
+logger = logging.getLogger(__name__)
+
+_JOIN = """
+INSERT INTO autopack_log.members (group_name, instance, lease_until)
+VALUES ($1, $1 || '-' || gen_random_uuid(), clock_timestamp() + make_interval(secs => $2))
+RETURNING instance
+"""
+_RENEW = """
+UPDATE autopack_log.members SET lease_until = clock_timestamp() + make_interval(secs => $3)
+WHERE group_name = $1 AND instance = $2
+RETURNING instance
+"""
+_EXPEL = """
+DELETE FROM autopack_log.members
+WHERE group_name = $1 AND lease_until < clock_timestamp() AND instance IN (
+    SELECT instance FROM autopack_log.members
+    WHERE group_name = $1 AND instance <> $2 AND lease_until < clock_timestamp()
+    FOR UPDATE SKIP LOCKED)
+RETURNING instance
+"""
+_MEMBERS = "SELECT instance FROM autopack_log.members WHERE group_name = $1 ORDER BY joined"
+_LEAVE = "DELETE FROM autopack_log.members WHERE group_name = $1 AND instance = $2"
+_COMMITTED = "SELECT next_offset FROM autopack_log.group_offsets WHERE group_name = $1 AND partition = $2"
+_COMMIT = """
+INSERT INTO autopack_log.group_offsets AS known (group_name, partition, next_offset) VALUES ($1, $2, $3)
+ON CONFLICT (group_name, partition) DO UPDATE SET next_offset = greatest(known.next_offset, excluded.next_offset)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMeans:
+    """What memberships of one log share."""
+
+    durable: Pool
+    lazy: Pool
+    notifier: Notifier
+    sessions: Sessions
+    hub: Hub
+    partition_count: int
+    lease_seconds: float
+
+
+class PostgresMembership:
+    """One instance in a group, renewed in the background three times a lease.
+
+    The i-th of n members, in the order of their joining, owns the partitions whose number leaves i modulo n:
+    everybody computes the same from the same rows. A member whose lease has lapsed lives until another
+    expels it, and only one whose own lease stood all the time may do that: after an outage of the server,
+    when all have lapsed, everybody has time to renew.
+
+    A member that finds itself expelled owns nothing any more, `living` does not name it, and `instance`
+    stays as it was. It joins again, under a new id, when `changed` is called with no partitions known: by
+    then its owner has been told of the loss. An owner that never calls `changed` joins anew by itself.
+    """
+
+    def __init__(self, means: GroupMeans, group: str) -> None:
+        self._means = means
+        self._group = group
+        self._instance = ""
+        self._partitions: frozenset[int] = frozenset()
+        self._is_expelled = False
+        self._news = asyncio.Event()
+        self._sign = f"group:{group}"
+        self._sleeper = means.hub.sleeper()
+        self._sleeper.heed(self._sign)
+        self._renewed_at = 0.0
+        self._keeping: asyncio.Task[None] | None = None
+
+    @property
+    def instance(self) -> str:
+        """The id of this instance in the group; the database makes it."""
+        return self._instance
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """The partitions that are this instance's own at the moment."""
+        return self._partitions
+
+    async def join(self) -> None:
+        """Become a member, and know the first share. Raises LogUnavailable."""
+        await self._enter()
+        self._keeping = asyncio.create_task(self._keep())
+
+    async def changed(self, known: frozenset[int]) -> frozenset[int]:
+        """Wait until the own partitions differ from `known`, and return them."""
+        while self._partitions == known:
+            if self._is_expelled:
+                await self._enter_again()
+            else:
+                self._news.clear()
+                await self._news.wait()
+        return self._partitions
+
+    async def living(self) -> frozenset[str]:
+        """The instances of the group that live: that have joined, and were not expelled. LogUnavailable."""
+        rows = await self._means.lazy.fetch(f"asking who lives in {self._group}", _MEMBERS, self._group)
+        return frozenset(row["instance"] for row in rows)
+
+    async def committed(self, partition: int) -> int | None:
+        """The history offset up to which the group needs to read no more. Raises LogUnavailable."""
+        doing = f"asking what {self._group} has committed"
+        rows = await self._means.lazy.fetch(doing, _COMMITTED, self._group, partition)
+        return rows[0]["next_offset"] if rows else None
+
+    async def commit(self, partition: int, offset: int) -> None:
+        """Commit such an offset; a lower one than before changes nothing. Raises LogUnavailable."""
+        await self._means.lazy.fetch(f"committing for {self._group}", _COMMIT, self._group, partition, offset)
+
+    async def leave(self) -> None:
+        """Leave the group at once. Where the server cannot be told, the lease runs out by itself."""
+        if self._keeping is None:
+            return
+        self._keeping.cancel()
+        await asyncio.wait({self._keeping})
+        self._keeping = None
+        self._own(frozenset())
+        with suppress(LogUnavailable):
+            await self._means.durable.fetch(f"leaving {self._group}", _LEAVE, self._group, self._instance)
+            self._announce()
+
+    async def _enter(self) -> None:
+        doing, lease_seconds = f"joining {self._group}", self._means.lease_seconds
+        await self._means.sessions.current()  # to be told of those who come and go
+        (row,) = await self._means.durable.fetch(doing, _JOIN, self._group, lease_seconds)
+        self._instance = row["instance"]
+        self._is_expelled = False
+        self._renewed_at = _now()
+        await self._share()
+        self._announce()
+
+    async def _enter_again(self) -> None:
+        try:
+            await self._enter()
+        except LogUnavailable as error:
+            logger.warning("%s", error)
+            await asyncio.sleep(JOIN_AGAIN_SECONDS)
+
+    async def _keep(self) -> None:
+        while True:
+            await self._sleeper.sleep_until(_now() + self._means.lease_seconds / LOOKS_A_LEASE)
+            self._sleeper.take()
+            if self._is_expelled:
+                continue
+            try:
+                await self._look()
+            except LogUnavailable as error:
+                logger.warning("%s", error)
+
+    async def _look(self) -> None:
+        """Renew, expel, and see who is left."""
+        doing, lease_seconds = f"staying in {self._group}", self._means.lease_seconds
+        renewed_at, stood = _now(), _now() - self._renewed_at < lease_seconds
+        member = (self._group, self._instance)
+        if not await self._means.lazy.fetch(doing, _RENEW, *member, lease_seconds):
+            return self._expelled()
+        self._renewed_at = renewed_at
+        if stood and await self._means.lazy.fetch(doing, _EXPEL, *member):
+            self._announce()
+        await self._share()
+        await self._means.sessions.current()
+        return None
+
+    async def _share(self) -> None:
+        rows = await self._means.lazy.fetch(f"sharing out {self._group}", _MEMBERS, self._group)
+        members = [row["instance"] for row in rows]
+        if self._instance not in members:
+            return self._expelled()
+        own = members.index(self._instance)
+        partitions = range(self._means.partition_count)
+        return self._own(frozenset(p for p in partitions if p % len(members) == own))
+
+    def _expelled(self) -> None:
+        logger.warning("%s has been expelled from %s", self._instance, self._group)
+        self._is_expelled = True
+        self._own(frozenset())
+        self._news.set()
+
+    def _own(self, partitions: frozenset[int]) -> None:
+        if partitions != self._partitions:
+            self._partitions = partitions
+            self._news.set()
+
+    def _announce(self) -> None:
+        self._means.notifier.announce([self._sign])
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,85 @@
+"""Telling other processes that there is something new."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+
+import asyncpg
+
+from events.log.port import LogUnavailable
+from events.log.postgres.failures import within
+from events.log.postgres.server import Server
+from events.log.postgres.wakeups import EVERYTHING, Hub
+
+CHANNEL = "autopack_log"
+MAX_PAYLOAD_BYTES = 7_900
+logger = logging.getLogger(__name__)
+
+_NOTIFY = "SELECT pg_notify($1, $2)"
+
+
+class Notifier:
+    """Announces signs here at once and to other processes soon: all that gather during one NOTIFY go in the next.
+
+    Never inside the append: a transaction that notifies holds a lock over the whole cluster while it commits,
+    and all other appends would wait for its fsync. For the same reason its own connection does not wait for
+    the disk. A notification that gets lost costs its readers a second: they look by themselves that often.
+    """
+
+    def __init__(self, server: Server, hub: Hub) -> None:
+        self._server = server
+        self._hub = hub
+        self._signs: set[str] = set()
+        self._is_due = asyncio.Event()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._task = asyncio.create_task(self._run())
+
+    def announce(self, signs: Collection[str]) -> None:
+        """Wake whoever waits for these signs. Returns at once."""
+        self._hub.announce(signs)
+        self._signs.update(signs)
+        self._is_due.set()
+
+    async def close(self) -> None:
+        """Send what is still to be sent, and end it."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        if self._signs:
+            await self._send()
+        self._drop()
+
+    async def _run(self) -> None:
+        while True:
+            await self._is_due.wait()
+            self._is_due.clear()
+            await self._send()
+
+    async def _send(self) -> None:
+        signs, self._signs = self._signs, set()
+        payload = " ".join(sorted(signs))
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            payload = EVERYTHING
+        try:
+            async with within(self._server.limit_seconds, "notifying"):
+                connection = await self._connected()
+                await connection.execute(_NOTIFY, CHANNEL, payload)
+        except LogUnavailable as error:
+            logger.info("%s", error)
+            self._drop()
+        except asyncio.CancelledError:
+            self._signs |= signs
+            self._drop()
+            raise
+
+    async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
+        if self._connection is None or self._connection.is_closed():
+            self._drop()
+            self._connection = await self._server.connect(waits_for_disk=False)
+            self._hub.speaks_with(self._connection.get_server_pid())
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._hub.falls_silent(self._connection.get_server_pid())
+            self._server.abandon(self._connection)
+            self._connection = None

@@ -1,0 +1,114 @@
+"""The connections of one log to its server: two pools, and what stands on a connection of its own."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
+from events.log.port import LogUnavailable
+from events.log.postgres.failures import within
+
+DURABLE_CONNECTIONS = 4
+LAZY_CONNECTIONS = 2
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
+CLOSING_SECONDS = 2.0
+
+
+class Server:
+    """Makes connections, and counts those that were lost: with each of them records may have been.
+
+    After a failed attempt the next one waits a little, and longer each time.
+    """
+
+    def __init__(self, url: str, limit_seconds: float) -> None:
+        self._url = url
+        self._failures = 0
+        self._is_closing = False
+        self.limit_seconds = limit_seconds
+        self.losses = 0
+
+    async def connect(self, *, waits_for_disk: bool) -> "asyncpg.Connection[asyncpg.Record]":
+        """A new connection, to a server that takes writes. Raises what the driver raises."""
+        if self._is_closing:
+            raise LogUnavailable("the log has been closed")
+        if self._failures:
+            await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**self._failures))
+        self._failures = min(self._failures + 1, 10)
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+            self._url,
+            timeout=self.limit_seconds,
+            target_session_attrs=SessionAttribute.read_write,
+            server_settings={
+                "application_name": "autopack log",
+                "synchronous_commit": "on" if waits_for_disk else "off",
+                "jit": "off",
+            },
+        )
+        self._failures = 0
+        connection.add_termination_listener(self._lost)
+        return connection
+
+    def abandon(self, connection: Any) -> None:
+        """Cut a connection off in the middle of whatever it does. It does not count as lost."""
+        connection.remove_termination_listener(self._lost)
+        connection.terminate()
+
+    def close(self) -> None:
+        """Make no more connections."""
+        self._is_closing = True
+
+    def _lost(self, connection: object) -> None:
+        if not self._is_closing:
+            self.losses += 1
+
+
+class Pool:
+    """Connections for single statements; with `waits_for_disk` a statement has returned when it is durable."""
+
+    def __init__(self, server: Server, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._server = server
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, server: Server, *, waits_for_disk: bool) -> "Pool":
+        """A pool without connections; they are made as they are needed."""
+
+        async def connect(*_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
+            return await server.connect(waits_for_disk=waits_for_disk)
+
+        pool = asyncpg.create_pool(
+            min_size=0,
+            max_size=DURABLE_CONNECTIONS if waits_for_disk else LAZY_CONNECTIONS,
+            max_inactive_connection_lifetime=0,
+            connect=connect,
+            reset=_nothing_to_reset,
+        )
+        await pool
+        return cls(server, pool)
+
+    async def fetch(self, doing: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """Run one statement, which is a transaction of its own. Raises LogUnavailable."""
+        async with within(self._server.limit_seconds, doing):
+            connection = await self._pool.acquire()
+            try:
+                return await connection.fetch(statement, *arguments)
+            except asyncio.CancelledError:
+                # What it was doing goes on in the server; nothing else must wait for that.
+                self._server.abandon(connection)
+                raise
+            finally:
+                await self._pool.release(connection)
+
+    async def close(self) -> None:
+        """Close every connection, by force where the server does not answer."""
+        try:
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await self._pool.close()
+        except (TimeoutError, asyncpg.InterfaceError, OSError):
+            self._pool.terminate()
+
+
+async def _nothing_to_reset(connection: object) -> None:
+    """Single statements leave nothing behind, and the driver's own reset would cost a round trip each time."""

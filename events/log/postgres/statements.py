@@ -1,0 +1,120 @@
+"""The statements that write. Each is a transaction of its own.
+
+Whatever several heads are locked for, they are locked in (topic, partition) order.
+"""
+
+SUBMIT = """
+WITH moved AS (
+    UPDATE autopack_log.heads
+    SET next_offset = next_offset + cardinality($3::bytea[]),
+        recorded_at = greatest(recorded_at, clock_timestamp())
+    WHERE topic = $1::text AND partition = $2::integer
+    RETURNING next_offset - cardinality($3::bytea[]) AS start, recorded_at
+), written AS (
+    INSERT INTO autopack_log.records (topic, partition, "offset", key, value, headers, recorded_at)
+    SELECT $1::text, $2::integer, start + n - 1, key, value, headers, recorded_at
+    FROM moved, unnest($3::bytea[], $4::bytea[], $5::json[]) WITH ORDINALITY AS new (key, value, headers, n)
+)
+SELECT start FROM moved
+"""
+
+TAKE_OVER = """
+UPDATE autopack_log.heads
+SET epoch = epoch + 1, owner = $2, lease_until = clock_timestamp() + make_interval(secs => $3)
+WHERE topic = 'autopack.events' AND partition = $1
+RETURNING epoch, next_offset, commands, results
+"""
+
+RENEW = """
+UPDATE autopack_log.heads
+SET lease_until = clock_timestamp() + make_interval(secs => $3)
+WHERE topic = 'autopack.events' AND partition = $1 AND epoch = $2
+RETURNING next_offset
+"""
+
+RELEASE = """
+UPDATE autopack_log.heads
+SET owner = NULL, lease_until = NULL
+WHERE topic = 'autopack.events' AND partition = $1 AND epoch = $2
+"""
+
+APPEND_EVENTS = """
+WITH moved AS (
+    UPDATE autopack_log.heads
+    SET next_offset = next_offset + cardinality($4::bytea[]),
+        recorded_at = greatest(recorded_at, clock_timestamp()),
+        commands = greatest(commands, $7),
+        results = greatest(results, $8),
+        lease_until = clock_timestamp() + make_interval(secs => $3)
+    WHERE topic = 'autopack.events' AND partition = $1 AND epoch = $2
+    RETURNING next_offset, recorded_at
+), written AS (
+    INSERT INTO autopack_log.records (topic, partition, "offset", key, value, headers, recorded_at)
+    SELECT 'autopack.events', $1, next_offset - cardinality($4::bytea[]) + n - 1, key, value, headers, recorded_at
+    FROM moved, unnest($4::bytea[], $5::bytea[], $6::json[]) WITH ORDINALITY AS new (key, value, headers, n)
+)
+SELECT next_offset FROM moved
+"""
+
+# FOR UPDATE gives each head as it is once the lock is ours, and so the epoch that counts.
+APPEND_STEP = """
+WITH new AS MATERIALIZED (
+    SELECT *, row_number() OVER (PARTITION BY topic, partition ORDER BY n) - 1 AS distance
+    FROM unnest($4::text[], $5::integer[], $6::bytea[], $7::bytea[], $8::json[]) WITH ORDINALITY
+        AS new (topic, partition, key, value, headers, n)
+), counted AS MATERIALIZED (
+    SELECT topic, partition, sum(records) AS records
+    FROM (
+        SELECT topic, partition, 1 AS records FROM new
+        UNION ALL
+        SELECT 'autopack.events', $1, 0
+    ) AS heads
+    GROUP BY topic, partition
+), locked AS MATERIALIZED (
+    SELECT head.topic, head.partition, head.epoch, counted.records
+    FROM autopack_log.heads AS head JOIN counted USING (topic, partition)
+    ORDER BY head.topic, head.partition
+    FOR UPDATE OF head
+), fence AS MATERIALIZED (
+    SELECT clock_timestamp() AS now FROM locked
+    WHERE topic = 'autopack.events' AND partition = $1 AND epoch = $2
+), moved AS (
+    UPDATE autopack_log.heads AS head
+    SET next_offset = head.next_offset + locked.records,
+        recorded_at = greatest(head.recorded_at, fence.now),
+        commands = CASE locked.topic WHEN 'autopack.events' THEN greatest(head.commands, $9) ELSE 0 END,
+        results = CASE locked.topic WHEN 'autopack.events' THEN greatest(head.results, $10) ELSE 0 END,
+        lease_until = CASE locked.topic WHEN 'autopack.events' THEN fence.now + make_interval(secs => $3) END
+    FROM locked, fence
+    WHERE head.topic = locked.topic AND head.partition = locked.partition
+    RETURNING head.topic, head.partition, head.recorded_at,
+        head.next_offset, head.next_offset - locked.records AS start
+), written AS (
+    INSERT INTO autopack_log.records (topic, partition, "offset", key, value, headers, recorded_at)
+    SELECT topic, partition, start + distance, key, value, headers, recorded_at
+    FROM new JOIN moved USING (topic, partition)
+)
+SELECT next_offset FROM moved WHERE topic = 'autopack.events'
+"""
+
+DELETE = """
+DELETE FROM autopack_log.records
+WHERE topic = $1 AND partition = $2 AND "offset" < least($3, (
+    SELECT CASE $1 WHEN 'autopack.commands' THEN commands ELSE results END
+    FROM autopack_log.heads
+    WHERE topic = 'autopack.events' AND partition = $2))
+"""
+
+# What is older than the moment, which is a prefix: within a partition recorded_at never goes back.
+EXPIRE = """
+DELETE FROM autopack_log.records
+WHERE topic = $1 AND partition = $2 AND "offset" < coalesce(
+    (SELECT "offset" FROM autopack_log.records
+     WHERE topic = $1 AND partition = $2 AND recorded_at >= clock_timestamp() - make_interval(secs => $3)
+     ORDER BY "offset" LIMIT 1),
+    (SELECT next_offset FROM autopack_log.heads WHERE topic = $1 AND partition = $2))
+"""
+
+ENDS = "SELECT partition, next_offset FROM autopack_log.heads WHERE topic = $1"
+
+CHECK = "SELECT partition_count FROM autopack_log.settings"

@@ -1,0 +1,102 @@
+"""Following places of the log: woken by whoever writes, and looking every second anyway."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from events.log.port import LogUnavailable, Place, StoredRecord
+from events.log.postgres.reading import PAGES, by_place, with_more
+from events.log.postgres.server import Server
+from events.log.postgres.sessions import Session, Sessions
+from events.log.postgres.wakeups import EVERYTHING, Hub, sign_of
+
+LOOK_SECONDS = 1.0
+
+
+class PostgresTail:
+    """Follows places, on one session from the first read on.
+
+    A server that is stopped without its last writes reaching the disk gives offsets of results and output
+    out again. So a tail that loses its session, or a log that has lost any connection since the tail was
+    made, is over: from then on `batches` raises LogUnavailable every time. Its owner makes a new one, and
+    takes no position in those topics from before, but folds anew from what the history holds.
+    """
+
+    def __init__(self, server: Server, sessions: Sessions, hub: Hub) -> None:
+        self._server = server
+        self._sessions = sessions
+        self._session: Session | None = None
+        self._losses = server.losses
+        self._sleeper = hub.sleeper()
+        self._positions: dict[Place, int] = {}
+        self._stale: set[Place] = set()
+        self._look_at = 0.0
+        self._is_closed = False
+
+    def follow(self, place: Place, offset: int) -> None:
+        """Add a place, or move it to an offset."""
+        self._positions[place] = offset
+        self._sleeper.heed(sign_of(place))
+        self._sleeper.wake([sign_of(place)])
+
+    def unfollow(self, place: Place) -> None:
+        """Leave a place; none of its records comes any more."""
+        self._positions.pop(place, None)
+        self._sleeper.ignore(sign_of(place))
+
+    async def batches(self, wait_seconds: float) -> Mapping[Place, Sequence[StoredRecord]]:
+        """What has come, by place; waits up to `wait_seconds` for the first record. Raises LogUnavailable.
+
+        Cancelling it loses nothing: what was not returned comes again.
+        """
+        now = asyncio.get_running_loop().time
+        until = now() + wait_seconds
+        while True:
+            self._take_note(now())
+            found = await self._read()
+            if found or now() >= until:
+                return found
+            if not self._stale:
+                await self._sleeper.sleep_until(min(until, self._look_at))
+
+    async def close(self) -> None:
+        """End it."""
+        self._is_closed = True
+
+    def _take_note(self, now: float) -> None:
+        signs = self._sleeper.take()
+        if EVERYTHING in signs or now >= self._look_at:
+            self._stale.update(self._positions)
+            self._look_at = now + LOOK_SECONDS
+        else:
+            self._stale.update(place for place in self._positions if sign_of(place) in signs)
+        self._stale &= self._positions.keys()
+
+    async def _read(self) -> dict[Place, list[StoredRecord]]:
+        """Read the places where there may be something new. Every look begins with the session's own state."""
+        session = await self._standing()
+        if not self._stale:
+            return {}
+        asked = {place: self._positions[place] for place in self._stale}
+        places = list(asked)
+        topics, partitions = [place.topic.value for place in places], [place.partition for place in places]
+        rows = await session.fetch("following the log", PAGES, topics, partitions, list(asked.values()))
+        found = by_place(places, rows)
+        # While the answer was on its way a place may have been left, or moved.
+        unmoved = {place for place, offset in asked.items() if self._positions.get(place) == offset}
+        self._stale -= unmoved - with_more(found, places)
+        delivered = {place: records for place, records in found.items() if place in unmoved}
+        for place, records in delivered.items():
+            self._positions[place] = records[-1].offset + 1
+        return delivered
+
+    async def _standing(self) -> Session:
+        if self._is_closed:
+            raise LogUnavailable("the tail has been closed")
+        if self._losses != self._server.losses or (self._session is not None and self._session.is_lost):
+            raise LogUnavailable("a connection to the log was lost, and records may have been with it")
+        if self._session is None:
+            session = await self._sessions.current()
+            if self._losses != self._server.losses:
+                return await self._standing()
+            self._session = session
+        return self._session
