@@ -1,7 +1,22 @@
 """The log on Kafka: topics, one transactional writer a partition, readers of what is committed."""
 
 from events.log.kafka.connection import Security, Timing
-from events.log.kafka.failures import HistoryCutOff, RecordTooLarge, StepTooLarge, TopicsUnfit
+from events.log.kafka.failures import (
+    HistoryCutOff,
+    NotSubmitted,
+    RecordTooLarge,
+    StepTooLarge,
+    TopicsUnfit,
+)
 from events.log.kafka.log import KafkaLog
 
-__all__ = ["HistoryCutOff", "KafkaLog", "RecordTooLarge", "Security", "StepTooLarge", "Timing", "TopicsUnfit"]
+__all__ = [
+    "HistoryCutOff",
+    "KafkaLog",
+    "NotSubmitted",
+    "RecordTooLarge",
+    "Security",
+    "StepTooLarge",
+    "Timing",
+    "TopicsUnfit",
+]

@@ -105,7 +105,7 @@ class Connection:
             "enable_auto_commit": False,
             "auto_offset_reset": "none",
             "fetch_max_wait_ms": wait_milliseconds,
-            "max_partition_fetch_bytes": 4 * 1024 * 1024,
+            "max_partition_fetch_bytes": 1024 * 1024,
             "retry_backoff_ms": RETRY_MILLISECONDS,
         }
 

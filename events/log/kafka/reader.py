@@ -183,7 +183,8 @@ async def _next_records(
 ) -> Sequence[ConsumerRecord]:
     """Fetch until there are records, or until what holds none has been passed up to the bound."""
     while True:
-        batches = await consumer.getmany(partition, timeout_ms=WAIT_MILLISECONDS)
+        most = max(1, bound - await consumer.position(partition))
+        batches = await consumer.getmany(partition, timeout_ms=WAIT_MILLISECONDS, max_records=most)
         records = [record for record in batches.get(partition, ()) if record.offset < bound]
         if records or await consumer.position(partition) >= bound:
             return records
