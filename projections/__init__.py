@@ -1,1 +1,1 @@
-"""Read models folded from the history into Postgres."""
+"""The read models: what the history says, folded into tables and files. Each can be made again from offset 0."""

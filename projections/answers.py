@@ -1,0 +1,131 @@
+"""One row a submitted record that was judged: what became of it, and how far a reader must be to see it.
+
+The first word stands, and admission has precedence over refusal: a record submitted again may be refused
+because it was admitted before. So admissions and refusals are rows of their own.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from events.catalogue import EVENT_TYPES, SUBMITTED_TO
+from events.families.run import RunAccepted, RunFailed, RunRequested
+from events.log.port import StoredRecord
+from projections.projection import Entry, Key, Memory, Projection
+from projections.refused import read_refused
+
+
+class Outcome(StrEnum):
+    """What became of a submitted record.
+
+    A run's request is `undecided` until the run is accepted or has failed; all other records are accepted by
+    entering the history.
+    """
+
+    UNDECIDED = "undecided"
+    ACCEPTED = "accepted"
+    FAILED = "failed"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """An answer: `log_offset` is where it stands, in the history or among the rejections."""
+
+    command: str
+    rejected: bool
+    project: str
+    source: str
+    event_id: str
+    run_id: str
+    type: str
+    partition: int
+    log_offset: int
+    outcome: str
+    detail: str = ""
+    faults: Sequence[Mapping[str, Any]] = ()
+
+
+def command_key(project: str, source: str, event_id: str) -> str:
+    """One key of bounded length for what an emitter chose freely."""
+    return sha256("\x1f".join((project, source, event_id)).encode("utf-8", "replace")).hexdigest()
+
+
+def undecided(entry: Entry) -> Key | None:
+    """The run whose request is decided by this event."""
+    decides = isinstance(entry.data, RunAccepted | RunFailed)
+    return (entry.project, entry.run_id) if decides else None
+
+
+def project(rows: Mapping[Key, AnswerRow], entry: Entry) -> Iterable[AnswerRow]:
+    """The answer to a record that was admitted, or that is decided now."""
+    data = entry.data
+    match data:
+        case RunAccepted():
+            return _decided(rows, entry, Outcome.ACCEPTED, "")
+        case RunFailed():
+            return _decided(rows, entry, Outcome.FAILED, data.reason)
+        case _:
+            outcome = Outcome.UNDECIDED if isinstance(data, RunRequested) else Outcome.ACCEPTED
+            return [_admitted(entry, outcome)]
+
+
+def _decided(rows: Mapping[Key, AnswerRow], entry: Entry, outcome: Outcome, detail: str) -> list[AnswerRow]:
+    return [
+        replace(row, outcome=outcome, detail=detail, partition=entry.partition, log_offset=entry.offset)
+        for row in rows.values()
+        if row.outcome == Outcome.UNDECIDED
+    ]
+
+
+def _admitted(entry: Entry, outcome: Outcome) -> AnswerRow:
+    event = entry.event
+    return AnswerRow(
+        command=command_key(entry.project, event.source, event.id),
+        rejected=False,
+        project=entry.project,
+        source=event.source,
+        event_id=event.id,
+        run_id=entry.run_id,
+        type=type(event.data).__name__,
+        partition=entry.partition,
+        log_offset=entry.offset,
+        outcome=outcome,
+    )
+
+
+def refuse(record: StoredRecord) -> Iterable[AnswerRow]:
+    """The answer to a refused record, where it can be told whose it is."""
+    refused = read_refused(record)
+    if refused.source is None or refused.event_id is None:
+        return []
+    return [
+        AnswerRow(
+            command=command_key(refused.project, refused.source, refused.event_id),
+            rejected=True,
+            project=refused.project,
+            source=refused.source,
+            event_id=refused.event_id,
+            run_id=refused.run_id or "",
+            type=(refused.type or "").removeprefix("autopack.").partition(".")[0],
+            partition=record.partition,
+            log_offset=record.offset,
+            outcome=Outcome.REJECTED,
+            detail=f"{refused.reason}: {refused.message}" if refused.message else refused.reason,
+            faults=refused.faults,
+        )
+    ]
+
+
+ANSWERS: Projection[AnswerRow] = Projection(
+    name="answers",
+    version=1,
+    row=AnswerRow,
+    key=("command", "rejected"),
+    wanted=frozenset(t for t in EVENT_TYPES if t in SUBMITTED_TO or t in (RunAccepted, RunFailed)),
+    project=project,
+    refuse=refuse,
+    memory=Memory(key=undecided, condition="outcome = 'undecided'"),
+)

@@ -1,0 +1,149 @@
+"""How far each projection has read, and the chain heads of runs as of there.
+
+A checkpoint moves from the offset that its reader believes in to the next, or not at all: a reader that was
+replaced while it stood still moves nothing and, being in one transaction with its rows, writes nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from events.history import Head
+from events.log.port import Place
+from projections.database import Connection
+from projections.projection import Projection
+
+
+class Overtaken(Exception):
+    """Somebody else has moved these checkpoints; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a projection stands in a place of the log. `error` says why it stopped before `stopped_at`."""
+
+    projection: str
+    version: int
+    place: Place
+    next_offset: int
+    stopped_at: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHead:
+    """The last record of a run that was folded; in quarantine, nothing more of that run is."""
+
+    head: Head
+    quarantine: str | None = None
+
+
+RunKey = tuple[str, str]
+"""(project, run id)."""
+
+Reader = Projection[Any]
+
+_BEGIN = """
+INSERT INTO projection_checkpoints (projection, version, topic, partition, next_offset)
+SELECT name, version, $3, $4, 0 FROM unnest($1::text[], $2::int[]) AS reader (name, version)
+ON CONFLICT DO NOTHING
+"""
+
+_READ = """
+SELECT projection, version, next_offset, stopped_at, error FROM projection_checkpoints
+WHERE topic = $3 AND partition = $4
+  AND (projection, version) IN (SELECT * FROM unnest($1::text[], $2::int[]))
+"""
+
+# The projections can be made again from the log, so the commit need not wait for the disk: after a crash rows
+# and checkpoint go back together.
+_MOVE = """
+WITH moved AS (
+    UPDATE projection_checkpoints SET next_offset = $6, stopped_at = NULL, error = NULL
+    WHERE topic = $3 AND partition = $4 AND next_offset = $5
+      AND (projection, version) IN (SELECT * FROM unnest($1::text[], $2::int[]))
+    RETURNING 1)
+SELECT count(*), set_config('synchronous_commit', 'off', true) FROM moved
+"""
+
+_STOP = """
+UPDATE projection_checkpoints SET stopped_at = $5, error = $6
+WHERE projection = $1 AND version = $2 AND topic = $3 AND partition = $4 AND next_offset = $5
+"""
+
+_HEADS = """
+SELECT project, run_id, sequence, digest, quarantine FROM projection_heads
+WHERE projection = $1 AND version = $2
+  AND (project, run_id) IN (SELECT * FROM unnest($3::text[], $4::text[]))
+"""
+
+_KEEP_HEADS = """
+INSERT INTO projection_heads (projection, version, project, run_id, sequence, digest, quarantine)
+SELECT reader.*, head.*
+FROM unnest($1::text[], $2::int[]) AS reader,
+     unnest($3::text[], $4::text[], $5::int[], $6::text[], $7::text[]) AS head
+ON CONFLICT (projection, version, project, run_id) DO UPDATE
+SET sequence = EXCLUDED.sequence, digest = EXCLUDED.digest, quarantine = EXCLUDED.quarantine
+"""
+
+_QUARANTINED = """
+SELECT DISTINCT project, run_id, quarantine FROM projection_heads WHERE quarantine IS NOT NULL
+ORDER BY project, run_id
+"""
+
+
+def _names(readers: Iterable[Reader]) -> tuple[list[str], list[int]]:
+    known = list(readers)
+    return [reader.name for reader in known], [reader.version for reader in known]
+
+
+async def begin(connection: Connection, readers: Sequence[Reader], place: Place) -> list[Checkpoint]:
+    """Where the readers stand in a place; one that was never there stands at 0."""
+    names = _names(readers)
+    await connection.execute(_BEGIN, *names, place.topic, place.partition)
+    rows = await connection.fetch(_READ, *names, place.topic, place.partition)
+    return [
+        Checkpoint(r["projection"], r["version"], place, r["next_offset"], r["stopped_at"], r["error"])
+        for r in rows
+    ]
+
+
+async def move(connection: Connection, readers: Sequence[Reader], place: Place, start: int, end: int) -> None:
+    """Move the readers' checkpoints, all or none, in the caller's transaction. Raises Overtaken."""
+    row = await connection.fetchrow(_MOVE, *_names(readers), place.topic, place.partition, start, end)
+    if row is None or row["count"] != len(readers):
+        raise Overtaken(f"{[r.table for r in readers]} stand no longer at {start} of {place}")
+
+
+async def stop(connection: Connection, reader: Reader, place: Place, offset: int, error: str) -> None:
+    """Say why a reader does not go on from where it stands. Nothing, where it stands no longer there."""
+    await connection.execute(_STOP, reader.name, reader.version, place.topic, place.partition, offset, error)
+
+
+async def known_heads(connection: Connection, reader: Reader, keys: Iterable[RunKey]) -> dict[RunKey, KnownHead]:
+    """The heads of runs as of the reader's checkpoint."""
+    wanted = set(keys)
+    projects, run_ids = [key[0] for key in wanted], [key[1] for key in wanted]
+    rows = await connection.fetch(_HEADS, reader.name, reader.version, projects, run_ids)
+    return {
+        (r["project"], r["run_id"]): KnownHead(Head(r["sequence"], r["digest"]), r["quarantine"]) for r in rows
+    }
+
+
+async def keep_heads(connection: Connection, readers: Sequence[Reader], heads: Mapping[RunKey, KnownHead]) -> None:
+    """Keep heads for readers that stand at one offset: they are the same for all."""
+    if heads:
+        await connection.execute(
+            _KEEP_HEADS,
+            *_names(readers),
+            [project for project, _ in heads],
+            [run_id for _, run_id in heads],
+            [known.head.sequence for known in heads.values()],
+            [known.head.digest for known in heads.values()],
+            [known.quarantine for known in heads.values()],
+        )
+
+
+async def quarantined(connection: Connection) -> dict[RunKey, str]:
+    """Runs whose history forked, with the record that did not fit."""
+    return {(r["project"], r["run_id"]): r["quarantine"] for r in await connection.fetch(_QUARANTINED)}

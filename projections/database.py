@@ -1,0 +1,60 @@
+"""The database of the read models: its connections, and the tables in it."""
+
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import Any, TypeAlias
+
+import asyncpg
+import orjson
+
+from projections.projection import Projection
+
+# As text: the classes take parameters in their stubs alone.
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+UNAVAILABLE = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+)
+"""The server is away or going, or the connection is: wait, connect anew, and look where things stand."""
+
+CHANNEL = "autopack_projections"
+"""Notified by the very transaction that makes rows visible."""
+
+# Concurrent `CREATE TABLE IF NOT EXISTS` can still collide in the system's own tables.
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(7226512071)"
+
+
+async def open_pool(url: str, *, most_connections: int = 8) -> Pool:
+    """Connections that speak JSON as these modules expect."""
+    return await asyncpg.create_pool(url, min_size=1, max_size=most_connections, init=speak_json)
+
+
+async def speak_json(connection: Connection) -> None:
+    """Columns of JSON come and go as plain values."""
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(
+            kind, schema="pg_catalog", encoder=_encoded, decoder=orjson.loads, format="text"
+        )
+
+
+def _encoded(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+async def install(connection: Connection, projections: Iterable[Projection[Any]]) -> None:
+    """Make the tables that are not there yet, those of the checkpoints among them."""
+    async with connection.transaction():
+        await connection.execute(_ONE_AT_A_TIME)
+        for name in ("checkpoints", *(p.name for p in projections)):
+            await connection.execute(definition(name))
+
+
+def definition(name: str) -> str:
+    """The SQL beside a module."""
+    return files("projections").joinpath(f"{name}.sql").read_text()

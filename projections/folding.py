@@ -1,0 +1,101 @@
+"""One projection over one batch: earlier rows and events in, changed rows out."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from events.codec import UnreadableRecord
+from events.log.port import StoredRecord
+from projections.projection import Entry, Key, Projection, RowT
+from projections.reading import Linked, Parsed, wants
+
+
+class ProjectionStopped(Exception):
+    """A projection cannot go on behind an offset."""
+
+    def __init__(self, projection: Projection[Any], offset: int, error: str) -> None:
+        super().__init__(f"{projection.table} stops at offset {offset}: {error}")
+        self.projection = projection
+        self.offset = offset
+        self.error = error
+
+
+class RowsRefused(Exception):
+    """The database refuses rows that a projection made of a batch."""
+
+    def __init__(self, projection: Projection[Any], error: Exception) -> None:
+        super().__init__(f"{projection.table}: {error}")
+        self.projection = projection
+        self.error = f"{type(error).__name__}: {error}"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes(Generic[RowT]):
+    """The rows of one projection that a batch changes. `replacing` what is there, or only adding to it."""
+
+    projection: Projection[RowT]
+    rows: Sequence[RowT]
+    replacing: bool
+
+
+def wanted_entries(projection: Projection[Any], parsed: Iterable[tuple[Linked, Parsed]]) -> list[Entry]:
+    """The entries that a projection wants. Raises ProjectionStopped at one that could not be read."""
+    entries = []
+    for one, entry in parsed:
+        if not wants(projection, one.type_name):
+            continue
+        if isinstance(entry, UnreadableRecord):
+            raise ProjectionStopped(projection, one.record.offset, f"unreadable: {entry.message}")
+        entries.append(entry)
+    return entries
+
+
+def memory_keys(projection: Projection[Any], entries: Iterable[Entry]) -> set[Key]:
+    """What must be recalled before these entries are folded."""
+    if projection.memory is None:
+        return set()
+    keys = (projection.memory.key(entry) for entry in entries)
+    return {key for key in keys if key is not None}
+
+
+def fold(projection: Projection[RowT], recalled: Iterable[RowT], entries: Iterable[Entry]) -> Changes[RowT]:
+    """Fold entries, each upon the rows as the ones before left them. Raises ProjectionStopped."""
+    groups: dict[Key, dict[Key, RowT]] = {}
+    for row in recalled:
+        groups.setdefault(_group(projection, row), {})[projection.key_of(row)] = row
+    changed: dict[Key, RowT] = {}
+    for entry in entries:
+        key = projection.memory.key(entry) if projection.memory else None
+        for row in _project(projection, groups.get(key, {}) if key is not None else {}, entry):
+            changed[projection.key_of(row)] = row
+            groups.setdefault(_group(projection, row), {})[projection.key_of(row)] = row
+    return Changes(projection, list(changed.values()), replacing=projection.memory is not None)
+
+
+def _group(projection: Projection[RowT], row: RowT) -> Key:
+    columns = projection.memory.columns if projection.memory else ()
+    return tuple(getattr(row, column) for column in columns)
+
+
+def _project(projection: Projection[RowT], rows: dict[Key, RowT], entry: Entry) -> list[RowT]:
+    try:
+        return list(projection.project(rows, entry))
+    except Exception as error:
+        # Whatever it is, it would come again: the projection stands still and says so, the others go on.
+        raise ProjectionStopped(projection, entry.offset, f"{type(error).__name__}: {error}") from error
+
+
+def fold_refused(projection: Projection[RowT], records: Iterable[StoredRecord]) -> Changes[RowT]:
+    """Fold records of the rejections. Raises ProjectionStopped."""
+    rows: dict[Key, RowT] = {}
+    for record in records:
+        for row in _refuse(projection, record):
+            rows.setdefault(projection.key_of(row), row)
+    return Changes(projection, list(rows.values()), replacing=False)
+
+
+def _refuse(projection: Projection[RowT], record: StoredRecord) -> list[RowT]:
+    try:
+        return list(projection.refuse(record)) if projection.refuse else []
+    except Exception as error:
+        raise ProjectionStopped(projection, record.offset, f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,106 @@
+"""One place of the log: the lane that follows its end, and lanes that are catching up with it."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from events.log.port import EventLog, Place, StoredRecord
+from projections.checkpoints import begin, stop
+from projections.database import Pool
+from projections.lane import Alarm, Lane, no_alarm
+from projections.projection import Projection
+
+logger = structlog.get_logger(__name__)
+
+
+class Follower:
+    """Keeps the projections of a place up to date.
+
+    Projections that stand at one offset share a lane, so that each record is read once for all of them. One
+    that stands further back reads by itself until it has caught up, and joins.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        log: EventLog,
+        place: Place,
+        projections: Sequence[Projection[Any]],
+        alarm: Alarm = no_alarm,
+    ) -> None:
+        self._alarm = alarm
+        self._pool = pool
+        self._log = log
+        self.place = place
+        self._projections = projections
+        self._live = self._lane(0, [])
+        self._turn = asyncio.Lock()
+        self._catching_up: list[asyncio.Task[None]] = []
+
+    @property
+    def offset(self) -> int:
+        """From where the place is to be followed."""
+        return self._live.offset
+
+    @property
+    def has_work(self) -> bool:
+        """Some projection follows, or will when it has caught up."""
+        return bool(self._live.projections) or any(not task.done() for task in self._catching_up)
+
+    async def begin(self) -> None:
+        """Find out where the projections stand, and let those that are behind catch up."""
+        await self.end()
+        lanes = await self._lanes()
+        self._live = lanes.pop()
+        self._catching_up = [asyncio.create_task(self._catch_up(lane)) for lane in lanes]
+
+    async def _lanes(self) -> list[Lane]:
+        """One lane an offset, the one that is furthest last."""
+        by_name = {(p.name, p.version): p for p in self._projections}
+        groups: dict[int, list[Projection[Any]]] = defaultdict(list)
+        end = (await self._log.ends(self.place.topic)).get(self.place.partition, 0)
+        async with self._pool.acquire() as connection:
+            for standing in await begin(connection, self._projections, self.place):
+                projection = by_name[standing.projection, standing.version]
+                if standing.next_offset > end:
+                    error = f"the checkpoint is beyond the end of the log, {end}: is this another log?"
+                    logger.error("projection stopped", projection=projection.table, error=error)
+                    self._alarm(f"{projection.table} {self.place.topic}/{self.place.partition}", error)
+                    await stop(connection, projection, self.place, standing.next_offset, error)
+                else:
+                    groups[standing.next_offset].append(projection)
+        lanes = [self._lane(offset, found) for offset, found in sorted(groups.items())]
+        return lanes or [self._lane(end, [])]
+
+    def _lane(self, offset: int, projections: Sequence[Projection[Any]]) -> Lane:
+        return Lane(self._pool, self.place, offset, projections, self._alarm)
+
+    async def take(self, records: Sequence[StoredRecord]) -> None:
+        """Fold what came at the end of the place. Raises Overtaken, and what ended a catching up."""
+        for task in [task for task in self._catching_up if task.done()]:
+            self._catching_up.remove(task)
+            task.result()
+        async with self._turn:
+            if self._live.projections:
+                await self._live.take(records)
+            elif records:
+                self._live.offset = max(self._live.offset, records[-1].offset + 1)
+
+    async def _catch_up(self, lane: Lane) -> None:
+        while lane.projections:
+            records = await self._log.read(self.place, lane.offset, self._live.offset)
+            await lane.take(records, None if records else self._live.offset)
+            async with self._turn:
+                if lane.offset == self._live.offset:
+                    self._live.projections.extend(lane.projections)
+                    return
+
+    async def end(self) -> None:
+        """Leave the place; what has been written stays."""
+        tasks, self._catching_up = self._catching_up, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,162 @@
+"""A lane: projections that stand at the same offset of one place, and move on together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import asyncpg
+import structlog
+
+from events.catalogue import Topic
+from events.log.port import Place, StoredRecord
+from projections.checkpoints import RunKey, keep_heads, known_heads, move, stop
+from projections.database import CHANNEL, UNAVAILABLE, Connection, Pool
+from projections.folding import (
+    Changes,
+    ProjectionStopped,
+    RowsRefused,
+    fold,
+    fold_refused,
+    memory_keys,
+    wanted_entries,
+)
+from projections.projection import Projection
+from projections.reading import Unreadable, chain_up, parse, read_links
+from projections.tables import recall, write
+
+logger = structlog.get_logger(__name__)
+
+
+Alarm = Callable[[str, str], None]
+"""Tells somebody who must look: what it is about, and what it is."""
+
+
+def no_alarm(key: str, message: str) -> None:
+    """Nobody is told; it stands in the database all the same."""
+
+
+class Lane:
+    """Takes batches in order. A projection that cannot go on leaves it, and says so beside its checkpoint."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        place: Place,
+        offset: int,
+        projections: Sequence[Projection[Any]],
+        alarm: Alarm = no_alarm,
+    ) -> None:
+        self._pool = pool
+        self._alarm = alarm
+        self.place = place
+        self.offset = offset
+        self.projections = list(projections)
+
+    async def take(self, records: Sequence[StoredRecord], end: int | None = None) -> None:
+        """Fold records, some of which may have been taken before, up to `end` or behind the last of them.
+
+        Raises Overtaken where somebody else has moved the checkpoints: then they are to be read anew.
+        """
+        news = [record for record in records if record.offset >= self.offset]
+        target = news[-1].offset + 1 if news and end is None else end
+        while self.projections and target is not None and target > self.offset:
+            try:
+                await self._commit(news, target)
+            except ProjectionStopped as stopped:
+                await self._leave(stopped, news)
+            except RowsRefused as refused:
+                await self._narrow_down(refused, news, target)
+
+    async def _narrow_down(self, refused: RowsRefused, news: Sequence[StoredRecord], target: int) -> None:
+        """Find the one record whose rows the database refuses, by halves."""
+        if len(news) <= 1:
+            offset = news[0].offset if news else self.offset
+            await self._leave(ProjectionStopped(refused.projection, offset, refused.error), news)
+            return
+        middle = len(news) // 2
+        await self.take(news[:middle])
+        await self.take(news[middle:], target)
+
+    async def _leave(self, stopped: ProjectionStopped, news: Sequence[StoredRecord]) -> None:
+        """Let the projection come as far as it can, on its own, and stay there."""
+        self.projections.remove(stopped.projection)
+        alone = Lane(self._pool, self.place, self.offset, [stopped.projection], self._alarm)
+        await alone.take([record for record in news if record.offset < stopped.offset], stopped.offset)
+        if not alone.projections:
+            return
+        logger.error("projection stopped", projection=stopped.projection.table, **_where(stopped, self.place))
+        self._alarm(f"{stopped.projection.table} {self.place.topic}/{self.place.partition}", str(stopped))
+        async with self._pool.acquire() as connection:
+            await stop(connection, stopped.projection, self.place, stopped.offset, stopped.error)
+
+    async def _commit(self, news: Sequence[StoredRecord], end: int) -> None:
+        """Rows, heads and checkpoint in one transaction."""
+        async with self._pool.acquire() as connection:
+            forked = await fold_into(connection, self.place, self.projections, news, self.offset, end)
+        self.offset = end
+        for (project, run_id), reason in forked.items():
+            logger.error("history forked", project=project, run=run_id, reason=reason)
+            self._alarm(f"run {project}/{run_id}", f"in quarantine: {reason}")
+
+
+def _where(stopped: ProjectionStopped, place: Place) -> dict[str, Any]:
+    where = {"topic": place.topic, "partition": place.partition, "offset": stopped.offset}
+    return {**where, "error": stopped.error}
+
+
+async def fold_into(
+    connection: Connection,
+    place: Place,
+    projections: Sequence[Projection[Any]],
+    records: Sequence[StoredRecord],
+    start: int,
+    end: int,
+) -> Mapping[RunKey, str]:
+    """Move projections from `start` to `end` of a place in one transaction; the runs that forked there.
+
+    Raises Overtaken, ProjectionStopped.
+    """
+    async with connection.transaction():
+        await move(connection, projections, place, start, end)
+        if place.topic is Topic.REJECTIONS:
+            changes = [fold_refused(projection, records) for projection in projections]
+            forked: Mapping[RunKey, str] = {}
+        else:
+            changes, forked = await _folded(connection, projections, records)
+        for change in changes:
+            await _write(connection, change)
+        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{place.topic}/{place.partition}")
+    return forked
+
+
+async def _folded(
+    connection: Connection, projections: Sequence[Projection[Any]], records: Sequence[StoredRecord]
+) -> tuple[list[Changes[Any]], Mapping[RunKey, str]]:
+    links, unreadable = read_links(records)
+    if unreadable is not None:
+        raise _unreadable(projections[0], unreadable)
+    known = await known_heads(connection, projections[0], (one.run for one in links))
+    chained = chain_up(links, known)
+    parsed = parse(chained.links, projections)
+    changes = []
+    for projection in projections:
+        entries = wanted_entries(projection, parsed)
+        recalled = await recall(connection, projection, memory_keys(projection, entries))
+        changes.append(fold(projection, recalled, entries))
+    await keep_heads(connection, projections, chained.heads)
+    return changes, chained.forked
+
+
+def _unreadable(projection: Projection[Any], unreadable: Unreadable) -> ProjectionStopped:
+    """One projection after another meets it, and each of them stops."""
+    return ProjectionStopped(projection, unreadable.record.offset, f"unreadable: {unreadable.error.message}")
+
+
+async def _write(connection: Connection, change: Changes[Any]) -> None:
+    if not change.rows:
+        return
+    try:
+        await write(connection, change.projection, change.rows, replacing=change.replacing)
+    except UNAVAILABLE:
+        raise
+    except asyncpg.PostgresError as error:
+        raise RowsRefused(change.projection, error) from error

@@ -1,0 +1,99 @@
+"""What a projection is: a table, the events it wants, and a pure fold from events to rows."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from events.catalogue import EVENT_TYPES, AnyEventData, Topic
+from events.event import Event
+from events.families.base import EventData
+from events.log.port import StoredRecord
+
+RowT = TypeVar("RowT")
+
+Key = tuple[Any, ...]
+"""The values of a table's key columns, in the order of `Projection.key`."""
+
+EVERY_TYPE: frozenset[type[EventData]] = frozenset(EVENT_TYPES)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event of the history, and where it stands: in the log, and in its run."""
+
+    project: str
+    partition: int
+    offset: int
+    sequence: int
+    event: Event
+
+    @property
+    def run_id(self) -> str:
+        """The run that it belongs to."""
+        return self.event.run_id
+
+    @property
+    def data(self) -> AnyEventData:
+        """What happened."""
+        return self.event.data
+
+    @property
+    def at(self) -> datetime:
+        """When the log took it, by the log's clock."""
+        return self.event.recorded_at
+
+
+def by_run(entry: Entry) -> Key | None:
+    """The rows of the event's run."""
+    return entry.project, entry.run_id
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Which earlier rows a fold must be given: those whose `columns` hold what `key` says of an event.
+
+    None means that the event needs none. `condition` is SQL that narrows the rows down.
+    """
+
+    columns: tuple[str, ...] = ("project", "run_id")
+    key: Callable[[Entry], Key | None] = by_run
+    condition: str = "true"
+
+
+def _no_rows(rows: Mapping[Key, Any], entry: Entry) -> Iterable[Any]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Projection(Generic[RowT]):
+    """One read model. `<name>.sql` beside the module defines its table, `<name>_v<version>`.
+
+    `project` gives the rows that change by an event, from the earlier rows that `memory` names; without
+    memory a row is a fact that never changes, and its first writing stays. `refuse` does the same for records
+    of the rejections. Both are pure: rows derive from the records alone, so a rebuild gives the same rows.
+    """
+
+    name: str
+    version: int
+    row: type[RowT]
+    key: tuple[str, ...]
+    wanted: frozenset[type[EventData]] = frozenset()
+    project: Callable[[Mapping[Key, RowT], Entry], Iterable[RowT]] = _no_rows
+    refuse: Callable[[StoredRecord], Iterable[RowT]] | None = None
+    memory: Memory | None = Memory()
+
+    @property
+    def table(self) -> str:
+        """The table's name; a new version of the fold has a new table."""
+        return f"{self.name}_v{self.version}"
+
+    @property
+    def topics(self) -> frozenset[Topic]:
+        """The topics that it reads."""
+        history = {Topic.EVENTS} if self.wanted else set()
+        return frozenset(history | ({Topic.REJECTIONS} if self.refuse else set()))
+
+    def key_of(self, row: RowT) -> Key:
+        """The row's key."""
+        return tuple(getattr(row, column) for column in self.key)

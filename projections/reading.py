@@ -1,0 +1,155 @@
+"""From records of the history to entries: every record's link is looked at, but only what is wanted is parsed."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from events.catalogue import BY_NAME
+from events.codec import UnreadableRecord, read_history
+from events.decide.verdicts import Reason
+from events.families.base import EventData
+from events.history import NO_HEAD, Head, Link, link
+from events.log.port import StoredRecord
+from projections.checkpoints import KnownHead, RunKey
+from projections.projection import Entry, Projection
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A record, and its place in the chain of its run."""
+
+    record: StoredRecord
+    type_name: str
+    project: str
+    run_id: str
+    sequence: int
+    prevhash: str
+
+    @property
+    def run(self) -> RunKey:
+        """Whose chain it is part of."""
+        return self.project, self.run_id
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record of which not even the place in a chain can be told: no reader passes it."""
+
+    record: StoredRecord
+    error: UnreadableRecord
+
+
+def read_links(records: Iterable[StoredRecord]) -> tuple[list[Linked], Unreadable | None]:
+    """The records up to the first that cannot be read at all, and that one."""
+    links: list[Linked] = []
+    for record in records:
+        try:
+            links.append(read_link(record))
+        except UnreadableRecord as error:
+            return links, Unreadable(record, error)
+    return links, None
+
+
+_DATA = b',"data":'
+
+
+def read_link(record: StoredRecord) -> Linked:
+    """The attributes that make the chain. Raises UnreadableRecord.
+
+    The data comes last in what the supervisor writes, so the attributes before it are read alone.
+    """
+    head, found, _ = record.value.partition(_DATA)
+    try:
+        attributes = orjson.loads(head + b"}" if found else record.value)
+        return Linked(
+            record=record,
+            type_name=record.type_name or attributes["type"],
+            project=attributes["project"],
+            run_id=attributes["runid"],
+            sequence=int(attributes["sequence"]),
+            prevhash=attributes["prevhash"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"not a record of the history: {type(error).__name__}: {error}"
+        raise UnreadableRecord(Reason.UNREADABLE, message) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Chained:
+    """The records that extend their runs' chains; the heads that they make; the runs that forked just now."""
+
+    links: Sequence[Linked]
+    heads: Mapping[RunKey, KnownHead]
+    forked: Mapping[RunKey, str]
+
+
+def chain_up(links: Iterable[Linked], known: Mapping[RunKey, KnownHead]) -> Chained:
+    """Pass over repeats, put runs that fork into quarantine, and go on with the others."""
+    extending: list[Linked] = []
+    changed: dict[RunKey, KnownHead] = {}
+    forked: dict[RunKey, str] = {}
+    for one in links:
+        standing = changed.get(one.run) or known.get(one.run) or KnownHead(NO_HEAD)
+        if standing.quarantine is not None:
+            continue
+        match link(standing.head, one.sequence, one.prevhash, one.record.value):
+            case Link.REPEATS:
+                continue
+            case Link.FORKS:
+                reason = f"record {one.sequence} at offset {one.record.offset} does not extend the chain"
+                forked[one.run] = reason
+                changed[one.run] = KnownHead(standing.head, reason)
+            case Link.EXTENDS:
+                digest = sha256(one.record.value).hexdigest()
+                changed[one.run] = KnownHead(Head(one.sequence, digest))
+                extending.append(one)
+    return Chained(extending, changed, forked)
+
+
+Parsed = Entry | UnreadableRecord
+
+
+def parse(links: Iterable[Linked], projections: Sequence[Projection[Any]]) -> list[tuple[Linked, Parsed]]:
+    """Each record that any of the projections wants, read once for all of them."""
+    return [(one, _parsed(one)) for one in links if any(wants(p, one.type_name) for p in projections)]
+
+
+def _parsed(one: Linked) -> Parsed:
+    try:
+        read = read_history(_storable(one.record.value), one.type_name)
+    except UnreadableRecord as error:
+        return error
+    return Entry(read.project, one.record.partition, one.record.offset, read.sequence, read.event)
+
+
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def _storable(value: bytes) -> bytes:
+    """The record without U+0000, which JSON can hold and Postgres cannot."""
+    return _NUL.sub(rb"\1\\ufffd", value) if rb"\u0000" in value else value
+
+
+def wants(projection: Projection[Any], type_name: str) -> bool:
+    """Whether a projection must read records of this type, by name alone.
+
+    Types and versions that this code does not know concern every projection: none may pass over what it
+    cannot judge.
+    """
+    known = _known_type(type_name)
+    return known is None or known in projection.wanted
+
+
+@lru_cache(maxsize=1024)
+def _known_type(type_name: str) -> type[EventData] | None:
+    prefix, _, rest = type_name.partition(".")
+    name, _, version = rest.partition(".v")
+    event_type = BY_NAME.get(name)
+    if prefix != "autopack" or event_type is None or not version.isdecimal():
+        return None
+    return event_type if 1 <= int(version) <= event_type.version else None

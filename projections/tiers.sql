@@ -1,0 +1,22 @@
+CREATE TABLE IF NOT EXISTS tiers_v1 (
+    project                text NOT NULL,
+    run_id                 text NOT NULL,
+    tier_id                text NOT NULL,
+    id                     bigint NOT NULL,
+    tier_index             bigint NOT NULL,
+    name                   text NOT NULL,
+    description            text,
+    phase_ids              jsonb NOT NULL,
+    state                  text,
+    cleanliness            text NOT NULL,
+    tokens_used            bigint NOT NULL,
+    ci_runs_used           integer NOT NULL,
+    minor_issues           integer NOT NULL,
+    major_issues           integer NOT NULL,
+    token_limit_exceeded   boolean NOT NULL,
+    ci_run_limit_exceeded  boolean NOT NULL,
+    started_at             timestamptz,
+    completed_at           timestamptz,
+    issues                 jsonb NOT NULL,
+    PRIMARY KEY (project, run_id, tier_id)
+);
