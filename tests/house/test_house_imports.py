@@ -19,7 +19,7 @@ FORBIDDEN = set(
 def watch(event, arguments):
     writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
     if watching and (event in FORBIDDEN or writes):
-        print(f"{name}: {event} {arguments!r}"[:300])
+        print(f"{name}: {event} {arguments[:2]!r}"[:200])
 
 watching, name = False, ""
 sys.dont_write_bytecode = True
@@ -44,7 +44,7 @@ def module_names() -> list[str]:
 
 def faults_of_importing(names: list[str], folder: Path) -> str:
     command = [sys.executable, "-W", "error", "-c", WATCHED, *names]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
     return done.stdout + done.stderr
 
 

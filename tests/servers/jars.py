@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import jgo
-
 COORDINATES = (
     "org.apache.kafka:kafka_2.13:4.4.0",
     # So that the broker's log says why, when it fails. Fetched apart: together, other versions come out.
@@ -47,6 +45,8 @@ def check(folder: Path, expected: str) -> None:
 
 def _fill(folder: Path, expected: str) -> None:
     """Fetch the jars into a folder of ours: the one of jgo is made anew by whoever asks for it next."""
+    import jgo  # here, for it is heavy, and needed but once on a machine
+
     with tempfile.TemporaryDirectory(dir=CACHE) as place:
         unfinished = Path(place) / "jars"
         unfinished.mkdir()
