@@ -22,6 +22,7 @@ async def open_log(settings: Settings, servers: Servers) -> EventLog:
             settings.partitions,
             security=_security(settings),
             timing=Timing(session_seconds=settings.session_timeout_seconds),
+            topic_prefix=settings.topic_prefix,
             replication_factor=settings.replication_factor,
         )
     return await PostgresLog.open(
@@ -54,4 +55,4 @@ def _path(path: Path | None) -> str | None:
 
 def log_name(settings: Settings, servers: Servers) -> str:
     """A name of this log for things that belong to it alone, such as snapshots of its partitions."""
-    return sha256(f"{settings.home_folder}\0{servers.log_url}".encode()).hexdigest()[:16]
+    return sha256(f"{settings.home_folder}\0{servers.log_url}\0{settings.topic_prefix}".encode()).hexdigest()[:16]
