@@ -1,7 +1,11 @@
 """Every table that is kept of the history."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
+from events.catalogue import Topic
 from projections.answers import ANSWERS
 from projections.attempts import ATTEMPTS
 from projections.metrics import METRICS
@@ -22,6 +26,25 @@ PROJECTIONS: tuple[Projection[Any], ...] = (
     ANSWERS,
     REJECTIONS,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What has a checkpoint: its version, and the topics that it reads."""
+
+    version: int
+    topics: frozenset[Topic]
+
+
+RUN_FILES = "run_files"
+
+READERS: Mapping[str, Reader] = MappingProxyType(
+    {
+        **{projection.name: Reader(projection.version, projection.topics) for projection in PROJECTIONS},
+        RUN_FILES: Reader(1, frozenset({Topic.EVENTS})),
+    }
+)
+"""By name: every table, and the run files, which follow the tables."""
 
 
 class UnknownProjection(Exception):

@@ -1,0 +1,1 @@
+"""What readers ask of the tables: a few statements an answer, however many rows it has."""

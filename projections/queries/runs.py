@@ -1,0 +1,120 @@
+"""Runs: lists by pages, and one run with everything in it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from projections.attempts import ATTEMPTS, OPEN, AttemptRow
+from projections.database import Connection
+from projections.phases import PHASES, PhaseRow
+from projections.queries.reading import rows
+from projections.runs import RUNS, RunRow
+from projections.tiers import TIERS, TierRow
+
+
+@dataclass(frozen=True, slots=True)
+class PageKey:
+    """Behind which run a page begins: the one that was last on the page before."""
+
+    created_at: datetime
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Runs, the newest first, and where the next page begins; None on the last one."""
+
+    runs: Sequence[RunRow]
+    next: PageKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run with its tiers and phases in the order in which they are worked; none before it is accepted."""
+
+    run: RunRow
+    tiers: Sequence[TierRow]
+    phases: Sequence[PhaseRow]
+
+    def phases_of(self, tier_id: str) -> Sequence[PhaseRow]:
+        """The phases of a tier."""
+        return [phase for phase in self.phases if phase.tier_id == tier_id]
+
+
+class RunNotFound(Exception):
+    """There is no such run."""
+
+
+class RunAmbiguous(Exception):
+    """Several projects have a run of that id."""
+
+    def __init__(self, run_id: str, projects: Sequence[str]) -> None:
+        super().__init__(f"run {run_id!r} is in several projects: {', '.join(projects)}")
+        self.run_id = run_id
+        self.projects = tuple(projects)
+
+
+_PAGE = """
+WHERE ($1::text IS NULL OR project = $1)
+  AND ($2::text[] IS NULL OR state = ANY ($2))
+  AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::bigint))
+ORDER BY created_at DESC, id DESC LIMIT $5
+"""
+
+_NAMESAKES = "WHERE run_id = $1 AND ($2::text IS NULL OR project = $2) ORDER BY project"
+
+_TIERS = "WHERE project = $1 AND run_id = $2 AND state IS NOT NULL ORDER BY tier_index, tier_id"
+
+_PHASES = "WHERE project = $1 AND run_id = $2 AND state IS NOT NULL ORDER BY position"
+
+_ATTEMPTS = """
+WHERE project = $1 AND run_id = $2 AND ($3::text IS NULL OR phase_id = $3) AND (NOT $4 OR outcome = $5)
+ORDER BY sequence
+"""
+
+
+async def list_runs(
+    connection: Connection,
+    *,
+    project: str | None = None,
+    states: Sequence[str] | None = None,
+    behind: PageKey | None = None,
+    limit: int = 50,
+) -> RunPage:
+    """A page of runs. What is added meanwhile comes on no page behind the first."""
+    created_at, row_id = (behind.created_at, behind.id) if behind else (None, None)
+    chosen = list(states) if states is not None else None
+    found = await rows(connection, RUNS, _PAGE, project, chosen, created_at, row_id, limit + 1)
+    page = found[:limit]
+    more = PageKey(page[-1].created_at, page[-1].id) if len(found) > limit and page else None
+    return RunPage(page, more)
+
+
+async def find_run(connection: Connection, run_id: str, project: str | None = None) -> RunRow:
+    """The run of that id in any project, or in the one named. Raises RunNotFound, RunAmbiguous."""
+    found = await rows(connection, RUNS, _NAMESAKES, run_id, project)
+    if not found:
+        raise RunNotFound(f"Run {run_id} not found")
+    if len(found) > 1:
+        raise RunAmbiguous(run_id, [run.project for run in found])
+    return found[0]
+
+
+async def read_run(connection: Connection, run_id: str, project: str | None = None) -> RunView:
+    """One run with its tiers and phases, as of one moment. Raises RunNotFound, RunAmbiguous."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return await view_of(connection, await find_run(connection, run_id, project))
+
+
+async def view_of(connection: Connection, run: RunRow) -> RunView:
+    """A run's tiers and phases beside it."""
+    tiers = await rows(connection, TIERS, _TIERS, run.project, run.run_id)
+    phases = await rows(connection, PHASES, _PHASES, run.project, run.run_id)
+    return RunView(run, tiers, phases)
+
+
+async def list_attempts(
+    connection: Connection, project: str, run_id: str, *, phase_id: str | None = None, only_open: bool = False
+) -> list[AttemptRow]:
+    """The requests of a run (of one phase; only those without an answer), oldest first."""
+    return await rows(connection, ATTEMPTS, _ATTEMPTS, project, run_id, phase_id, only_open, OPEN)

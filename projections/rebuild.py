@@ -1,0 +1,211 @@
+"""Making a projection again from offset 0, beside the one that is served, and letting old versions go."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from events.catalogue import Topic
+from events.log.port import EventLog, Place
+from projections.catalogue import READERS
+from projections.checkpoints import begin
+from projections.database import Connection, Pool, install
+from projections.lane import fold_into
+from projections.projection import Projection
+
+SCHEMA_PREFIX = "autopack_rebuild_"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """The outcome: rows in the fresh table, and how many rows differed from the table that was served.
+
+    `comparable` is False where the served one stood elsewhere, because it had stopped or never begun.
+    """
+
+    projection: str
+    version: int
+    rows: int
+    only_served: int
+    only_fresh: int
+    comparable: bool
+    replaced: bool
+
+    @property
+    def differs(self) -> bool:
+        """The served table was not what the log says."""
+        return self.comparable and bool(self.only_served or self.only_fresh)
+
+
+@dataclass(slots=True)
+class _Fresh:
+    """The fresh table under way: its schema comes first on the connection's path, so the same code fills it."""
+
+    connection: Connection
+    log: EventLog
+    projection: Projection[Any]
+    served: str
+    offsets: dict[Place, int]
+
+    @property
+    def schema(self) -> str:
+        """Where the fresh table is."""
+        return f"{SCHEMA_PREFIX}{self.projection.name}"
+
+
+async def rebuild(pool: Pool, log: EventLog, projection: Projection[Any], *, replace: bool = True) -> Rebuilt:
+    """Fill a fresh table from offset 0, compare it with the served one at the very same offsets, and put its
+    rows in the place of the other's.
+
+    The served table is kept up to date meanwhile, and stands still only for the last stretch; its readers see
+    the old rows until the new ones are there. Raises ProjectionStopped where the fold cannot pass a record,
+    LogUnavailable.
+    """
+    async with pool.acquire() as connection:
+        served = await connection.fetchval("SELECT current_schema()")
+        fresh = _Fresh(connection, log, projection, served, {})
+        await install(connection, [projection])
+        try:
+            await _prepare(fresh)
+            await _fill(fresh, await _first_targets(fresh))
+            async with connection.transaction():
+                return await _settle(fresh, replace)
+        finally:
+            await connection.execute(f'DROP SCHEMA IF EXISTS "{fresh.schema}" CASCADE')
+            await connection.execute("RESET search_path")
+
+
+async def _prepare(fresh: _Fresh) -> None:
+    """The served projection's checkpoints, and an empty schema that shadows the served one."""
+    for place in await _ends(fresh.log, fresh.projection):
+        await begin(fresh.connection, [fresh.projection], place)
+    await fresh.connection.execute(f'DROP SCHEMA IF EXISTS "{fresh.schema}" CASCADE')
+    await fresh.connection.execute(f'CREATE SCHEMA "{fresh.schema}"')
+    await fresh.connection.execute(f'SET search_path TO "{fresh.schema}", "{fresh.served}"')
+    await install(fresh.connection, [fresh.projection])
+
+
+async def _ends(log: EventLog, projection: Projection[Any]) -> dict[Place, int]:
+    return {
+        Place(topic, partition): end
+        for topic in sorted(projection.topics)
+        for partition, end in (await log.ends(topic)).items()
+    }
+
+
+async def _fill(fresh: _Fresh, targets: Mapping[Place, int]) -> None:
+    for place, target in targets.items():
+        if place not in fresh.offsets:
+            await begin(fresh.connection, [fresh.projection], place)
+            fresh.offsets[place] = 0
+        while (start := fresh.offsets[place]) < target:
+            records = await fresh.log.read(place, start, target)
+            end = records[-1].offset + 1 if records else target
+            await fold_into(fresh.connection, place, [fresh.projection], records, start, end)
+            fresh.offsets[place] = end
+
+
+_SERVED = """
+SELECT topic, partition, next_offset, stopped_at FROM "{served}".projection_checkpoints
+WHERE projection = $1 AND version = $2
+"""
+
+
+async def _first_targets(fresh: _Fresh) -> dict[Place, int]:
+    """Where the served projection stands, or the end of the log where it does not move."""
+    reader = (fresh.projection.name, fresh.projection.version)
+    ends = await _ends(fresh.log, fresh.projection)
+    targets = {}
+    for row in await fresh.connection.fetch(_SERVED.format(served=fresh.served), *reader):
+        place = Place(Topic(row["topic"]), row["partition"])
+        still = row["stopped_at"] is not None or row["next_offset"] == 0
+        targets[place] = ends.get(place, 0) if still else row["next_offset"]
+    return targets
+
+
+async def _settle(fresh: _Fresh, replace: bool) -> Rebuilt:
+    """With the served checkpoints locked: come to the same offsets, compare, and take the other's place."""
+    name, version = fresh.projection.name, fresh.projection.version
+    standing = await fresh.connection.fetch(f"{_SERVED.format(served=fresh.served)} FOR UPDATE", name, version)
+    targets = {Place(Topic(r["topic"]), r["partition"]): r["next_offset"] for r in standing}
+    await _fill(fresh, targets)
+    table = fresh.projection.table
+    ours, theirs = f'"{fresh.schema}".{table}', f'"{fresh.served}".{table}'
+    rebuilt = Rebuilt(
+        projection=name,
+        version=version,
+        rows=await fresh.connection.fetchval(f"SELECT count(*) FROM {ours}"),
+        only_served=await fresh.connection.fetchval(_difference(theirs, ours)),
+        only_fresh=await fresh.connection.fetchval(_difference(ours, theirs)),
+        comparable=targets == fresh.offsets,
+        replaced=replace,
+    )
+    if replace:
+        await _replace(fresh, ours, theirs)
+    return rebuilt
+
+
+def _difference(one: str, other: str) -> str:
+    return f"SELECT count(*) FROM (SELECT * FROM {one} EXCEPT ALL SELECT * FROM {other}) AS difference"
+
+
+_TAKE_CHECKPOINTS = """
+UPDATE "{served}".projection_checkpoints AS served
+SET next_offset = fresh.next_offset, stopped_at = NULL, error = NULL
+FROM "{schema}".projection_checkpoints AS fresh
+WHERE (served.projection, served.version, served.topic, served.partition)
+    = (fresh.projection, fresh.version, fresh.topic, fresh.partition)
+"""
+
+_TAKE_HEADS = """
+INSERT INTO "{served}".projection_heads SELECT * FROM "{schema}".projection_heads
+ON CONFLICT (projection, version, project, run_id) DO UPDATE
+SET sequence = EXCLUDED.sequence, digest = EXCLUDED.digest, quarantine = EXCLUDED.quarantine
+"""
+
+
+async def _replace(fresh: _Fresh, ours: str, theirs: str) -> None:
+    """Rows are exchanged, not tables: what others have prepared on the table stays valid."""
+    names = {"served": fresh.served, "schema": fresh.schema}
+    await fresh.connection.execute(f"DELETE FROM {theirs}")
+    await fresh.connection.execute(f"INSERT INTO {theirs} SELECT * FROM {ours}")
+    await fresh.connection.execute(_TAKE_CHECKPOINTS.format(**names))
+    await fresh.connection.execute(_TAKE_HEADS.format(**names))
+
+
+_OUTDATED = "SELECT DISTINCT projection, version FROM projection_checkpoints ORDER BY projection, version"
+
+_PLAIN_NAME = re.compile(r"[a-z_]{1,40}")
+
+
+async def prune(pool: Pool) -> list[str]:
+    """Drop the tables of versions that this code does not know any more; their names."""
+    dropped = []
+    async with pool.acquire() as connection, connection.transaction():
+        for row in await connection.fetch(_OUTDATED):
+            name, version = row["projection"], row["version"]
+            reader = READERS.get(name)
+            if _PLAIN_NAME.fullmatch(name) and (reader is None or version < reader.version):
+                await connection.execute(f"DROP TABLE IF EXISTS {name}_v{version}")
+                for table in ("projection_checkpoints", "projection_heads"):
+                    await connection.execute(
+                        f"DELETE FROM {table} WHERE projection = $1 AND version = $2", name, version
+                    )
+                dropped.append(f"{name}_v{version}")
+    return dropped
+
+
+_EXPIRE = (
+    "DELETE FROM rejections_v1 WHERE partition = $1 AND log_offset < $2",
+    "DELETE FROM answers_v1 WHERE rejected AND partition = $1 AND log_offset < $2",
+)
+
+
+async def expire_rejections(pool: Pool, log: EventLog) -> None:
+    """Forget refusals whose records the log has let go, so that a rebuild still gives equal tables."""
+    for partition, end in (await log.ends(Topic.REJECTIONS)).items():
+        records = await log.read(Place(Topic.REJECTIONS, partition), 0, end)
+        first = records[0].offset if records else end
+        async with pool.acquire() as connection, connection.transaction():
+            for statement in _EXPIRE:
+                await connection.execute(statement, partition, first)
