@@ -1,6 +1,7 @@
 """From bytes to events: versions, upcasters, and what is wrong with what cannot be read."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,9 @@ from events.plan import Fault
 
 MAX_SUBMISSION_BYTES = 512 * 1024
 """A submitted record above this is refused: big things belong into the artifact store."""
+MAX_RUN_ID_LENGTH = 128
+
+_TYPE_NAME = re.compile(r"autopack\.(?P<name>[A-Za-z]+)\.v(?P<version>0|[1-9][0-9]*)")
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -90,8 +94,14 @@ def read_submission(value: bytes, headers: Mapping[str, bytes], recorded_at: dat
         run_id = run_id or data.run_id or f"run-{derived_id(envelope.project, envelope.source, envelope.id)}"
         data = _named(data, run_id, envelope.project)
     if run_id is None:
-        raise UnreadableRecord(Reason.INVALID_DATA, "runid: needed", (Fault(place="runid", message="needed"),))
+        raise _invalid_attribute("runid", "needed")
+    if len(run_id) > MAX_RUN_ID_LENGTH:
+        raise _invalid_attribute("subject", "too long for the id of a run")
     return Submission(envelope.project, _event(envelope, data, run_id, recorded_at))
+
+
+def _invalid_attribute(name: str, message: str) -> UnreadableRecord:
+    return UnreadableRecord(Reason.INVALID_DATA, f"{name}: {message}", (Fault(place=name, message=message),))
 
 
 def _named(data: RunRequested, run_id: str, project: str) -> RunRequested:
@@ -148,14 +158,14 @@ def _json_object(value: bytes) -> dict[str, Any]:
 
 def _resolve(type_name: str) -> tuple[type[EventData], int]:
     """The class and version that a CloudEvents type such as `autopack.RunRequested.v1` names."""
-    prefix, _, rest = type_name.partition(".")
-    name, _, version_text = rest.rpartition(".v")
-    event_type = BY_NAME.get(name)
-    if prefix != "autopack" or event_type is None or not version_text.isdecimal():
+    parts = _TYPE_NAME.fullmatch(type_name)
+    event_type = BY_NAME.get(parts["name"]) if parts else None
+    if parts is None or event_type is None:
         raise _unknown_type(f"unknown type {type_name[:200]!r}")
-    version = int(version_text[:9])
+    name, version = parts["name"], int(parts["version"][:9])
     if version > event_type.version:
-        raise _unknown_type(f"{type_name}: this version reads up to v{event_type.version}; upgrade it")
+        reads = f"this version reads up to v{event_type.version}; upgrade it"
+        raise _unknown_type(f"{type_name[:200]}: {reads}")
     if any((name, v) not in UPCASTERS for v in range(version, event_type.version)):
         raise _unknown_type(f"{type_name}: there is no such version")
     return event_type, version
@@ -181,7 +191,7 @@ def _upcast(raw: dict[str, Any], event_type: type[EventData], version: int) -> d
 
 def _invalid(error: ValidationError) -> UnreadableRecord:
     faults = tuple(
-        Fault(place=".".join(str(part) for part in e["loc"]) or "(top)", message=e["msg"])
+        Fault(place=".".join(str(part) for part in e["loc"])[:200] or "(top)", message=e["msg"][:200])
         for e in error.errors(include_url=False, include_input=False)[:100]
     )
     message = f"{faults[0].place}: {faults[0].message}"
@@ -198,5 +208,6 @@ def _structured(value: bytes, headers: Mapping[str, bytes]) -> bytes:
         if name.startswith("ce_")
     }
     if "content-type" in headers:
-        attributes["datacontenttype"] = headers["content-type"].decode("utf-8", "replace").partition(";")[0]
+        content_type = headers["content-type"].decode("utf-8", "replace")
+        attributes["datacontenttype"] = content_type.partition(";")[0].strip()
     return json.dumps({**attributes, "data": _json_object(value)}).encode()
