@@ -1,13 +1,18 @@
 """The composition root: from settings to running services. Nothing else puts the parts together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from events.log.port import EventLog
+from projections.database import Pool, open_pool
+from projections.projector import Projector
+from projections.queries.answers import Changes
 from services.agents import Agents, CommandDriver, Role, load_agents
+from services.api.app import ApiServer
+from services.api.context import ApiContext
 from services.applier.applier import Applier
 from services.artifacts import ArtifactStore, open_artifacts
 from services.auditor.auditor import Auditor
@@ -97,10 +102,15 @@ async def compose(
             _add_supervisor(application)
         if services & _WORKERS:
             await _add_workers(application, services, commands or Commands())
+        if services & _READING:
+            pool = await open_pool(servers.database_url)
+            stack.push_async_callback(pool.close)
+            _add_readers(application, services, pool)
         yield application
 
 
 _WORKERS = frozenset({Service.BUILDER, Service.AUDITOR, Service.APPLIER, Service.VERIFIER})
+_READING = frozenset({Service.PROJECTOR, Service.API})
 _SANDBOXED = _WORKERS - {Service.APPLIER}
 
 
@@ -132,6 +142,39 @@ async def _add_workers(application: Application, services: frozenset[Service], c
         preparations = Preparations(sandbox, settings.home_folder / "prepared")
         verifier = Verifier(candidates, sandbox, application.store, preparations, work)
         _add_worker(application, Service.VERIFIER, verifier, settings.verifiers_at_once)
+
+
+def _add_readers(application: Application, services: frozenset[Service], pool: Pool) -> None:
+    if Service.PROJECTOR in services:
+        application.add(
+            Service.PROJECTOR, lambda status: _until_stopped(Projector(pool, application.log, status).run)
+        )
+    if Service.API in services:
+        context = ApiContext(
+            log=application.log,
+            pool=pool,
+            changes=Changes(pool),
+            statuses=application.statuses,
+            default_project=application.settings.project,
+            default_repository=application.settings.repository,
+        )
+        address = application.settings.listen_address
+        application.add(Service.API, lambda status: ApiServer(context, address, status).run)
+
+
+def _until_stopped(forever: Callable[[], Coroutine[None, None, None]]) -> Run:
+    """A service that runs until it is cancelled, as one that is told to stop."""
+
+    async def run(stop: asyncio.Event) -> None:
+        running = asyncio.create_task(forever())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    return run
 
 
 def _add_worker(application: Application, service: Service, worker: Worker, capacity: int) -> None:

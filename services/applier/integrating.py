@@ -44,7 +44,7 @@ async def integrate_candidate(
         phase_id=data.phase_id,
         commit=data.candidate,
         expected_head=data.expected_head,
-        claim=Claim(assignment.claim_id, assignment.request_sequence, assignment.replaced_claim_id),
+        claim=Claim(assignment.claim_id, assignment.request_id, assignment.replaced_claim_id),
     )
     backoff = Backoff()
     while True:

@@ -1,0 +1,1 @@
+"""The HTTP API: commands go to the log, queries read Postgres alone."""

@@ -1,0 +1,91 @@
+"""The application: routes put together, and the server that serves them until it is told to stop."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import uvicorn
+from fastapi import FastAPI
+
+from services.api import histories, operations, runs
+from services.api.context import ApiContext
+from services.api.problems import install_handlers
+from services.status import ServiceStatus
+
+DESCRIPTION = "Runs plans of build phases by coding agents, and keeps every step as an immutable event."
+GRACE_SECONDS = 3
+
+
+def create_app(context: ApiContext) -> FastAPI:
+    """The API over a context."""
+    app = FastAPI(title="Autopack", version=version("autopack"), description=DESCRIPTION)
+    app.state.context = context
+    install_handlers(app)
+    for module in (runs, histories, operations):
+        app.include_router(module.router)
+    return app
+
+
+class AddressTaken(Exception):
+    """The API cannot listen at its address."""
+
+
+class ApiServer:
+    """Serves the API at an address; port 0 takes any free one, and the status says which."""
+
+    def __init__(
+        self,
+        context: ApiContext,
+        address: tuple[str, int],
+        status: ServiceStatus,
+    ) -> None:
+        self._context = context
+        self._address = address
+        self._status = status
+        config = uvicorn.Config(
+            create_app(context),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        self._server = _Server(config)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then let answers under way be finished. Raises AddressTaken."""
+        listener = _listen(self._address)
+        listening = asyncio.create_task(self._context.changes.listen())
+        serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            self._status.ready(url=_url(listener))
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._server.should_exit = True
+            stopping.cancel()
+            listening.cancel()
+            await serving
+
+
+def _listen(address: tuple[str, int]) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    try:
+        return socket.create_server(address, family=family)
+    except OSError as error:
+        raise AddressTaken(f"cannot listen at {address[0]}:{address[1]}: {error.strerror}") from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the process's own stop all of its services."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield

@@ -1,0 +1,69 @@
+"""Commands: one record to the log, then waiting until what became of it can be seen."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import time
+from typing import Annotated
+
+from fastapi import Depends, Header
+from uuid_utils import uuid7
+
+from events.catalogue import AnyEventData, Topic
+from events.envelope import write_submission
+from events.event import Event
+from events.log.port import NewRecord
+from projections.answers import AnswerRow
+from services.api.context import ApiContext
+from services.api.problems import Problem
+
+SOURCE = "/autopack/api"
+LONGEST_WAIT_SECONDS = 10.0
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """How a client wants its command treated: how long to wait (RFC 7240), and under which id it stands."""
+
+    wait_seconds: float
+    event_id: str
+
+
+def preference(
+    prefer: Annotated[str | None, Header()] = None,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=128)] = None,
+) -> Preference:
+    """Read the headers `Prefer: wait=N` and `Idempotency-Key`."""
+    asked = _WAIT.search(prefer or "")
+    wait_seconds = min(float(asked.group(1)), LONGEST_WAIT_SECONDS) if asked else LONGEST_WAIT_SECONDS
+    return Preference(wait_seconds, idempotency_key or str(uuid7()))
+
+
+Preferred = Annotated[Preference, Depends(preference)]
+
+
+async def emit(
+    context: ApiContext, project: str, run_id: str, data: AnyEventData, preferred: Preference
+) -> AnswerRow | None:
+    """Submit a command; its answer, once the tables show it, or None when the wait was too short."""
+    event = Event(
+        id=preferred.event_id,
+        source=SOURCE,
+        run_id=run_id,
+        recorded_at=datetime.fromtimestamp(time(), UTC),
+        data=data,
+    )
+    record = NewRecord(project, write_submission(event, project), {"type": data.type_name().encode()})
+    await context.log.submit(Topic.COMMANDS, [record])
+    return await context.changes.answer(project, SOURCE, preferred.event_id, wait_seconds=preferred.wait_seconds)
+
+
+def refusal(answer: AnswerRow) -> Problem:
+    """The problem that a rejection is to a client; what it asked for was at fault, or came at a wrong time."""
+    reason, _, message = answer.detail.partition(": ")
+    if reason == "duplicate_run_id":
+        return Problem(400, f"Run {answer.run_id} already exists", reason=reason)
+    faults = [{"pointer": fault["place"], "detail": fault["message"]} for fault in answer.faults]
+    status = 409 if reason in ("run_ended", "run_not_ended", "quarantined") else 400
+    return Problem(status, message or reason, reason=reason, errors=faults)

@@ -1,0 +1,117 @@
+"""What monitors ask: alive, ready, counters."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from events.log.port import LogUnavailable
+from projections.database import UNAVAILABLE
+from projections.queries.metrics import Totals, read_totals
+from projections.status import read_status
+from services.api.context import ApiContext, Context
+
+router = APIRouter()
+
+
+@router.get("/health/live")
+async def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "alive"}
+
+
+@router.get("/health/ready")
+async def ready(context: Context) -> JSONResponse:
+    """Log, database and projections can be used; 503 says what is in the way."""
+    troubles = await _troubles(context)
+    services = {name: status.report() for name, status in context.statuses.items()}
+    troubles |= {name: s.trouble for name, s in context.statuses.items() if s.trouble is not None}
+    body = {"status": "not ready" if troubles else "ready", "troubles": troubles, "services": services}
+    return JSONResponse(body, status_code=503 if troubles else 200)
+
+
+async def _troubles(context: ApiContext) -> dict[str, str]:
+    troubles: dict[str, str] = {}
+    try:
+        await context.log.check()
+        async with context.pool.acquire() as connection:
+            trouble = (await read_status(connection, context.log)).trouble
+        if trouble is not None:
+            troubles["projections"] = trouble
+    except LogUnavailable as error:
+        troubles["log"] = str(error)
+    except UNAVAILABLE as error:
+        troubles["database"] = f"{type(error).__name__}: {error}"
+    return troubles
+
+
+@router.get("/metrics")
+async def metrics(context: Context) -> Response:
+    """Counters in Prometheus' text format."""
+    async with context.pool.acquire() as connection:
+        totals = await read_totals(connection)
+        status = await read_status(connection, context.log)
+    registry = CollectorRegistry()
+    registry.register(_Collected([*_families(totals), _lag(status.projections)]))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Collected:
+    """Families read beforehand, as prometheus_client collects them."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the families."""
+        yield from self._families
+
+
+def _families(totals: Totals) -> Iterator[Metric]:
+    runs = GaugeMetricFamily("autopack_runs", "Runs by state.", labels=["state"])
+    for state, count in totals.runs_by_state.items():
+        runs.add_metric([state], count)
+    yield runs
+    tokens = CounterMetricFamily("autopack_tokens", "Tokens reported, by kind.", labels=["kind"])
+    for kind, count in totals.tokens.items():
+        tokens.add_metric([kind], count)
+    yield tokens
+    failures = CounterMetricFamily("autopack_failures", "Failed work by class.", labels=["failure"])
+    for failure, count in totals.failures.items():
+        failures.add_metric([failure], count)
+    yield failures
+    yield from _stages(totals)
+    for name, text, value in (
+        ("autopack_events", "Events in the history.", totals.events),
+        ("autopack_cost_usd", "Cost reported, in US dollars.", totals.cost_usd),
+        ("autopack_ci_runs", "Runs of checks.", totals.ci_runs),
+        ("autopack_builds", "Build attempts.", totals.builds),
+        ("autopack_audits", "Audits.", totals.audits),
+        ("autopack_phases_completed", "Phases that landed.", totals.phases_completed),
+        ("autopack_phases_failed", "Phases that failed.", totals.phases_failed),
+    ):
+        yield CounterMetricFamily(name, text, value=value)
+
+
+def _stages(totals: Totals) -> Iterator[Metric]:
+    for member, text in (
+        ("waiting_seconds", "Time that requests waited for a worker, by stage."),
+        ("working_seconds", "Time that requests were worked on, by stage."),
+        ("count", "Requests answered, by stage."),
+    ):
+        family = CounterMetricFamily(f"autopack_stage_{member}", text, labels=["stage"])
+        for stage, figures in totals.stages.items():
+            family.add_metric([stage], figures[member] or 0)
+        yield family
+
+
+def _lag(projections: Any) -> Metric:
+    family = GaugeMetricFamily(
+        "autopack_projection_lag", "Offsets yet to be read.", labels=["projection", "topic", "partition"]
+    )
+    for one in projections:
+        family.add_metric([one.projection, one.topic, str(one.partition)], one.lag)
+    return family

@@ -1,0 +1,97 @@
+"""Errors as problem details (RFC 9457), in the form that clients of the first version read as well.
+
+`detail` is a text; for an invalid body it is the list of faults that those clients know, and `errors` says the
+same with JSON pointers.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from events.log.port import LogUnavailable
+
+MEDIA_TYPE = "application/problem+json"
+_TITLES = {
+    400: "Bad request",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    422: "Invalid request",
+    503: "Unavailable",
+}
+
+
+class Problem(Exception):
+    """A request cannot be answered as asked."""
+
+    def __init__(self, status: int, detail: str, **members: Any) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.members = members
+
+
+def run_not_found(run_id: str) -> Problem:
+    """The wording that clients of the first version know."""
+    return Problem(404, f"Run {run_id} not found")
+
+
+def problem_response(
+    status: int, detail: object, headers: Mapping[str, str] | None = None, **members: Any
+) -> JSONResponse:
+    """The response for a problem."""
+    body = {
+        "type": "about:blank",
+        "title": _TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        **members,
+    }
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def invalid_body(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
+    """The response for a body or parameter that does not fit; each fault with its place."""
+    detail = [
+        {
+            "type": error["type"],
+            "loc": list(error["loc"]),
+            "msg": error["msg"],
+            "input": _printable(error.get("input")),
+        }
+        for error in errors
+    ]
+    pointers = [
+        {"pointer": "/" + "/".join(str(part) for part in error["loc"][1:]), "detail": error["msg"]}
+        for error in errors
+    ]
+    return problem_response(422, detail, errors=pointers)
+
+
+def _printable(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)[:200]
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Give every error of the application this form."""
+
+    @app.exception_handler(Problem)
+    async def on_problem(_: Request, problem: Problem) -> JSONResponse:
+        return problem_response(problem.status, problem.detail, **problem.members)
+
+    @app.exception_handler(HTTPException)
+    async def on_http(_: Request, error: HTTPException) -> JSONResponse:
+        return problem_response(error.status_code, error.detail, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return invalid_body(error.errors())
+
+    @app.exception_handler(LogUnavailable)
+    async def on_unavailable(_: Request, error: LogUnavailable) -> JSONResponse:
+        return problem_response(503, f"the log cannot be reached: {error}", {"retry-after": "5"})

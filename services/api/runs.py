@@ -1,0 +1,189 @@
+"""Runs: start, list, look, cancel."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Query, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from uuid_utils import uuid7
+
+from events.families.run import RunCancelRequested, RunRequested
+from events.plan import RunRequest, plan_faults
+from events.states import RunState
+from projections.answers import AnswerRow, Outcome
+from projections.queries.metrics import list_metrics
+from projections.queries.runs import (
+    PageKey,
+    RunAmbiguous,
+    RunNotFound,
+    RunView,
+    list_runs,
+    read_run,
+)
+from projections.queries.summary import summarize
+from services.api.context import ApiContext, Context
+from services.api.emitting import Preference, Preferred, emit, refusal
+from services.api.problems import Problem, run_not_found
+from services.api.views import plain, run_line, run_view
+from services.first_version import as_run_request, is_first_version
+
+router = APIRouter()
+Project = Annotated[str | None, Query(description="needed where two projects have a run of that id")]
+PageLimit = Annotated[int, Query(ge=1, le=500)]
+
+
+@router.post("/runs/start", status_code=201)
+async def start_run(
+    context: Context, preferred: Preferred, body: Annotated[dict[str, Any], Body()], response: Response
+) -> Any:
+    """Ask for a run, and wait until it is accepted, has failed, or was refused."""
+    request = _filled_in(context, _validated(body))
+    run_id = request.run_id or f"run-{uuid7()}"
+    project = request.project or context.default_project
+    requested = RunRequested.model_validate({**request.model_dump(), "run_id": run_id, "project": project})
+    answer = await emit(context, project, run_id, requested, preferred)
+    location = f"/runs/{run_id}?project={project}"
+    if answer is None:
+        return _not_yet(run_id, project, location)
+    if answer.outcome == Outcome.REJECTED:
+        raise refusal(answer)
+    response.headers["Location"] = location
+    return run_view(await view_of_run(context, run_id, project))
+
+
+def _validated(body: dict[str, Any]) -> RunRequest:
+    document = as_run_request(body) if is_first_version(body) else body
+    try:
+        return RunRequest.model_validate(document)
+    except ValidationError as error:
+        located = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)]
+        raise RequestValidationError(located) from error
+
+
+def _filled_in(context: ApiContext, request: RunRequest) -> RunRequest:
+    """With the service's own repository where the request names none; raises Problem naming each fault."""
+    if request.repository is None and context.default_repository is not None:
+        request = request.model_copy(update={"repository": context.default_repository})
+    faults = plan_faults(request)
+    if faults:
+        errors = [{"pointer": fault.place, "detail": fault.message} for fault in faults]
+        raise Problem(400, faults[0].message, reason="invalid_plan", errors=errors)
+    return request
+
+
+def _not_yet(run_id: str, project: str, location: str) -> JSONResponse:
+    """The command is safe in the log; what becomes of it will show at the address given."""
+    body = {"run_id": run_id, "project": project, "status": "accepted for processing", "status_url": location}
+    return JSONResponse(body, status_code=202, headers={"Location": location})
+
+
+@router.get("/runs")
+async def get_runs(
+    context: Context,
+    project: str | None = None,
+    state: RunState | None = None,
+    limit: PageLimit = 50,
+    cursor: str | None = None,
+) -> dict[str, Any]:
+    """Runs, the newest first. `next` is the cursor of the page behind, null on the last."""
+    states = [state] if state else None
+    async with context.pool.acquire() as connection:
+        page = await list_runs(connection, project=project, states=states, behind=_page_key(cursor), limit=limit)
+    return {"runs": [run_line(run) for run in page.runs], "next": _cursor(page.next)}
+
+
+def _cursor(key: PageKey | None) -> str | None:
+    return None if key is None else f"{key.created_at.isoformat()}~{key.id}"
+
+
+def _page_key(cursor: str | None) -> PageKey | None:
+    if cursor is None:
+        return None
+    at, _, row_id = cursor.rpartition("~")
+    try:
+        return PageKey(datetime.fromisoformat(at), int(row_id))
+    except ValueError as error:
+        raise Problem(400, "cursor: not one that this list gave out") from error
+
+
+@router.get("/runs/{run_id}")
+async def get_run(context: Context, run_id: str, project: Project = None) -> dict[str, Any]:
+    """One run with its tiers and phases."""
+    return run_view(await view_of_run(context, run_id, project))
+
+
+async def view_of_run(context: ApiContext, run_id: str, project: str | None) -> RunView:
+    """The run of that id; a problem where there is none, or one in each of several projects."""
+    async with context.pool.acquire() as connection:
+        try:
+            return await read_run(connection, run_id, project)
+        except RunNotFound as error:
+            raise run_not_found(run_id) from error
+        except RunAmbiguous as error:
+            raise ambiguous(error) from error
+
+
+def ambiguous(error: RunAmbiguous) -> Problem:
+    """Which projects there are to choose from."""
+    return Problem(409, f"{error}; choose one with ?project=", projects=list(error.projects))
+
+
+class Cancellation(BaseModel):
+    """Why a run is to end."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, Field(max_length=4000)] = ""
+    requested_by: Annotated[str, Field(max_length=4000)] = ""
+
+
+@router.post("/runs/{run_id}/cancel", status_code=202)
+async def cancel_run(
+    context: Context,
+    preferred: Preferred,
+    run_id: str,
+    project: Project = None,
+    body: Cancellation | None = None,
+) -> dict[str, Any]:
+    """End a run. It is cancelled when its state says so: running work is given a moment to report."""
+    run = (await view_of_run(context, run_id, project)).run
+    told = body or Cancellation()
+    data = RunCancelRequested(reason=told.reason, requested_by=told.requested_by)
+    answer = await _answered(context, run.project, run_id, data, preferred)
+    state = (await view_of_run(context, run_id, run.project)).run.state
+    return {"run_id": run_id, "state": state, "outcome": answer.outcome if answer else "pending"}
+
+
+async def _answered(
+    context: ApiContext, project: str, run_id: str, data: RunCancelRequested, preferred: Preference
+) -> AnswerRow | None:
+    answer = await emit(context, project, run_id, data, preferred)
+    if answer is not None and answer.outcome == Outcome.REJECTED:
+        raise refusal(answer)
+    return answer
+
+
+@router.get("/metrics/runs")
+async def get_metrics(
+    context: Context,
+    status: RunState | Literal[""] | None = None,
+    project: str | None = None,
+    limit: PageLimit = 100,
+    cursor: str | None = None,
+) -> dict[str, Any]:
+    """A line a run, the newest first. `next` is the cursor of the page behind."""
+    states = [status] if status else None
+    async with context.pool.acquire() as connection:
+        page = await list_metrics(
+            connection, project=project, states=states, behind=_page_key(cursor), limit=limit
+        )
+    return {"total_runs": page.total_runs, "runs": plain(page.runs), "next": _cursor(page.next)}
+
+
+@router.get("/reports/run_summary/{run_id}")
+async def get_summary(context: Context, run_id: str, project: Project = None) -> dict[str, Any]:
+    """The report of one run."""
+    summary: dict[str, Any] = plain(summarize(await view_of_run(context, run_id, project)))
+    return summary
