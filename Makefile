@@ -38,15 +38,17 @@ demo: $(INSTALLED) ## an autonomous build of a small real repository, live on th
 test: $(INSTALLED) ## every test, on a real Postgres and a real Kafka; TESTS=path chooses some
 	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile $(TESTS)
 
-check: $(INSTALLED) ## format, lint, types, import contracts
+check: $(INSTALLED) ## format, lint, types, import contracts, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m events.publish --check
 
 fix: $(INSTALLED) ## mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python -m events.publish
 
 lock: $(INSTALLED) ## lock the newest versions that pyproject.toml allows, with hashes
 	$(COMPILE) --upgrade pyproject.toml --output-file requirements.txt
