@@ -30,18 +30,19 @@ PROJECTIONS: tuple[Projection[Any], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What has a checkpoint: its version, and the topics that it reads."""
+    """What has a checkpoint: its name and version, and the topics that it reads."""
 
+    name: str
     version: int
     topics: frozenset[Topic]
 
 
-RUN_FILES = "run_files"
+RUN_FILES = Reader("run_files", 1, frozenset({Topic.EVENTS}))
 
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
-        **{projection.name: Reader(projection.version, projection.topics) for projection in PROJECTIONS},
-        RUN_FILES: Reader(1, frozenset({Topic.EVENTS})),
+        **{p.name: Reader(p.name, p.version, p.topics) for p in PROJECTIONS},
+        RUN_FILES.name: RUN_FILES,
     }
 )
 """By name: every table, and the run files, which follow the tables."""

@@ -6,12 +6,11 @@ replaced while it stood still moves nothing and, being in one transaction with i
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from events.history import Head
 from events.log.port import Place
 from projections.database import Connection
-from projections.projection import Projection
 
 
 class Overtaken(Exception):
@@ -41,7 +40,18 @@ class KnownHead:
 RunKey = tuple[str, str]
 """(project, run id)."""
 
-Reader = Projection[Any]
+
+class Reader(Protocol):
+    """What has a checkpoint."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def version(self) -> int:
+        """The version of what it makes."""
+
 
 _BEGIN = """
 INSERT INTO projection_checkpoints (projection, version, topic, partition, next_offset)
@@ -112,7 +122,7 @@ async def move(connection: Connection, readers: Sequence[Reader], place: Place, 
     """Move the readers' checkpoints, all or none, in the caller's transaction. Raises Overtaken."""
     row = await connection.fetchrow(_MOVE, *_names(readers), place.topic, place.partition, start, end)
     if row is None or row["count"] != len(readers):
-        raise Overtaken(f"{[r.table for r in readers]} stand no longer at {start} of {place}")
+        raise Overtaken(f"{[r.name for r in readers]} stand no longer at {start} of {place}")
 
 
 async def stop(connection: Connection, reader: Reader, place: Place, offset: int, error: str) -> None:

@@ -45,11 +45,6 @@ class Follower:
         """From where the place is to be followed."""
         return self._live.offset
 
-    @property
-    def has_work(self) -> bool:
-        """Some projection follows, or will when it has caught up."""
-        return bool(self._live.projections) or any(not task.done() for task in self._catching_up)
-
     async def begin(self) -> None:
         """Find out where the projections stand, and let those that are behind catch up."""
         await self.end()
@@ -57,13 +52,24 @@ class Follower:
         self._live = lanes.pop()
         self._catching_up = [asyncio.create_task(self._catch_up(lane)) for lane in lanes]
 
+    async def misses_somebody(self) -> bool:
+        """Whether a projection could be followed and is not: it had stopped, and has been rebuilt since."""
+        if self._catching_up or len(self._live.projections) == len(self._projections):
+            return False
+        following = {(p.name, p.version) for p in self._live.projections}
+        async with self._pool.acquire() as connection:
+            standings = await begin(connection, self._projections, self.place)
+        return any(s.stopped_at is None and (s.projection, s.version) not in following for s in standings)
+
     async def _lanes(self) -> list[Lane]:
         """One lane an offset, the one that is furthest last."""
         by_name = {(p.name, p.version): p for p in self._projections}
         groups: dict[int, list[Projection[Any]]] = defaultdict(list)
-        end = (await self._log.ends(self.place.topic)).get(self.place.partition, 0)
         async with self._pool.acquire() as connection:
-            for standing in await begin(connection, self._projections, self.place):
+            standings = await begin(connection, self._projections, self.place)
+            # Looked up afterwards: another projector may still be moving the checkpoints.
+            end = (await self._log.ends(self.place.topic)).get(self.place.partition, 0)
+            for standing in standings:
                 projection = by_name[standing.projection, standing.version]
                 if standing.next_offset > end:
                     error = f"the checkpoint is beyond the end of the log, {end}: is this another log?"

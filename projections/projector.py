@@ -1,7 +1,7 @@
-"""The projector: follows the history and the rejections, and keeps every table up to date."""
+"""The projector: follows the history and the rejections, and keeps every table and the run files up to date."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -14,9 +14,15 @@ from projections.checkpoints import Overtaken
 from projections.database import UNAVAILABLE, Pool, install
 from projections.follower import Follower
 from projections.projection import Projection
+from projections.rebuild import expire_rejections
+from projections.run_files.keeper import FilesStopped, RunFiles
 
 GROUP = "projector"
+FILES = "run files"
+EXPIRY = "expiry of rejections"
 WAIT_SECONDS = 0.5
+LOOK_AGAIN_SECONDS = 5.0
+EXPIRE_SECONDS = 3600.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
@@ -35,6 +41,12 @@ class Report(Protocol):
     def alarm(self, key: str, message: str) -> None:
         """Somebody must look at this."""
 
+    def clear(self, key: str) -> None:
+        """The alarm's cause is gone."""
+
+
+Work = Callable[[asyncio.Event], Awaitable[None]]
+
 
 class Projector:
     """One of the processes that share out the partitions among themselves.
@@ -48,40 +60,82 @@ class Projector:
         pool: Pool,
         log: EventLog,
         report: Report,
+        run_files: RunFiles | None = None,
         projections: Sequence[Projection[Any]] = PROJECTIONS,
     ) -> None:
         self._pool = pool
         self._log = log
         self._report = report
+        self._run_files = run_files
         self._projections = tuple(projections)
-        self.partitions: frozenset[int] = frozenset()
-        """The partitions that are followed at the moment."""
+        self._session: Session | None = None
+        self._moved = asyncio.Event()
 
-    async def run(self) -> None:
-        """Follow until cancelled."""
+    @property
+    def partitions(self) -> frozenset[int]:
+        """The partitions that are followed at the moment."""
+        return self._session.partitions if self._session else frozenset()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow until `stop` is set; then finish what was begun, and leave."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._again_and_again(stop, self._follow, self._report.unavailable))
+            group.create_task(self._again_and_again(stop, self._keep_files, self._alarm(FILES)))
+            group.create_task(self._again_and_again(stop, self._expire, self._alarm(EXPIRY)))
+
+    def _alarm(self, key: str) -> Callable[[str], None]:
+        return lambda message: self._report.alarm(key, message)
+
+    async def _again_and_again(self, stop: asyncio.Event, work: Work, trouble: Callable[[str], None]) -> None:
         pause = FIRST_PAUSE_SECONDS
-        while True:
+        while not stop.is_set():
             try:
-                await self._session()
+                await work(stop)
+                pause = FIRST_PAUSE_SECONDS
             except Overtaken as overtaken:
                 logger.info("projector overtaken", detail=str(overtaken))
-                pause = FIRST_PAUSE_SECONDS
-            except (LogUnavailable, *UNAVAILABLE) as error:
-                self._report.unavailable(f"{type(error).__name__}: {error}")
+            except (FilesStopped, LogUnavailable, *UNAVAILABLE) as error:
+                trouble(f"{type(error).__name__}: {error}")
                 logger.warning("projector waits", error=str(error))
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                await _until_set(stop, pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    async def _session(self) -> None:
+    async def _follow(self, stop: asyncio.Event) -> None:
         async with self._pool.acquire() as connection:
             await install(connection, self._projections)
         membership = await self._log.join(GROUP)
+        self._session = Session(self._pool, self._log, self._projections, self._report, self._moved.set)
         try:
-            await Session(self._pool, self._log, self._projections, self._report, self).follow(membership)
+            await self._session.follow(membership, stop)
         finally:
-            self.partitions = frozenset()
+            self._session = None
             with suppress(LogUnavailable, *UNAVAILABLE):
                 await membership.leave()
+
+    async def _keep_files(self, stop: asyncio.Event) -> None:
+        """Whenever the tables have moved, and once in a while: another process may have moved them."""
+        self._moved.clear()
+        if self._run_files is not None:
+            for partition in sorted(self.partitions):
+                await self._run_files.keep(partition)
+            self._report.clear(FILES)
+        await _until_set(self._moved, WAIT_SECONDS if not self.partitions else LOOK_AGAIN_SECONDS, stop)
+
+    async def _expire(self, stop: asyncio.Event) -> None:
+        if self.partitions:
+            await expire_rejections(self._pool, self._log)
+            self._report.clear(EXPIRY)
+        await _until_set(stop, EXPIRE_SECONDS if self.partitions else LOOK_AGAIN_SECONDS)
+
+
+async def _until_set(event: asyncio.Event, limit_seconds: float, *others: asyncio.Event) -> None:
+    """Wait for the first of some events, so long at most."""
+    waiting = [asyncio.ensure_future(one.wait()) for one in (event, *others)]
+    try:
+        await asyncio.wait(waiting, timeout=limit_seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
 
 
 class Session:
@@ -93,24 +147,28 @@ class Session:
         log: EventLog,
         projections: Sequence[Projection[Any]],
         report: Report,
-        projector: Projector,
+        moved: Callable[[], None],
     ) -> None:
         self._pool = pool
         self._log = log
         self._projections = projections
         self._report = report
-        self._projector = projector
+        self._moved = moved
         self._tail: Tail = log.tail()
         self._followers: dict[Place, Follower] = {}
+        self._shared = False
+        self.partitions: frozenset[int] = frozenset()
 
-    async def follow(self, membership: Membership) -> None:
-        """Fold what comes in the own partitions. Raises what made it impossible."""
+    async def follow(self, membership: Membership, stop: asyncio.Event) -> None:
+        """Fold what comes in the own partitions, until told to stop. Raises what made it impossible."""
+        looked_at = asyncio.get_running_loop().time()
         try:
-            while True:
-                if membership.partitions != self._projector.partitions:
-                    await self._share(membership.partitions)
-                    self._report.ready()
+            while not stop.is_set():
+                await self._share(membership.partitions)
                 await self._take(await self._tail.batches(WAIT_SECONDS))
+                if asyncio.get_running_loop().time() - looked_at > LOOK_AGAIN_SECONDS:
+                    looked_at = asyncio.get_running_loop().time()
+                    await self._look_again()
         finally:
             await asyncio.gather(*(follower.end() for follower in self._followers.values()))
             await self._tail.close()
@@ -122,16 +180,19 @@ class Session:
             self._tail.unfollow(place)
             await self._followers.pop(place).end()
         for place in sorted(wanted - set(self._followers), key=lambda p: (p.topic, p.partition)):
-            await self._begin(place)
-        self._projector.partitions = own
+            readers = [projection for projection in self._projections if place.topic in projection.topics]
+            follower = Follower(self._pool, self._log, place, readers, self._report.alarm)
+            await self._begin(place, follower)
+            self._followers[place] = follower
+        if own != self.partitions or not self._shared:
+            self.partitions, self._shared = own, True
+            self._report.ready()
+            self._moved()
 
     def _topics(self) -> frozenset[Topic]:
         return frozenset(topic for projection in self._projections for topic in projection.topics)
 
-    async def _begin(self, place: Place) -> None:
-        readers = [projection for projection in self._projections if place.topic in projection.topics]
-        follower = Follower(self._pool, self._log, place, readers, self._report.alarm)
-        self._followers[place] = follower
+    async def _begin(self, place: Place, follower: Follower) -> None:
         await follower.begin()
         self._tail.follow(place, follower.offset)
 
@@ -143,7 +204,14 @@ class Session:
         for (place, follower), outcome in zip(followers, outcomes, strict=True):
             if isinstance(outcome, Overtaken):
                 logger.info("projector overtaken", detail=str(outcome))
-                await follower.begin()
-                self._tail.follow(place, follower.offset)
+                await self._begin(place, follower)
             elif isinstance(outcome, BaseException):
                 raise outcome
+        if batches:
+            self._moved()
+
+    async def _look_again(self) -> None:
+        """Take in again what had stopped, and was rebuilt meanwhile."""
+        for place, follower in self._followers.items():
+            if await follower.misses_somebody():
+                await self._begin(place, follower)

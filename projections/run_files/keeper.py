@@ -1,0 +1,160 @@
+"""Keeps the files of runs up to date with the tables."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from events.catalogue import Topic
+from events.log.port import EventLog, LogUnavailable, Place
+from projections.catalogue import READERS, RUN_FILES
+from projections.checkpoints import begin, move, stop
+from projections.database import UNAVAILABLE, Pool
+from projections.run_files.documents import Blobs, Content, Records, Text, documents
+from projections.run_files.folder import Manifest, is_current, read_manifest, write_files
+from projections.run_files.names import run_folder
+from projections.run_files.story import read_story
+
+RUNS_AT_ONCE = 50
+
+logger = structlog.get_logger(__name__)
+
+
+class BlobReader(Protocol):
+    """Gives patches and logs by their digests."""
+
+    async def get(self, digest: str) -> bytes:
+        """The blob. Raises, where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """Runs that changed since the files' checkpoint, and how far that reaches."""
+
+    start: int
+    end: int
+    runs: Sequence[tuple[str, str]]
+
+
+_NEEDED = tuple(READERS[name] for name in ("runs", "tiers", "phases", "attempts", "timeline"))
+
+_REACHED = """
+SELECT count(*) AS readers, min(next_offset) AS next_offset FROM projection_checkpoints
+WHERE topic = $3 AND partition = $4
+  AND (projection, version) IN (SELECT * FROM unnest($1::text[], $2::int[]))
+"""
+
+_CHANGED = """
+SELECT project, run_id, last_offset FROM runs_v1 WHERE partition = $1 AND last_offset >= $2
+ORDER BY last_offset LIMIT $3
+"""
+
+
+class FilesStopped(Exception):
+    """The files of a run cannot be written; those behind it wait."""
+
+
+class RunFiles:
+    """The last of the projections: it reads the tables of the others, so a rebuild of theirs comes first."""
+
+    def __init__(self, pool: Pool, log: EventLog, blobs: BlobReader, root: Path, default_project: str) -> None:
+        self._pool = pool
+        self._log = log
+        self._blobs = blobs
+        self._root = root
+        self._default_project = default_project
+
+    async def keep(self, partition: int) -> None:
+        """Write the files of every run that changed, then move the checkpoint. Raises Overtaken."""
+        while (changed := await self._changed(partition)) is not None:
+            for project, run_id in changed.runs:
+                await self._write(partition, changed.start, project, run_id)
+            async with self._pool.acquire() as connection, connection.transaction():
+                place = Place(Topic.EVENTS, partition)
+                await move(connection, [RUN_FILES], place, changed.start, changed.end)
+
+    async def _write(self, partition: int, start: int, project: str, run_id: str) -> None:
+        try:
+            await self.write(project, run_id)
+        except (LogUnavailable, *UNAVAILABLE):
+            raise
+        except Exception as error:
+            message = f"run {project}/{run_id}: {type(error).__name__}: {error}"
+            async with self._pool.acquire() as connection:
+                await stop(connection, RUN_FILES, Place(Topic.EVENTS, partition), start, message)
+            raise FilesStopped(message) from error
+
+    async def _changed(self, partition: int) -> _Changed | None:
+        """What there is to do, as of one moment; None where the files are up to date."""
+        place = Place(Topic.EVENTS, partition)
+        names = [reader.name for reader in _NEEDED], [reader.version for reader in _NEEDED]
+        async with self._pool.acquire() as connection:
+            start = (await begin(connection, [RUN_FILES], place))[0].next_offset
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                reached = await connection.fetchrow(_REACHED, *names, place.topic, partition)
+                rows = await connection.fetch(_CHANGED, partition, start, RUNS_AT_ONCE)
+        if reached is None or reached["readers"] < len(_NEEDED) or reached["next_offset"] <= start:
+            return None
+        whole = len(rows) < RUNS_AT_ONCE
+        end = reached["next_offset"] if whole else min(reached["next_offset"], rows[-1]["last_offset"] + 1)
+        return _Changed(start, end, [(row["project"], row["run_id"]) for row in rows])
+
+    async def write(self, project: str, run_id: str) -> None:
+        """Write the files of one run, where its rows know more than its folder."""
+        async with self._pool.acquire() as connection:
+            story = await read_story(connection, project, run_id)
+        run = story.view.run
+        folder = run_folder(self._root, self._default_project, project, run_id)
+        known = await asyncio.to_thread(read_manifest, folder)
+        origin = f"{run.project}/{run.run_id} {run.source} {run.event_id}"
+        if known.knows(origin, run.sequence):
+            return
+        files, stamps = await self._files(folder, known, documents(story))
+        await asyncio.to_thread(write_files, folder, files, Manifest(origin, run.sequence, stamps=stamps))
+
+    async def _files(
+        self, folder: Path, known: Manifest, wanted: Mapping[str, Content]
+    ) -> tuple[dict[str, bytes], dict[str, str]]:
+        """The files that must be written, and the stamps of all that will be there."""
+        files: dict[str, bytes] = {}
+        stamps: dict[str, str] = {}
+        for path, content in wanted.items():
+            if not await asyncio.to_thread(is_current, folder, known, path, content.stamp):
+                data = await self._content(path, content)
+                if data is None:
+                    continue
+                files[path] = data
+            stamps[path] = content.stamp
+        return files, stamps
+
+    async def _content(self, path: str, content: Content) -> bytes | None:
+        match content:
+            case Text():
+                return content.content
+            case Blobs():
+                return await self._joined(path, content)
+            case Records():
+                return await self._lines(content)
+
+    async def _joined(self, path: str, blobs: Blobs) -> bytes | None:
+        """A lost blob costs its own file: the others are written all the same, and the next event tries again."""
+        try:
+            return b"".join([await self._blobs.get(digest) for digest in blobs.digests])
+        except Exception as error:
+            logger.warning("run file without its content", file=path, error=f"{type(error).__name__}: {error}")
+            return None
+
+    async def _lines(self, records: Records) -> bytes:
+        wanted = set(records.offsets)
+        lines: list[bytes] = []
+        position = min(wanted, default=0)
+        while wanted and position <= max(wanted):
+            batch = await self._log.read(Place(Topic.EVENTS, records.partition), position, max(wanted) + 1)
+            if not batch:
+                break
+            lines.extend(record.value for record in batch if record.offset in wanted)
+            position = batch[-1].offset + 1
+        return b"".join(line + b"\n" for line in lines)
