@@ -5,7 +5,9 @@ import os
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from support.simulation import Tape, World
+
+from support.simulation import World
+from support.workers import Tape
 
 LANES = 10
 """The cases are dealt out, so that workers share them and each part has the time of one test."""

@@ -8,8 +8,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from support.ledger import InvariantBroken
-from support.simulation import Tape, World
 
 import events.decide.attempts as attempts
 import events.decide.endings as endings
@@ -25,6 +23,9 @@ from events.families.run import RunCompleted
 from events.families.work import WorkStarted
 from events.history import Heads, HistoryRecord, chain
 from events.state import Phase, Project, Run
+from support.ledger import InvariantBroken
+from support.simulation import World
+from support.workers import Tape
 
 SEED = 20_260_101
 TRIES = 3000

@@ -198,7 +198,7 @@ class Ledger:
 
     def _answered(self, data: Any) -> None:
         request_id = data.request_id
-        request = self.requests.get(request_id)
+        request: Any = self.requests.get(request_id)
         name = type(data).__name__
         fits = type(request) is ANSWERS_TO[type(data)]
         demand(fits, "one_answer_per_request", f"{name} answers a {type(request).__name__}")

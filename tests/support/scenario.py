@@ -13,7 +13,7 @@ from events.event import Event
 from events.evolve import evolve
 from events.families.apply import ApplyRequested, PatchAccepted, PatchRejected
 from events.families.audit import AuditCompleted, AuditFailed, AuditRequested
-from events.families.base import ArtifactRef, Tokens, Usage
+from events.families.base import ArtifactRef, EventData, Tokens, Usage
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.failure import FailureClass
 from events.families.integrate import IntegrationFailed, IntegrationRequested, SnapshotCreated
@@ -152,7 +152,9 @@ class Scenario:
             run_id,
         )
 
-    def answer(self, event_type: type, phase_id: str | None = "P1", run_id: str = "run-1", **fields: Any) -> Any:
+    def answer(
+        self, event_type: type[EventData], phase_id: str | None = "P1", run_id: str = "run-1", **fields: Any
+    ) -> Any:
         """The answer to what a phase waits for, not submitted yet."""
         request = self.open(phase_id, run_id)
         filled = {"request_id": request.id, "phase_id": phase_id, "attempt": request.attempt, **fields}
@@ -219,7 +221,7 @@ class Scenario:
         return self.say(self.answer(SnapshotCreated, phase_id, run_id, **filled), run_id)
 
     def not_landed(self, failure: FailureClass, phase_id: str = "P1", head: str | None = None) -> list[str]:
-        filled = {"failure": failure, "reason": "the branch moved", "head": head}
+        filled: dict[str, Any] = {"failure": failure, "reason": "the branch moved", "head": head}
         return self.say(self.answer(IntegrationFailed, phase_id, **filled))
 
     def completed(self, phase_id: str = "P1", candidate: int = 1, run_id: str = "run-1") -> list[str]:
@@ -249,7 +251,9 @@ class Scenario:
     def ended_as(self, state: RunState, run_id: str = "run-1") -> RunCompleted | RunFailed:
         """The run has ended so; its terminal event."""
         assert run_id in self.project.ended, f"the run goes on: {self.names()[-8:]}"
-        terminal = self.last(RunCompleted if state is RunState.DONE_SUCCESS else RunFailed, run_id)
+        terminal: RunCompleted | RunFailed = self.last(
+            RunCompleted if state is RunState.DONE_SUCCESS else RunFailed, run_id
+        )
         assert terminal.state is state, terminal
         assert self.project.ended[run_id].state is state
         return terminal

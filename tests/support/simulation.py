@@ -4,45 +4,38 @@ A tape is a script. Every choice takes the next byte, so a shorter tape is a sho
 broke a rule tells the story again. When it is at its end, timers alone must bring every run to an end.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, TypeVar
 
 import orjson
-from support.ledger import REQUESTS, Ledger, demand
-from support.scenario import BASE, CHECKS, START
 
 from events.catalogue import AnyEventData
-from events.configuration import Configuration
 from events.decide import Context, decide
 from events.decide.deadlines import deadlines, earliest_deadline
 from events.decide.verdicts import Rejection
 from events.event import Event
 from events.evolve import evolve
-from events.families.apply import ApplyRequested, PatchAccepted, PatchRejected
-from events.families.audit import AuditCompleted, AuditFailed, AuditRequested, Recommendation
-from events.families.base import ArtifactRef, Concern, Tokens, Usage
-from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
-from events.families.failure import FailureClass
-from events.families.integrate import IntegrationFailed, IntegrationRequested, SnapshotCreated
+from events.families.apply import PatchAccepted
 from events.families.issue import IssueReported
 from events.families.phase import PhaseOverrideRequested
 from events.families.run import (
-    PrepareFailed,
     PrepareRequested,
     RunCancelRequested,
-    RunPrepared,
     RunPromoted,
     RunRequested,
 )
 from events.families.time import DeadlineKind, DeadlinePassed
-from events.families.verify import ChecksFailed, ChecksPassed, ChecksRequested
 from events.families.work import WorkStarted
 from events.history import Heads, HistoryRecord, PartitionState, chain, fold
 from events.state import OpenRequest, Project, RequestKind, Run
 from events.states import PhaseState
+from support.ledger import REQUESTS, Ledger, demand
+from support.scenario import BASE, CHECKS, START
+from support.workers import Tape, Workers
 
 T = TypeVar("T")
 
@@ -50,46 +43,14 @@ LONGEST_DRAIN = 1000
 MOST_RUNS = 3
 PROJECT = "shop"
 CATEGORIES = (None, "docs", "debt_cleanup", "bulk_operation", "schema_change", "cross_cutting_refactor")
-FAILURES = (
-    *(FailureClass.EXIT_CODE, FailureClass.REVOKED, FailureClass.TIMEOUT, FailureClass.NO_CHANGE) * 3,
-    FailureClass.BAD_ANSWER,
-    FailureClass.MISSING_AGENT,
-    FailureClass.INTERNAL,
+AGENTS: tuple[dict[str, str], ...] = (
+    {},
+    {},
+    {},
+    {},
+    {"builder": "external"},
+    {"builder": "external", "auditor": "external"},
 )
-REFUSALS = (*(FailureClass.VIOLATIONS, FailureClass.CONFLICT, FailureClass.TOO_LARGE) * 3, FailureClass.INTERNAL)
-USAGES = (
-    Usage(),
-    Usage(tokens=Tokens()),
-    Usage(tokens=Tokens(input=20, cached_input=10, output=20, reasoning=20)),
-    Usage(tokens=Tokens(output=200), cost_usd=0.6),
-)
-CONCERNS = ((), (), (), (Concern(kind="tests_removed"),))
-AGENTS = ({}, {}, {}, {}, {"builder": "external"}, {"builder": "external", "auditor": "external"})
-
-
-def digest(number: int) -> ArtifactRef:
-    return ArtifactRef(digest=f"sha256:{number:064x}", size_bytes=number)
-
-
-class Tape:
-    """Choices, one byte each; at its end it always chooses the first."""
-
-    def __init__(self, script: bytes) -> None:
-        self._script = script
-        self._at = 0
-
-    @property
-    def ended(self) -> bool:
-        return self._at >= len(self._script)
-
-    def below(self, limit: int) -> int:
-        if self.ended:
-            return 0
-        self._at += 1
-        return self._script[self._at - 1] % limit
-
-    def of(self, options: Sequence[T]) -> T:
-        return options[self.below(len(options))]
 
 
 @dataclass
@@ -110,6 +71,10 @@ class World:
     runs: int = 0
     count: int = 0
     runs_at_once: int | None = None
+
+    @cached_property
+    def workers(self) -> Workers:
+        return Workers(self.tape)
 
     # ---- one step, and what must hold after it
 
@@ -262,22 +227,22 @@ class World:
         found = self.some_request()
         if found is not None:
             run, request = found
-            self.submit(self.success(request.id, self.asked[request.id][1]), run.run_id)
+            self.submit(self.workers.success(request.id, self.asked[request.id][1], self.count), run.run_id)
 
     def succeed_everywhere(self) -> None:
         """Every open request of a run is answered well: the straight way to the end."""
         run = self.some_run()
         for request in run.requests if run else []:
             if run and run.run_id in self.project.runs:
-                self.submit(self.success(request.id, self.asked[request.id][1]), run.run_id)
+                self.submit(self.workers.success(request.id, self.asked[request.id][1], self.count), run.run_id)
 
     def fail(self) -> None:
         found = self.some_request()
         if found is not None:
             run, request = found
             spared = request.kind is RequestKind.PREPARE and self.tape.below(4)
-            make = self.success if spared else self.failure
-            self.submit(make(request.id, self.asked[request.id][1]), run.run_id)
+            make = self.workers.success if spared else self.workers.failure
+            self.submit(make(request.id, self.asked[request.id][1], self.count), run.run_id)
 
     def claim(self) -> None:
         found = self.some_request()
@@ -301,16 +266,16 @@ class World:
         if self.asked:
             request_id = self.tape.of(list(self.asked))
             run_id, data = self.asked[request_id]
-            make = self.tape.of((self.success, self.failure))
-            self.submit(make(request_id, data), run_id)
+            make = self.tape.of((self.workers.success, self.workers.failure))
+            self.submit(make(request_id, data, self.count), run_id)
 
     def answer_wrongly(self) -> None:
         found = self.some_request()
         if found is None:
             return
         run, request = found
-        answer = self.success(request.id, self.asked[request.id][1])
-        spoils = (
+        answer = self.workers.success(request.id, self.asked[request.id][1], self.count)
+        spoils: tuple[dict[str, Any], ...] = (
             {"attempt": request.attempt + 1},
             {"phase_id": "P9"},
             {"candidate": "f" * 40},
@@ -355,62 +320,6 @@ class World:
             PrepareRequested(repository="/elsewhere", base=None, limit_seconds=1),
         )
         self.submit(self.tape.of(odd), f"run-{1 + self.tape.below(MOST_RUNS)}")
-
-    # ---- what workers answer
-
-    def success(self, request_id: str, asked: Any) -> Any:
-        common = {"request_id": request_id}
-        if isinstance(asked, PrepareRequested):
-            return RunPrepared(request_id=request_id, base_commit=BASE, configuration=Configuration())
-        common |= {"phase_id": asked.phase_id, "attempt": asked.attempt}
-        match asked:
-            case BuildRequested():
-                doubt = self.tape.below(8) == 7
-                usage = self.tape.of(USAGES)
-                return BuildSucceeded(patch=digest(self.count), usage=usage, needs_review=doubt, **common)
-            case AuditRequested():
-                return self._verdict(common)
-            case ApplyRequested():
-                concerns = self.tape.of(CONCERNS)
-                made = {"candidate": f"{self.count:040x}", "tree": f"{self.count + 10_000:040x}"}
-                return PatchAccepted(parent=asked.parent, concerns=concerns, **made, **common)
-            case ChecksRequested():
-                return ChecksPassed(candidate=asked.candidate, tree=asked.tree, checks=(), **common)
-            case IntegrationRequested():
-                return SnapshotCreated(commit=asked.candidate, tag=asked.tag, **common)
-            case _:
-                raise AssertionError(asked)
-
-    def _verdict(self, common: dict[str, Any]) -> AuditCompleted:
-        approve, revise = Recommendation.APPROVE, Recommendation.REVISE
-        word = self.tape.of((approve, approve, approve, approve, revise, revise, Recommendation.ESCALATE))
-        patches = (digest(self.count),) if word is revise and self.tape.below(2) else ()
-        usage = self.tape.of(USAGES)
-        return AuditCompleted(
-            recommendation=word, confidence=0.5, suggested_patches=patches, usage=usage, **common
-        )
-
-    def failure(self, request_id: str, asked: Any) -> Any:
-        said = {"request_id": request_id, "reason": "it failed", "failure": self.tape.of(FAILURES)}
-        if isinstance(asked, PrepareRequested):
-            return PrepareFailed(**said)
-        said |= {"phase_id": asked.phase_id, "attempt": asked.attempt}
-        match asked:
-            case BuildRequested():
-                return BuildFailed(usage=self.tape.of(USAGES), **said)
-            case AuditRequested():
-                return AuditFailed(usage=self.tape.of(USAGES), **said)
-            case ApplyRequested():
-                return PatchRejected(**{**said, "failure": self.tape.of(REFUSALS)})
-            case ChecksRequested():
-                red = self.tape.of((FailureClass.RED_CHECKS, FailureClass.TIMEOUT))
-                return ChecksFailed(candidate=asked.candidate, **{**said, "failure": red})
-            case IntegrationRequested():
-                how = (FailureClass.MOVED, FailureClass.MOVED, FailureClass.TIMEOUT, FailureClass.DIVERGED)
-                head = self.tape.of((f"{self.count + 50_000:040x}", None))
-                return IntegrationFailed(head=head, **{**said, "failure": self.tape.of(how)})
-            case _:
-                raise AssertionError(asked)
 
 
 _ACTIONS: tuple[Callable[[World], None], ...] = (
