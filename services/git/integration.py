@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.git.failures import CommitMissing, GitFailed, GitFailure
-from services.git.fence import Claim, StandingClaim, standing_claim
+from services.git.fence import Claim, Fence, Ledger, read_ledger
 from services.git.inspection import is_ancestor
 from services.git.mirror import Mirror
 from services.git.reference_names import branch_reference, fence_reference, tag_reference
 from services.git.target import Move, Target
 from services.git.targets import target_of
 
-FENCE_TRIES = 30
+TRIES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class TagTaken:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """Another claim stands at the fence."""
+    """Another claim stands for the same request (None: the fence could not be got hold of)."""
 
     by: str | None
 
@@ -133,14 +133,13 @@ async def _integrate(mirror: Mirror, target: Target, order: Integration) -> Outc
     refusal = await _why_not(mirror, order, found)
     if refusal is not None:
         return refusal
-    fence_value = await claim_fence(target, order, found.get(order.fence))
-    if isinstance(fence_value, Replaced):
-        return fence_value
-    if found.get(order.branch) != order.commit:
+    fence = await claim_fence(target, order, found.get(order.fence))
+    if isinstance(fence, Fence) and found.get(order.branch) != order.commit:
         await target.send_objects(order.commit, order.expected_head)
-        fence_value = await move_branch(target, order, fence_value)
-    await make_tag(target, order, fence_value)
-    return Integrated(order.commit, order.branch, order.tag)
+        fence = await move_branch(target, order, fence)
+    if isinstance(fence, Fence):
+        fence = await make_tag(target, order, fence)
+    return fence if isinstance(fence, Replaced) else Integrated(order.commit, order.branch, order.tag)
 
 
 async def _why_not(mirror: Mirror, order: Integration, found: Mapping[str, str]) -> Refusal | None:
@@ -154,18 +153,20 @@ async def _why_not(mirror: Mirror, order: Integration, found: Mapping[str, str])
     return None
 
 
-async def claim_fence(target: Target, order: Integration, standing: str | None) -> str | Replaced:
-    """Make our claim the one that stands; returns the fence's value, or who has replaced us."""
-    for _ in range(FENCE_TRIES):
-        holder = None if standing is None else await _holder(target, order, standing)
-        if standing is not None and holder is not None and holder.claim_id == order.claim.claim_id:
-            return standing
-        if not order.claim.may_follow(holder):
-            return Replaced(None if holder is None else holder.claim_id)
+async def claim_fence(target: Target, order: Integration, standing: str | None) -> Fence | Replaced:
+    """Make our claim the one that stands for its request; returns the fence, or who has replaced us."""
+    claim = order.claim
+    for _ in range(TRIES):
+        ledger = await _read_ledger(target, order, standing)
+        holder = ledger.holder(claim.request_id)
+        if standing is not None and holder == claim.claim_id:
+            return Fence(standing, ledger)
+        if holder not in (None, claim.replaces):
+            return Replaced(holder)
         try:
-            return await target.set_fence(order.fence, order.claim, standing)
+            return await target.set_fence(order.fence, ledger.with_claim(claim), standing)
         except GitFailed:
-            # Another claim may have come in between, and may have to give way to ours as well.
+            # Another request's claim may have come in between; it does not stand in our way.
             seen = (await target.references(order.fence)).get(order.fence)
             if seen == standing:
                 raise
@@ -173,36 +174,51 @@ async def claim_fence(target: Target, order: Integration, standing: str | None) 
     return Replaced(None)
 
 
-async def _holder(target: Target, order: Integration, standing: str) -> StandingClaim | None:
-    blob = await target.read_blob(standing, order.fence)
-    return None if blob is None else standing_claim(blob)
+async def move_branch(target: Target, order: Integration, fence: Fence) -> Fence | Replaced:
+    """Move the branch, if the head is the expected one and our claim stands."""
+    return await _move(target, order, Move(order.branch, order.expected_head, order.commit), fence)
 
 
-async def move_branch(target: Target, order: Integration, fence_value: str) -> str:
-    """Move the branch, if the head is the expected one and the fence ours; returns the fence's value."""
-    move = Move(order.branch, order.expected_head, order.commit, "branch")
-    return await target.move(move, order.fence, fence_value, order.claim)
+async def make_tag(target: Target, order: Integration, fence: Fence) -> Fence | Replaced:
+    """Make the tag, if there is none and our claim stands."""
+    return await _move(target, order, Move(order.tag, None, order.commit), fence)
 
 
-async def make_tag(target: Target, order: Integration, fence_value: str) -> str:
-    """Make the tag, if there is none and the fence is ours; returns the fence's value."""
-    return await target.move(Move(order.tag, None, order.commit, "tag"), order.fence, fence_value, order.claim)
+async def _move(target: Target, order: Integration, move: Move, fence: Fence) -> Fence | Replaced:
+    """Move a ref under the fence, again when only another request's claim has changed the fence."""
+    for _ in range(TRIES):
+        try:
+            return await target.move(move, order.fence, fence)
+        except GitFailed:
+            seen = await target.references(move.reference, order.fence)
+            if seen.get(move.reference) != move.old or seen.get(order.fence) == fence.value:
+                raise
+            claimed = await claim_fence(target, order, seen.get(order.fence))
+            if isinstance(claimed, Replaced):
+                return claimed
+            fence = claimed
+    return Replaced(None)
+
+
+async def _read_ledger(target: Target, order: Integration, standing: str | None) -> Ledger:
+    blob = None if standing is None else await target.read_blob(standing, order.fence)
+    return Ledger() if blob is None else read_ledger(blob)
 
 
 async def _explain(target: Target, order: Integration, error: GitFailure) -> Outcome:
     """After a failure only the target knows what happened: look, and name it."""
     try:
         found = await target.references(order.branch, order.tag, order.fence)
-        standing = found.get(order.fence)
-        holder = None if standing is None else await _holder(target, order, standing)
+        ledger = await _read_ledger(target, order, found.get(order.fence))
     except GitFailure as second:
         return TargetUnreachable(f"{error} {second}")
     if found.get(order.tag) == order.commit:
         return Integrated(order.commit, order.branch, order.tag)
     if order.tag in found:
         return TagTaken(order.tag, found[order.tag])
-    if holder is not None and holder.claim_id != order.claim.claim_id:
-        return Replaced(holder.claim_id)
+    holder = ledger.holder(order.claim.request_id)
+    if holder not in (None, order.claim.claim_id, order.claim.replaces):
+        return Replaced(holder)
     if found.get(order.branch) not in (order.commit, order.expected_head):
         return HeadMoved(found.get(order.branch))
     return TargetUnreachable(str(error))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.git.command import Place
-from services.git.fence import Claim
+from services.git.fence import Fence, Ledger
 from services.git.mirror import Mirror
 from services.git.reference_writing import write_references
 from services.git.source import LocalRepository
@@ -68,19 +68,19 @@ class LocalTarget:
         lines = (line.split(" ") for line in checked.stdout.decode().splitlines())
         return [name for name, kind in lines if kind == "commit"]
 
-    async def set_fence(self, fence: str, claim: Claim, old: str | None) -> str:
-        """Write the claim as a blob, and move the fence to it."""
-        written = await self.mirror.git.run(self._place, "hash-object", "-w", "--stdin", stdin=claim.blob())
+    async def set_fence(self, reference: str, ledger: Ledger, old: str | None) -> Fence:
+        """Write the ledger as a blob, and move the fence to it."""
+        written = await self.mirror.git.run(self._place, "hash-object", "-w", "--stdin", stdin=ledger.blob())
         value = written.stdout.decode().strip()
-        await self._write(f"update {fence} {value} {old or NOTHING}\n")
-        return value
+        await self._write(f"update {reference} {value} {old or NOTHING}\n")
+        return Fence(value, ledger)
 
-    async def move(self, move: Move, fence: str, fence_value: str, claim: Claim) -> str:
+    async def move(self, move: Move, reference: str, fence: Fence) -> Fence:
         """Move one ref; verifying the fence locks it, so no other claim can get in between."""
         await self._write(
-            f"verify {fence} {fence_value}\nupdate {move.reference} {move.new} {move.old or NOTHING}\n"
+            f"verify {reference} {fence.value}\nupdate {move.reference} {move.new} {move.old or NOTHING}\n"
         )
-        return fence_value
+        return fence
 
     async def _write(self, commands: str) -> None:
         await write_references(self.mirror, self._place, f"start\n{commands}prepare\ncommit\n")

@@ -78,7 +78,7 @@ async def _fast_forward(mirror: Mirror, branch: str, commit: str) -> Promotion:
     folder = await _checked_out_in(mirror, reference)
     if folder is not None:
         return BranchCheckedOut(branch, folder)
-    await _move(mirror, Move(reference, actual, commit, "promote"))
+    await _move(mirror, Move(reference, actual, commit))
     return Promoted(branch, commit, actual)
 
 

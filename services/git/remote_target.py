@@ -1,14 +1,14 @@
 """A target behind a URL: everything goes through `push`, compared and swapped at the other side.
 
-The other side compares only refs that a push moves. So each push moves the fence, too, to a blob
-that names the next step of the same claim: whoever was replaced is refused there, not here.
+The other side compares only refs that a push moves. So each push moves the fence as well, to the
+ledger's next turn: whoever was replaced is refused there, not here.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.git.command import Place
-from services.git.fence import Claim
+from services.git.fence import Fence, Ledger
 from services.git.mirror import Mirror
 from services.git.source import RemoteRepository
 from services.git.target import Move
@@ -42,23 +42,21 @@ class RemoteTarget:
     async def send_objects(self, commit: str, known: str | None) -> None:
         """Nothing: a push brings the objects along, quarantined there until its refs are accepted."""
 
-    async def set_fence(self, fence: str, claim: Claim, old: str | None) -> str:
-        """Write the claim as a blob, and push it to the fence."""
-        value = await self._blob(claim, "claimed")
-        await self.push((Move(fence, old, value, "claimed"),))
-        return value
+    async def set_fence(self, reference: str, ledger: Ledger, old: str | None) -> Fence:
+        """Write the ledger as a blob, and push it to the fence."""
+        fence = await self._written(ledger)
+        await self.push((Move(reference, old, fence.value),))
+        return fence
 
-    async def move(self, move: Move, fence: str, fence_value: str, claim: Claim) -> str:
-        """Push one ref and the fence's next step, both or neither."""
-        value = await self._blob(claim, move.step)
-        await self.push((move, Move(fence, fence_value, value, move.step)))
-        return value
+    async def move(self, move: Move, reference: str, fence: Fence) -> Fence:
+        """Push one ref and the fence's next turn, both or neither."""
+        following = await self._written(fence.ledger.next_turn())
+        await self.push((move, Move(reference, fence.value, following.value)))
+        return following
 
-    async def _blob(self, claim: Claim, step: str) -> str:
-        written = await self.mirror.git.run(
-            self.mirror.place, "hash-object", "-w", "--stdin", stdin=claim.blob(step)
-        )
-        return written.stdout.decode().strip()
+    async def _written(self, ledger: Ledger) -> Fence:
+        written = await self.mirror.git.run(self.mirror.place, "hash-object", "-w", "--stdin", stdin=ledger.blob())
+        return Fence(written.stdout.decode().strip(), ledger)
 
     async def _fetch(self, reference: str) -> None:
         await self.mirror.git.run(
@@ -74,7 +72,6 @@ class RemoteTarget:
 
     async def push(self, moves: tuple[Move, ...]) -> None:
         """Move these refs, all or none, each only if it still is where it was; raises GitFailed."""
-        changing = [move for move in moves if move.old != move.new]
         await self.mirror.git.run(
             self.mirror.place,
             "push",
@@ -83,8 +80,8 @@ class RemoteTarget:
             "--no-verify",
             "--no-follow-tags",
             "--recurse-submodules=no",
-            *(f"--force-with-lease={move.reference}:{move.old or ''}" for move in changing),
+            *(f"--force-with-lease={move.reference}:{move.old or ''}" for move in moves),
             self.repository.address,
-            *(f"{move.new}:{move.reference}" for move in changing),
+            *(f"{move.new}:{move.reference}" for move in moves),
             limit_seconds=self.mirror.git.settings.fetch_limit_seconds,
         )

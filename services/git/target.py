@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.git.fence import Claim
+from services.git.fence import Fence, Ledger
 
 NOTHING = "0" * 40
 
@@ -16,7 +16,6 @@ class Move:
     reference: str
     old: str | None
     new: str
-    step: str
 
 
 class Target(Protocol):
@@ -31,8 +30,8 @@ class Target(Protocol):
     async def send_objects(self, commit: str, known: str | None) -> None:
         """Bring a commit's objects there, under no ref; `known` is a commit that a ref holds there."""
 
-    async def set_fence(self, fence: str, claim: Claim, old: str | None) -> str:
-        """Move the fence from `old` to this claim; returns its new value."""
+    async def set_fence(self, reference: str, ledger: Ledger, old: str | None) -> Fence:
+        """Move the fence from `old` to this ledger."""
 
-    async def move(self, move: Move, fence: str, fence_value: str, claim: Claim) -> str:
-        """Move one ref, in a transaction that verifies the fence; returns the fence's value after it."""
+    async def move(self, move: Move, reference: str, fence: Fence) -> Fence:
+        """Move one ref, in a transaction that verifies the fence; returns the fence after it."""

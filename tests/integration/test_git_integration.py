@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from support.repositories import Bench, git, make_bench, new_file_patch, write
 
 from services.git import integration
 from services.git.candidate import Candidate
-from services.git.fence import Claim
+from services.git.fence import Claim, Fence
 from services.git.integration import (
     Diverged,
     HeadMoved,
@@ -29,6 +28,7 @@ from services.git.integration import (
 )
 from services.git.mirror import open_mirror
 from services.git.targets import target_of
+from support.repositories import Bench, git, make_bench, new_file_patch, write
 
 BRANCH = "refs/heads/autonomous/shop-1"
 TAG = "refs/tags/autonomous/shop-1/tier-T1/phase-P1"
@@ -71,7 +71,7 @@ async def test_the_next_phase_goes_on_from_the_head(bench: Bench) -> None:
     first = await add(bench)
     await integrate(bench.mirror, bench.order(first.commit))
     second = await add(bench, "b", first.commit, phase_id="P2")
-    order = bench.order(second.commit, first.commit, Claim("claim-2", 20), phase_id="P2")
+    order = bench.order(second.commit, first.commit, Claim("claim-2", "request-2"), phase_id="P2")
     assert isinstance(await integrate(bench.mirror, order), Integrated)
     assert references(bench.repository)[BRANCH] == second.commit
     assert references(bench.repository)[TAG] == first.commit
@@ -82,7 +82,9 @@ async def test_doing_it_again_is_success_and_changes_nothing(bench: Bench) -> No
     await integrate(bench.mirror, bench.order(candidate.commit))
     before = references(bench.repository)
     again = await integrate(bench.mirror, bench.order(candidate.commit))
-    other = await integrate(bench.mirror, bench.order(candidate.commit, claim=Claim("claim-2", 10, "claim-1")))
+    other = await integrate(
+        bench.mirror, bench.order(candidate.commit, claim=Claim("claim-2", "request-1", "claim-1"))
+    )
     assert again == other == Integrated(candidate.commit, BRANCH, TAG, already=True)
     assert references(bench.repository) == before
 
@@ -111,7 +113,7 @@ async def test_a_crash_at_any_step_is_mended_by_doing_it_again(
         patching.setattr(integration, step, dying)
         with pytest.raises(Crash):
             await integrate(bench.mirror, bench.order(candidate.commit))
-    successor = bench.order(candidate.commit, claim=Claim("claim-2", 10, replaces="claim-1"))
+    successor = bench.order(candidate.commit, claim=Claim("claim-2", "request-1", replaces="claim-1"))
     assert isinstance(await integrate(bench.mirror, successor), Integrated)
     found = references(bench.repository)
     assert found[BRANCH] == found[TAG] == candidate.commit
@@ -122,7 +124,7 @@ async def test_a_moved_head_is_named_and_left_alone(bench: Bench) -> None:
     first = await add(bench)
     await integrate(bench.mirror, bench.order(first.commit))
     other = await add(bench, "b", phase_id="P2")
-    order = bench.order(other.commit, None, Claim("claim-2", 20), phase_id="P2")
+    order = bench.order(other.commit, None, Claim("claim-2", "request-2"), phase_id="P2")
     assert await integrate(bench.mirror, order) == HeadMoved(first.commit)
     assert references(bench.repository)[BRANCH] == first.commit
 
@@ -138,7 +140,7 @@ async def test_a_candidate_that_is_no_descendant_of_the_head_is_refused(bench: B
     first = await add(bench)
     await integrate(bench.mirror, bench.order(first.commit))
     other = await add(bench, "b", phase_id="P2")
-    order = bench.order(other.commit, first.commit, Claim("claim-2", 20), phase_id="P2")
+    order = bench.order(other.commit, first.commit, Claim("claim-2", "request-2"), phase_id="P2")
     assert await integrate(bench.mirror, order) == Diverged(first.commit)
 
 
@@ -153,45 +155,62 @@ async def test_a_tag_that_stands_for_something_else_is_named_and_nothing_moves(b
 async def test_a_replaced_claimer_moves_nothing(bench: Bench) -> None:
     """It was stopped after it had set the fence, and goes on after another has taken over."""
     candidate = await add(bench)
-    zombie = bench.order(candidate.commit, claim=Claim("claim-1", 10))
+    zombie = bench.order(candidate.commit, claim=Claim("claim-1", "request-1"))
     target = target_of(bench.mirror)
     value = await claim_fence(target, zombie, None)
-    assert isinstance(value, str)
-    successor = bench.order(candidate.commit, claim=Claim("claim-2", 10, replaces="claim-1"))
-    taken_over = await claim_fence(target, successor, value)
-    assert isinstance(taken_over, str)
+    assert isinstance(value, Fence)
+    successor = bench.order(candidate.commit, claim=Claim("claim-2", "request-1", replaces="claim-1"))
+    taken_over = await claim_fence(target, successor, value.value)
+    assert isinstance(taken_over, Fence)
     for step in (move_branch, make_tag):
-        with pytest.raises(Exception, match="git"):
-            await step(target, zombie, value)
+        assert await step(target, zombie, value) == Replaced("claim-2")
     assert await integrate(bench.mirror, zombie) == Replaced("claim-2")
     assert {BRANCH, TAG}.isdisjoint(references(bench.repository))
     assert isinstance(await integrate(bench.mirror, successor), Integrated)
 
 
-async def test_a_claim_gives_way_only_to_one_that_names_it_or_to_a_later_request(bench: Bench) -> None:
+async def test_a_claim_gives_way_only_to_one_that_names_it(bench: Bench) -> None:
     candidate = await add(bench)
     target = target_of(bench.mirror)
-    value = await claim_fence(target, bench.order(candidate.commit, claim=Claim("claim-1", 10)), None)
-    assert isinstance(value, str)
-    for refused in (Claim("claim-2", 10), Claim("claim-2", 10, "claim-0"), Claim("claim-2", 9, "claim-1")):
+    first = await claim_fence(target, bench.order(candidate.commit), None)
+    assert isinstance(first, Fence)
+    for refused in (Claim("claim-2", "request-1"), Claim("claim-2", "request-1", "claim-0")):
         order = bench.order(candidate.commit, claim=refused)
-        assert await claim_fence(target, order, value) == Replaced("claim-1")
-    later = await claim_fence(target, bench.order(candidate.commit, claim=Claim("claim-3", 11)), value)
-    assert isinstance(later, str)
+        assert await claim_fence(target, order, first.value) == Replaced("claim-1")
+    successor = bench.order(candidate.commit, claim=Claim("claim-2", "request-1", "claim-1"))
+    assert isinstance(await claim_fence(target, successor, first.value), Fence)
+
+
+async def test_requests_side_by_side_do_not_fence_each_other(bench: Bench) -> None:
+    one, other = await add(bench), await add(bench, "b", phase_id="P2")
+    first = bench.order(one.commit)
+    second = bench.order(other.commit, None, Claim("claim-2", "request-2"), phase_id="P2")
+    target = target_of(bench.mirror)
+    fence = await claim_fence(target, first, None)
+    assert isinstance(fence, Fence)
+    await target.send_objects(one.commit, None)
+    moved = await move_branch(target, first, fence)
+    assert isinstance(moved, Fence)
+    assert isinstance(await claim_fence(target, second, moved.value), Fence)
+    assert isinstance(await make_tag(target, first, moved), Fence)
+    assert await integrate(bench.mirror, second) == HeadMoved(one.commit)
+    assert await integrate(bench.mirror, first) == Integrated(one.commit, BRANCH, TAG, already=True)
 
 
 async def test_of_twenty_integrations_at_once_exactly_one_wins(bench: Bench) -> None:
     candidates = [await add(bench, f"f{number}", phase_id=f"P{number}") for number in range(20)]
     outcomes = await asyncio.gather(
         *(
-            integrate(bench.mirror, bench.order(c.commit, None, Claim(f"claim-{n}", n), phase_id=f"P{n}"))
+            integrate(
+                bench.mirror, bench.order(c.commit, None, Claim(f"claim-{n}", f"request-{n}"), phase_id=f"P{n}")
+            )
             for n, c in enumerate(candidates)
         )
     )
     winners = [outcome for outcome in outcomes if isinstance(outcome, Integrated)]
     assert len(winners) == 1, outcomes
     assert references(bench.repository)[BRANCH] == winners[0].commit
-    assert all(isinstance(outcome, Integrated | HeadMoved | Replaced) for outcome in outcomes), outcomes
+    assert all(isinstance(outcome, Integrated | HeadMoved) for outcome in outcomes), outcomes
     git(bench.repository, "fsck", "--strict")
 
 
@@ -201,7 +220,7 @@ async def test_two_runs_on_one_repository_do_not_disturb_each_other(bench: Bench
         for number in range(4):
             phase = f"P{number}"
             made = await add(bench, f"{run_id}-{number}", head, run_id=run_id, phase_id=phase)
-            order = bench.order(made.commit, head, Claim(f"c{number}", number), run_id, phase)
+            order = bench.order(made.commit, head, Claim(f"c{number}", f"r{number}"), run_id, phase)
             outcome = await integrate(bench.mirror, order)
             assert isinstance(outcome, Integrated), outcome
             head = outcome.commit
@@ -220,7 +239,7 @@ async def test_looking_up_tells_what_landed(bench: Bench) -> None:
     order = bench.order(candidate.commit)
     target = target_of(bench.mirror)
     value = await claim_fence(target, order, None)
-    assert isinstance(value, str)
+    assert isinstance(value, Fence)
     await target.send_objects(order.commit, None)
     await move_branch(target, order, value)
     found = await look_up(bench.mirror, "shop-1", "T1", "P1")
@@ -231,7 +250,7 @@ async def test_another_machine_makes_the_same_commit_and_goes_on(bench: Bench, t
     candidate = await add(bench)
     first = bench.order(candidate.commit)
     value = await claim_fence(target_of(bench.mirror), first, None)
-    assert isinstance(value, str)
+    assert isinstance(value, Fence)
     address = getattr(bench.mirror.repository, "address", "")
     other = await open_mirror(bench.mirror.git, tmp_path / "other-machine", address)
     elsewhere = Bench(bench.repository, other, bench.base)
@@ -240,15 +259,17 @@ async def test_another_machine_makes_the_same_commit_and_goes_on(bench: Bench, t
     await prepare(other)
     again = await add(elsewhere)
     assert again.commit == candidate.commit
-    assert await integrate(other, bench.order(again.commit, claim=Claim("claim-2", 10))) == Replaced("claim-1")
-    taken = bench.order(again.commit, claim=Claim("claim-2", 10, "claim-1"))
+    assert await integrate(other, bench.order(again.commit, claim=Claim("claim-2", "request-1"))) == Replaced(
+        "claim-1"
+    )
+    taken = bench.order(again.commit, claim=Claim("claim-2", "request-1", "claim-1"))
     assert isinstance(await integrate(other, taken), Integrated)
     assert await integrate(bench.mirror, first) == Integrated(candidate.commit, BRANCH, TAG, already=True)
 
 
 async def test_ids_that_a_ref_cannot_hold_are_encoded(bench: Bench) -> None:
     candidate = await add(bench)
-    order = Integration("shop-1", "Tür 1/a..b.lock", "P1", candidate.commit, None, Claim("c", 1))
+    order = Integration("shop-1", "Tür 1/a..b.lock", "P1", candidate.commit, None, Claim("c d\n", "r/%"))
     outcome = await integrate(bench.mirror, order)
     assert isinstance(outcome, Integrated)
     assert outcome.tag == "refs/tags/autonomous/shop-1/tier-T%C3%BCr%201%2Fa%2E.b%2Elock/phase-P1"
@@ -312,7 +333,7 @@ async def test_a_checked_out_integration_branch_moves_under_an_untouched_work_tr
     git(bench.repository, "checkout", "--quiet", "autonomous/shop-1")
     before = work(bench.repository)
     second = await add(bench, "b", first.commit, phase_id="P2")
-    order = bench.order(second.commit, first.commit, Claim("claim-2", 20), phase_id="P2")
+    order = bench.order(second.commit, first.commit, Claim("claim-2", "request-2"), phase_id="P2")
     assert isinstance(await integrate(bench.mirror, order), Integrated)
     after = work(bench.repository)
     assert {**after, "status": None} == {**before, "status": None}
@@ -357,7 +378,7 @@ async def test_a_killed_integration_leaves_nothing_that_blocks_the_next(tmp_path
         await asyncio.sleep(number * 0.004)  # not a wait for something: the moment of death
         child.kill()
         await child.wait()
-        order = bench.order(candidate.commit, None, Claim("claim-2", 10, "claim-1"), run_id=name)
+        order = bench.order(candidate.commit, None, Claim("claim-2", "request-1", "claim-1"), run_id=name)
         assert isinstance(await integrate(bench.mirror, order), Integrated)
     git(repository, "fsck", "--strict")
     assert list(repository.glob(".git/**/*.lock")) == []
@@ -367,13 +388,13 @@ INTEGRATE = """
 import asyncio, sys
 from pathlib import Path
 from services.git.command import GitCommand
-from services.git.fence import Claim
+from services.git.fence import Claim, Fence
 from services.git.integration import Integration, integrate
 from services.git.mirror import open_mirror
 async def main():
     root, repository, run_id, commit = sys.argv[1:]
     mirror = await open_mirror(GitCommand(), Path(root), repository)
     print("ready", flush=True)
-    await integrate(mirror, Integration(run_id, "T1", "P1", commit, None, Claim("claim-1", 10)))
+    await integrate(mirror, Integration(run_id, "T1", "P1", commit, None, Claim("claim-1", "request-1")))
 asyncio.run(main())
 """

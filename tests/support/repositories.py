@@ -109,7 +109,7 @@ class Bench:
         phase_id: str = "P1",
     ) -> Integration:
         """An order to integrate a commit."""
-        return Integration(run_id, "T1", phase_id, commit, head, claim or Claim("claim-1", 10))
+        return Integration(run_id, "T1", phase_id, commit, head, claim or Claim("claim-1", "request-1"))
 
 
 async def make_bench(root: Path, address: str | None = None, name: str = "repository") -> Bench:

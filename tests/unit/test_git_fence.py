@@ -1,0 +1,33 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.git.fence import LEDGER_LIMIT, Claim, Ledger, read_ledger
+
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(st.integers(0), st.dictionaries(words, words, max_size=5))
+def test_a_ledger_can_be_read_back(turn: int, claims: dict[str, str]) -> None:
+    ledger = Ledger(turn, tuple(claims.items()))
+    assert read_ledger(ledger.blob()) == ledger
+
+
+@given(st.binary(max_size=200))
+def test_whatever_stands_in_the_blob_is_read_without_an_error(blob: bytes) -> None:
+    read_ledger(blob)
+
+
+def test_a_claim_replaces_the_line_of_its_request_alone() -> None:
+    ledger = Ledger().with_claim(Claim("a", "r1")).with_claim(Claim("b", "r2")).with_claim(Claim("c", "r1", "a"))
+    assert (ledger.holder("r1"), ledger.holder("r2"), ledger.holder("r3")) == ("c", "b", None)
+
+
+def test_no_two_turns_are_alike_and_the_oldest_lines_are_forgotten() -> None:
+    ledger, seen = Ledger(), set()
+    for number in range(LEDGER_LIMIT + 1):
+        ledger = ledger.with_claim(Claim("c", f"r{number}"))
+        seen.add(ledger.blob())
+    assert len(seen) == LEDGER_LIMIT + 1
+    assert ledger.next_turn().blob() not in seen
+    assert ledger.holder("r0") is None
+    assert ledger.holder("r1") == "c"
