@@ -1,7 +1,6 @@
 """Attempts: how many, what the next one is told, and when an auditor has a say."""
 
 import pytest
-from support.scenario import BASE, MENDED, PATCH, Scenario
 
 from events.families.apply import ApplyRequested
 from events.families.audit import AuditRequested
@@ -12,6 +11,7 @@ from events.families.phase import PhaseCompleted, PhaseFailed, PhaseFailure
 from events.families.time import DeadlineKind
 from events.families.verify import ChecksRequested
 from events.states import RunState
+from support.scenario import BASE, MENDED, PATCH, Scenario
 
 CATEGORIES = {
     "feature_scaffolding": (3, 2, False, "normal", None),

@@ -1,7 +1,6 @@
 """Claims: the first stands, a replaced one is no attempt, and each has a limit."""
 
 import pytest
-from support.scenario import PATCH, START, Scenario, plan
 
 from events.decide.verdicts import Reason
 from events.families.build import BuildFailed, BuildRequested
@@ -10,6 +9,7 @@ from events.families.time import DeadlineKind, DeadlinePassed
 from events.families.work import RevokeReason, WorkRevoked, WorkStarted
 from events.state import RequestKind
 from events.states import PhaseState, RunState
+from support.scenario import PATCH, START, Scenario, plan
 
 
 def test_a_request_waits_for_a_free_worker_until_it_is_claimed():

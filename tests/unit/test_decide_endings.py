@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-from support.scenario import BASE, Scenario, commit, plan, used
 
 from events.decide.deadlines import deadlines, earliest_deadline
 from events.families.base import ArtifactRef
@@ -16,6 +15,7 @@ from events.families.tier import TierCompleted
 from events.families.time import DeadlineKind
 from events.families.work import RevokeReason, WorkRevoked
 from events.states import RunState, TierState
+from support.scenario import BASE, Scenario, commit, plan, used
 
 THREE = [{"phase_id": "P1"}, {"phase_id": "P2"}, {"phase_id": "P3", "tier_id": "T2"}]
 

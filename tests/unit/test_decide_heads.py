@@ -1,7 +1,6 @@
 """Phases side by side share one branch: what happens when its head moves under a candidate."""
 
 import pytest
-from support.scenario import BASE, Scenario, commit
 
 from events.families.apply import ApplyRequested
 from events.families.audit import AuditRequested
@@ -10,6 +9,7 @@ from events.families.failure import FailureClass
 from events.families.integrate import IntegrationRequested
 from events.families.verify import ChecksRequested
 from events.states import RunState
+from support.scenario import BASE, Scenario, commit
 
 
 def side_by_side(*phase_ids: str, category: str | None = None, **changes: object) -> Scenario:

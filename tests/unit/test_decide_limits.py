@@ -1,7 +1,6 @@
 """The caps of a run, and numbers too large for an event."""
 
 import pytest
-from support.scenario import Scenario, commit, plan, used
 
 from events.configuration import Configuration
 from events.families.apply import ApplyRequested
@@ -10,6 +9,7 @@ from events.families.build import BuildRequested
 from events.families.time import DeadlineKind
 from events.families.work import RevokeReason, WorkRevoked
 from events.states import RunState
+from support.scenario import Scenario, commit, plan, used
 
 TWO = [{"phase_id": "P1"}, {"phase_id": "P2"}]
 SIDE_BY_SIDE = [{"phase_id": "P1", "depends_on": []}, {"phase_id": "P2", "depends_on": []}]

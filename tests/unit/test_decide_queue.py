@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from support.scenario import Scenario, commit, plan
 
 from events.families.phase import PhaseStarted
 from events.families.run import PrepareRequested
 from events.families.tier import TierStarted
 from events.families.work import WorkStarted
 from events.states import PhaseState, RunState
+from support.scenario import Scenario, commit, plan
 
 TIERS = [
     {"phase_id": "A1", "tier_id": "T1"},

@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from support.scenario import BASE, PATCH, Scenario, commit, plan, used
 
 from events.catalogue import EVENT_TYPES, SUBMITTED_TO
 from events.decide import Context, decide
@@ -29,6 +28,7 @@ from events.families.run import (
 from events.families.time import DeadlineKind
 from events.families.verify import ChecksFailed, ChecksPassed
 from events.states import PhaseState, RunState
+from support.scenario import BASE, PATCH, Scenario, commit, plan, used
 
 
 def built(request_id: str, attempt: int = 1, **fields: Any) -> BuildSucceeded:
