@@ -1,44 +1,24 @@
 """What the tables hold follows from the records alone."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from support.histories import ListLog, folded, random_history, recorded, success
 
-from events.catalogue import Topic
-from events.log.port import Place, StoredRecord
+from events.log.port import StoredRecord
 from events.state import Project, Run
 from projections.catalogue import PROJECTIONS
-from projections.checkpoints import begin
-from projections.database import Pool, install, open_pool
+from projections.checkpoints import Overtaken
+from projections.database import Pool
 from projections.lane import Lane
-
-HISTORY_READERS = [p for p in PROJECTIONS if Topic.EVENTS in p.topics]
-REFUSAL_READERS = [p for p in PROJECTIONS if Topic.REJECTIONS in p.topics]
-EVENTS = Place(Topic.EVENTS, 0)
-REJECTIONS = Place(Topic.REJECTIONS, 0)
-
-
-async def fresh(pool: Pool) -> None:
-    """Empty tables, and every projection at 0."""
-    async with pool.acquire() as connection:
-        for table in [*(p.table for p in PROJECTIONS), "projection_checkpoints", "projection_heads"]:
-            await connection.execute(f"DROP TABLE IF EXISTS {table}")
-        await install(connection, PROJECTIONS)
-        await begin(connection, HISTORY_READERS, EVENTS)
-        await begin(connection, REFUSAL_READERS, REJECTIONS)
-
-
-async def tables(pool: Pool) -> dict[str, list[Any]]:
-    """Every row of every table, as text, in one order."""
-    async with pool.acquire() as connection:
-        return {
-            p.table: [r[0] for r in await connection.fetch(f"SELECT t::text FROM {p.table} t ORDER BY 1")]
-            for p in PROJECTIONS
-        }
+from projections.queries.runs import read_run
+from projections.rebuild import prune, rebuild
+from projections.runs import RUNS
+from projections.status import Standing, read_status
+from support.histories import ListLog, failure, folded, random_history, recorded, success
+from support.tables import EVENTS, HISTORY_READERS, all_rows, start_at_zero, tables_at_zero
 
 
 def cut(records: Sequence[StoredRecord], random_source: random.Random) -> list[Sequence[StoredRecord]]:
@@ -59,11 +39,9 @@ def story(seed: int) -> list[StoredRecord]:
 
 
 @pytest.fixture
-async def pool(database_url: str):
-    pool = await open_pool(database_url)
-    await fresh(pool)
-    yield pool
-    await pool.close()
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with tables_at_zero(database_url) as pool:
+        yield pool
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -73,10 +51,10 @@ async def test_a_rebuild_gives_the_tables_that_odd_and_repeated_batches_gave(poo
     for batch in cut(records, random.Random(seed)):
         await lane.take(batch)
     assert lane.projections == HISTORY_READERS
-    live = await tables(pool)
-    await fresh(pool)
+    live = await all_rows(pool)
+    await start_at_zero(pool)
     await Lane(pool, EVENTS, 0, HISTORY_READERS).take(records)
-    rebuilt = await tables(pool)
+    rebuilt = await all_rows(pool)
     assert live == rebuilt
     assert len(rebuilt["timeline_v1"]) == len(records)
 
@@ -85,12 +63,12 @@ async def test_records_that_stand_twice_in_the_log_are_folded_once(pool: Pool) -
     log, history = ListLog(), recorded(success())
     log.write([*history[:9], *history[3:9], *history[9:], *history[-4:]])
     await Lane(pool, EVENTS, 0, HISTORY_READERS).take(log.records[EVENTS])
-    doubled = await tables(pool)
-    await fresh(pool)
+    doubled = await all_rows(pool)
+    await start_at_zero(pool)
     plain = ListLog()
     plain.write(history)
     await Lane(pool, EVENTS, 0, HISTORY_READERS).take(plain.records[EVENTS])
-    once = await tables(pool)
+    once = await all_rows(pool)
     assert len(doubled["timeline_v1"]) == len(once["timeline_v1"]) == len(history)
     assert doubled["metrics_v1"] == once["metrics_v1"]
     assert doubled["phases_v1"] == once["phases_v1"]
@@ -148,3 +126,62 @@ async def test_after_every_event_the_tables_show_what_the_decider_knows(pool: Po
             assert found[run_id][0] == ended.state
             assert found[run_id][1][0] == ended.head
     assert lane.projections == HISTORY_READERS
+
+
+async def test_a_zombie_writes_nothing_and_is_told(pool: Pool) -> None:
+    log = ListLog()
+    log.write(recorded(success()))
+    records = log.records[EVENTS]
+    owner, zombie = (Lane(pool, EVENTS, 0, HISTORY_READERS) for _ in range(2))
+    await owner.take(records[:20])
+    written = await all_rows(pool)
+    with pytest.raises(Overtaken):
+        await zombie.take(records[:25])
+    assert await all_rows(pool) == written
+    await owner.take(records)
+    assert len((await all_rows(pool))["timeline_v1"]) == len(records)
+
+
+async def test_a_rebuild_beside_the_served_table_finds_and_mends_what_was_tampered_with(pool: Pool) -> None:
+    log = ListLog()
+    log.write([*recorded(success(), "good"), *recorded(failure(), "bad")])
+    lane = Lane(pool, EVENTS, 0, HISTORY_READERS)
+    await lane.take(log.records[EVENTS])
+    honest = await all_rows(pool)
+    same = await rebuild(pool, log, RUNS, replace=False)
+    assert (same.comparable, same.differs, same.rows) == (True, False, 2)
+    await pool.execute("UPDATE runs_v1 SET tokens_used = 1 WHERE run_id = 'good'")
+    await pool.execute("DELETE FROM runs_v1 WHERE run_id = 'bad'")
+    mended = await rebuild(pool, log, RUNS)
+    assert (mended.differs, mended.only_served, mended.only_fresh) == (True, 1, 2)
+    assert await all_rows(pool) == honest
+    log.write(recorded(success(), "later"))
+    await lane.take(log.records[EVENTS])
+    async with pool.acquire() as connection:
+        assert (await read_run(connection, "later")).run.state == "DONE_SUCCESS"
+        schemas = await connection.fetch("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'autopack%'")
+    assert schemas == []
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda p: p.name)
+async def test_every_projection_can_be_rebuilt_by_itself(pool: Pool, projection: Any) -> None:
+    log = ListLog()
+    log.write(random_history(3))
+    await Lane(pool, EVENTS, 0, HISTORY_READERS).take(log.records[EVENTS])
+    rebuilt = await rebuild(pool, log, projection)
+    assert (rebuilt.comparable, rebuilt.differs) == (True, False)
+
+
+async def test_tables_of_versions_that_nobody_reads_any_more_are_dropped(pool: Pool) -> None:
+    await pool.execute("CREATE TABLE runs_v0 (run_id text)")
+    await pool.execute(
+        "INSERT INTO projection_checkpoints (projection, version, topic, partition, next_offset) "
+        "VALUES ('runs', 0, 'autopack.events', 0, 7)"
+    )
+    async with pool.acquire() as connection:
+        old = [s for s in (await read_status(connection, ListLog())).projections if s.version == 0]
+    assert [s.standing for s in old] == [Standing.OUTDATED]
+    assert await prune(pool) == ["runs_v0"]
+    assert await pool.fetchval("SELECT to_regclass('runs_v0')") is None
+    assert await prune(pool) == []
+    assert await pool.fetchval("SELECT to_regclass('runs_v1')") is not None

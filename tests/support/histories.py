@@ -7,9 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from support.scenario import MENDED, START, Scenario, plan
-from support.simulation import Tape, World
-
 from events.catalogue import Topic
 from events.event import Event
 from events.families.base import Finding, Tokens, Usage, Violation
@@ -20,6 +17,8 @@ from events.history import HistoryRecord, PartitionState, chain, fold
 from events.log.partitions import home_partition
 from events.log.port import LogUnavailable, NewRecord, Place, StoredRecord
 from events.state import Project
+from support.scenario import MENDED, START, Scenario, plan
+from support.simulation import Tape, World
 
 
 class ListLog:
