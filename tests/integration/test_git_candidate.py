@@ -5,16 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.repositories import (
-    Bench,
-    commit,
-    git,
-    identity,
-    make_bench,
-    new_file_patch,
-    patch_between,
-    write,
-)
 
 from services.git.applying import Conflict
 from services.git.candidate import (
@@ -34,6 +24,16 @@ from services.git.quarantine import keep_objects, open_quarantine, sweep_quarant
 from services.git.reference_names import candidate_reference
 from services.policy.judge import judge
 from services.policy.policy import Policy
+from support.repositories import (
+    Bench,
+    commit,
+    git,
+    identity,
+    make_bench,
+    new_file_patch,
+    patch_between,
+    write,
+)
 
 Outcome = Candidate | Conflict | NoChange | Unrepresentable
 

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from support.repositories import git, make_repository
 
 from services.git.command import GitCommand, GitSettings, Place
 from services.git.failures import GitFailed, GitMissing, GitOutputTooLarge, GitTimedOut
+from support.repositories import git, make_repository
 
 
 def script(folder: Path, body: str) -> str:

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.repositories import commit, git, make_repository
 
 from services.git.command import GitCommand
 from services.git.failures import (
@@ -21,6 +20,7 @@ from services.git.failures import (
 from services.git.inspection import is_ancestor
 from services.git.mirror import open_mirror
 from services.git.preparation import Prepared, prepare, read_configuration
+from support.repositories import commit, git, make_repository
 
 
 async def prepared(root: Path, address: str, base: str | None = None) -> Prepared:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from support.repositories import Bench, commit, git, make_bench, new_file_patch
 
 from services.git.candidate import Candidate
 from services.git.promotion import (
@@ -14,6 +13,7 @@ from services.git.promotion import (
     PromotionFailed,
     fast_forward,
 )
+from support.repositories import Bench, commit, git, make_bench, new_file_patch
 
 
 @pytest.fixture(params=["path", "url"])

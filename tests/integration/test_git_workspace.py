@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.repositories import Bench, commit, git, make_bench, make_repository, write
 
 from services.git.candidate import Candidate
 from services.git.failures import CommitMissing, WorkTreeUnreadable
 from services.git.inspection import check_out_tree
 from services.git.patch import TakeLimits, take_patch
 from services.git.workspace import Workspace, clone_for_agent, remove_workspace
+from support.repositories import Bench, commit, git, make_bench, make_repository, write
 
 
 @pytest.fixture
