@@ -1,8 +1,8 @@
 """The composition root: from settings to running services. Nothing else puts the parts together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -10,6 +10,7 @@ from events.log.port import EventLog
 from projections.database import Pool, open_pool
 from projections.projector import Projector
 from projections.queries.answers import Changes
+from projections.run_files.keeper import RunFiles
 from services.agents import Agents, CommandDriver, Role, load_agents
 from services.api.app import ApiServer
 from services.api.context import ApiContext
@@ -145,36 +146,21 @@ async def _add_workers(application: Application, services: frozenset[Service], c
 
 
 def _add_readers(application: Application, services: frozenset[Service], pool: Pool) -> None:
+    settings = application.settings
     if Service.PROJECTOR in services:
-        application.add(
-            Service.PROJECTOR, lambda status: _until_stopped(Projector(pool, application.log, status).run)
-        )
+        files = RunFiles(pool, application.log, application.store, settings.run_files_folder, settings.project)
+        application.add(Service.PROJECTOR, lambda status: Projector(pool, application.log, status, files).run)
     if Service.API in services:
         context = ApiContext(
             log=application.log,
             pool=pool,
             changes=Changes(pool),
             statuses=application.statuses,
-            default_project=application.settings.project,
-            default_repository=application.settings.repository,
+            default_project=settings.project,
+            default_repository=settings.repository,
         )
-        address = application.settings.listen_address
+        address = settings.listen_address
         application.add(Service.API, lambda status: ApiServer(context, address, status).run)
-
-
-def _until_stopped(forever: Callable[[], Coroutine[None, None, None]]) -> Run:
-    """A service that runs until it is cancelled, as one that is told to stop."""
-
-    async def run(stop: asyncio.Event) -> None:
-        running = asyncio.create_task(forever())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-
-    return run
 
 
 def _add_worker(application: Application, service: Service, worker: Worker, capacity: int) -> None:
