@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from events.catalogue import AnyEventData
+from events.configuration import Preparation
 from events.decide.endings import phase_completed
 from events.decide.limits import nothing_left, tokens_left
 from events.evolve.feedback import told
@@ -74,6 +75,7 @@ def _build(
     run: Run, phase: Phase, attempt: int, now: datetime, feedback: tuple[Feedback, ...] = ()
 ) -> Iterator[AnyEventData]:
     yield from nothing_left(run)
+    prepare, preparing_seconds = _preparation(run)
     yield BuildRequested(
         phase_id=phase.spec.phase_id,
         attempt=attempt,
@@ -83,9 +85,17 @@ def _build(
         feedback=feedback or phase.feedback,
         tokens_left=tokens_left(run, phase.strategy.incident_token_cap),
         seconds_left=_seconds_left(run, now),
-        limit_seconds=_strategy(run).limits.builder_seconds,
+        limit_seconds=min(_strategy(run).limits.builder_seconds + preparing_seconds, LONGEST_SECONDS),
         agent=run.request.agents.builder,
+        prepare=prepare,
+        prepare_at=run.base_commit if prepare else None,
     )
+
+
+def _preparation(run: Run) -> tuple[Preparation | None, float]:
+    """What is prepared before agents and checks work, and the seconds that it may take."""
+    prepare = run.configuration.prepare if run.configuration else None
+    return prepare, prepare.timeout_seconds if prepare else 0.0
 
 
 def _seconds_left(run: Run, now: datetime) -> float | None:
@@ -191,9 +201,9 @@ def _checks(run: Run, phase: Phase, candidate: Candidate) -> ChecksRequested:
         raise ValueError(f"run {run.run_id} has no checks")
     checks = checks_of(strategy.checks, phase.strategy.ci_profile)
     limits = strategy.limits
-    prepare = run.configuration.prepare if run.configuration else None
+    prepare, preparing_seconds = _preparation(run)
     per_try = sum(c.timeout_seconds + limits.check_try_pause_seconds for c in checks)
-    preparing = prepare.timeout_seconds if prepare else 0.0
+    all_tries = per_try * limits.check_tries
     return ChecksRequested(
         phase_id=phase.spec.phase_id,
         attempt=phase.attempt,
@@ -207,7 +217,7 @@ def _checks(run: Run, phase: Phase, candidate: Candidate) -> ChecksRequested:
         prepare=prepare,
         tries=limits.check_tries,
         try_pause_seconds=limits.check_try_pause_seconds,
-        limit_seconds=min(per_try * limits.check_tries + preparing + CHECKS_OVERHEAD_SECONDS, LONGEST_SECONDS),
+        limit_seconds=min(all_tries + preparing_seconds + CHECKS_OVERHEAD_SECONDS, LONGEST_SECONDS),
     )
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from events.configuration import Preparation
 from events.families.base import (
     ArtifactRef,
     Commit,
@@ -23,7 +24,10 @@ from events.plan import PhaseSpec
 
 
 class BuildRequested(EventData):
-    """A builder shall turn a phase into a patch. `agent` None is the operator's default."""
+    """A builder shall turn a phase into a patch. `agent` None is the operator's default.
+
+    `prepare` runs on `prepare_at`, the run's base, so that one result serves every phase and its checks.
+    """
 
     phase_id: str
     attempt: Annotated[int, Field(ge=1)]
@@ -35,6 +39,8 @@ class BuildRequested(EventData):
     seconds_left: Seconds | None
     limit_seconds: Seconds
     agent: Text | None = None
+    prepare: Preparation | None = None
+    prepare_at: Commit | None = None
 
 
 class BuildSucceeded(EventData):
