@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from events.log.port import EventLog
-from projections.database import Pool, open_pool
+from projections.catalogue import PROJECTIONS
+from projections.database import Pool, install, open_pool
 from projections.projector import Projector
 from projections.queries.answers import Changes
 from projections.run_files.keeper import RunFiles
@@ -104,7 +105,7 @@ async def compose(
         if services & _WORKERS:
             await _add_workers(application, services, commands or Commands())
         if services & _READING:
-            pool = await open_pool(servers.database_url)
+            pool = await _opened_pool(servers.database_url)
             stack.push_async_callback(pool.close)
             _add_readers(application, services, pool)
         yield application
@@ -143,6 +144,14 @@ async def _add_workers(application: Application, services: frozenset[Service], c
         preparations = Preparations(sandbox, settings.home_folder / "prepared")
         verifier = Verifier(candidates, sandbox, application.store, preparations, work)
         _add_worker(application, Service.VERIFIER, verifier, settings.verifiers_at_once)
+
+
+async def _opened_pool(database_url: str) -> Pool:
+    """Connections to the read models, whose tables are there from now on: queries need not wait for events."""
+    pool = await open_pool(database_url)
+    async with pool.acquire() as connection:
+        await install(connection, PROJECTIONS)
+    return pool
 
 
 def _add_readers(application: Application, services: frozenset[Service], pool: Pool) -> None:

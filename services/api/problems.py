@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from events.log.port import LogUnavailable
+from projections.database import UNAVAILABLE
 
 MEDIA_TYPE = "application/problem+json"
 _TITLES = {
@@ -22,6 +23,7 @@ _TITLES = {
     409: "Conflict",
     413: "Too large",
     422: "Invalid request",
+    500: "Internal fault",
     503: "Unavailable",
 }
 
@@ -92,6 +94,13 @@ def install_handlers(app: FastAPI) -> None:
     async def on_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         return invalid_body(error.errors())
 
-    @app.exception_handler(LogUnavailable)
-    async def on_unavailable(_: Request, error: LogUnavailable) -> JSONResponse:
-        return problem_response(503, f"the log cannot be reached: {error}", {"retry-after": "5"})
+    async def on_unavailable(_: Request, error: Exception) -> JSONResponse:
+        what = "log" if isinstance(error, LogUnavailable) else "database"
+        return problem_response(503, f"the {what} cannot be reached: {error}", {"retry-after": "5"})
+
+    for kind in (LogUnavailable, *UNAVAILABLE):
+        app.add_exception_handler(kind, on_unavailable)
+
+    @app.exception_handler(Exception)
+    async def on_fault(_: Request, error: Exception) -> JSONResponse:
+        return problem_response(500, f"a fault of the service: {type(error).__name__}; its log says more")
