@@ -31,6 +31,8 @@ WHERE group_name = $1 AND lease_until < clock_timestamp() AND instance IN (
     SELECT instance FROM autopack_log.members
     WHERE group_name = $1 AND instance <> $2 AND lease_until < clock_timestamp()
     FOR UPDATE SKIP LOCKED)
+AND EXISTS (
+    SELECT FROM autopack_log.members WHERE group_name = $1 AND instance = $2 AND lease_until >= clock_timestamp())
 RETURNING instance
 """
 _MEMBERS = "SELECT instance FROM autopack_log.members WHERE group_name = $1 ORDER BY joined"
@@ -164,11 +166,12 @@ class PostgresMembership:
     async def _look(self) -> None:
         """Renew, expel, and see who is left."""
         doing, lease_seconds = f"staying in {self._group}", self._means.lease_seconds
-        renewed_at, stood = _now(), _now() - self._renewed_at < lease_seconds
+        began = _now()
         member = (self._group, self._instance)
         if not await self._means.lazy.fetch(doing, _RENEW, *member, lease_seconds):
             return self._expelled()
-        self._renewed_at = renewed_at
+        stood = _now() - self._renewed_at < lease_seconds
+        self._renewed_at = began
         if stood and await self._means.lazy.fetch(doing, _EXPEL, *member):
             self._announce()
         await self._share()

@@ -35,17 +35,11 @@ class Server:
             raise LogUnavailable("the log has been closed")
         if self._failures:
             await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**self._failures))
-        self._failures = min(self._failures + 1, 10)
-        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
-            self._url,
-            timeout=self.limit_seconds,
-            target_session_attrs=SessionAttribute.read_write,
-            server_settings={
-                "application_name": "autopack log",
-                "synchronous_commit": "on" if waits_for_disk else "off",
-                "jit": "off",
-            },
-        )
+        try:
+            connection = await self._connect(waits_for_disk)
+        except Exception:
+            self._failures = min(self._failures + 1, 10)
+            raise
         self._failures = 0
         connection.add_termination_listener(self._lost)
         return connection
@@ -58,6 +52,18 @@ class Server:
     def close(self) -> None:
         """Make no more connections."""
         self._is_closing = True
+
+    async def _connect(self, waits_for_disk: bool) -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(
+            self._url,
+            timeout=self.limit_seconds,
+            target_session_attrs=SessionAttribute.read_write,
+            server_settings={
+                "application_name": "autopack log",
+                "synchronous_commit": "on" if waits_for_disk else "off",
+                "jit": "off",
+            },
+        )
 
     def _lost(self, connection: object) -> None:
         if not self._is_closing:

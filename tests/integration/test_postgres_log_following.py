@@ -1,0 +1,248 @@
+"""Tails and members on Postgres: woken across processes, and honest about what may have been lost."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from events.catalogue import Topic
+from events.log.partitions import home_partition
+from events.log.port import LogUnavailable, Membership, NewRecord, Place, Positions, Step, StoredRecord, Tail
+from events.log.postgres import PostgresLog
+from services.embedded.cluster import read_leader
+from services.embedded.layout import Layout
+from services.embedded.postgres import EmbeddedPostgres
+
+PARTITIONS = 4
+HOME = home_partition("shop", PARTITIONS)
+NEVER_SECONDS = 3_600.0
+
+
+@pytest.fixture
+async def own_server(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """A server that is this test's own, to be stopped at once; it comes back by itself."""
+    async with EmbeddedPostgres(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def looks_are_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tails learn of records by being woken alone."""
+    monkeypatch.setattr("events.log.postgres.tail.LOOK_SECONDS", NEVER_SECONDS)
+
+
+def as_from_another_process(url: str) -> str:
+    """The same database under another address: nobody in this process is told of what is written there."""
+    return f"{url}{'&' if '?' in url else '?'}application_name=another"
+
+
+async def first_batch(tail: Tail) -> Mapping[Place, Sequence[StoredRecord]]:
+    async with asyncio.timeout(20):
+        while not (found := await tail.batches(20)):
+            pass
+    return found
+
+
+@pytest.mark.usefixtures("looks_are_far_apart")
+async def test_a_notification_wakes_a_tail_of_another_process(database_url: str) -> None:
+    log = await PostgresLog.open(database_url, PARTITIONS)
+    other = await PostgresLog.open(as_from_another_process(database_url), PARTITIONS)
+    tail, place = log.tail(), Place(Topic.RESULTS, HOME)
+    tail.follow(place, 0)
+    await tail.batches(0)
+    for number in range(5):
+        waiting = asyncio.create_task(first_batch(tail))
+        await other.submit(Topic.RESULTS, [NewRecord("shop", f"{number}".encode())])
+        assert [r.value for r in (await waiting)[place]] == [f"{number}".encode()]
+    await other.close()
+    await log.close()
+
+
+@pytest.mark.usefixtures("looks_are_far_apart")
+async def test_a_step_wakes_those_who_follow_any_of_its_places(database_url: str) -> None:
+    log = await PostgresLog.open(database_url, PARTITIONS)
+    other = await PostgresLog.open(as_from_another_process(database_url), PARTITIONS)
+    writer = await other.take_over(0, "one")
+    for place in (Place(Topic.EVENTS, 0), Place(Topic.REJECTIONS, 0)):
+        tail = log.tail()
+        tail.follow(place, 0)
+        await tail.batches(0)
+        waiting = asyncio.create_task(first_batch(tail))
+        await writer.append(Step([NewRecord("shop", b"x")], [NewRecord("shop", b"y")]))
+        assert place in await waiting
+        await tail.close()
+    await other.close()
+    await log.close()
+
+
+async def test_a_tail_that_is_not_woken_looks_by_itself(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await PostgresLog.open(database_url, PARTITIONS)
+    other = await PostgresLog.open(as_from_another_process(database_url), PARTITIONS)
+    monkeypatch.setattr(other._means.notifier, "announce", lambda signs: None)
+    tail, place = log.tail(), Place(Topic.RESULTS, HOME)
+    tail.follow(place, 0)
+    await tail.batches(0)
+    await other.submit(Topic.RESULTS, [NewRecord("shop", b"x")])
+    assert place in await first_batch(tail)
+    await other.close()
+    await log.close()
+
+
+async def test_whoever_stops_waiting_for_a_tail_loses_no_record(database_url: str) -> None:
+    log = await PostgresLog.open(database_url, PARTITIONS)
+    tail, place = log.tail(), Place(Topic.RESULTS, HOME)
+    await log.submit(Topic.RESULTS, [NewRecord("shop", f"{n}".encode()) for n in range(50)])
+    tail.follow(place, 0)
+    for yields in range(40):
+        task = asyncio.create_task(tail.batches(5))
+        for _ in range(yields):
+            await asyncio.sleep(0)
+        if task.done():
+            break
+        task.cancel()
+        await asyncio.wait({task})
+    else:
+        task = asyncio.create_task(first_batch(tail))
+    assert [r.offset for r in (await task)[place]] == list(range(50))
+    await log.close()
+
+
+async def test_one_lost_connection_ends_the_tails_that_were_there_and_no_later_one(database_url: str) -> None:
+    log = await PostgresLog.open(database_url, PARTITIONS)
+    tail, place = log.tail(), Place(Topic.RESULTS, HOME)
+    tail.follow(place, 0)
+    await tail.batches(0)
+    waiting = asyncio.create_task(tail.batches(20))
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query LIKE 'LISTEN%' OR query LIKE '%bytes_before%'"
+        " AND pid <> pg_backend_pid()"
+    )
+    await connection.close()
+    for attempt in (waiting, tail.batches(0), tail.batches(1)):
+        with pytest.raises(LogUnavailable):
+            await attempt
+    await log.submit(Topic.RESULTS, [NewRecord("shop", b"x")])
+    tail = log.tail()
+    tail.follow(place, 0)
+    assert place in await first_batch(tail)
+    await log.close()
+
+
+async def test_nobody_reads_past_an_immediate_stop_with_positions_from_before_it(
+    own_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    await keep_unwritten(own_server.url)
+    log = await PostgresLog.open(own_server.url, PARTITIONS, limit_seconds=5)
+    tail, place = log.tail(), Place(Topic.RESULTS, HOME)
+    tail.follow(place, 0)
+    await log.submit(Topic.COMMANDS, [NewRecord("shop", b"durable")])
+    writer = await log.take_over(0, "one")
+    await writer.append(Step([NewRecord("shop", b"durable")], positions=Positions(1, 0)))
+    await log.submit(Topic.RESULTS, [NewRecord("shop", f"lost {n}".encode()) for n in range(3)])
+    assert len((await first_batch(tail))[place]) == 3
+    await stop_at_once(own_server.url, tmp_path)
+    with pytest.raises(LogUnavailable):
+        await tail.batches(0)
+    assert [r.value for r in await log.read(Place(Topic.COMMANDS, HOME), 0)] == [b"durable"]
+    assert (await log.take_over(0, "two")).positions == Positions(1, 0)
+    assert (await log.ends(Topic.RESULTS))[HOME] == 0, "the records were to be lost, or the test shows nothing"
+    await log.submit(Topic.RESULTS, [NewRecord("shop", b"given the offset of another")])
+    with pytest.raises(LogUnavailable):
+        await tail.batches(0)
+    tail = log.tail()
+    tail.follow(place, 0)
+    assert [r.value for r in (await first_batch(tail))[place]] == [b"given the offset of another"]
+    await log.close()
+
+
+async def test_a_tail_made_before_a_stop_and_used_first_after_it_is_over_too(
+    own_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    log = await PostgresLog.open(own_server.url, PARTITIONS, limit_seconds=5)
+    tail = log.tail()
+    tail.follow(Place(Topic.RESULTS, HOME), (await log.ends(Topic.RESULTS))[HOME])
+    await stop_at_once(own_server.url, tmp_path)
+    with pytest.raises(LogUnavailable):
+        await tail.batches(0)
+    await log.close()
+
+
+async def test_members_outlast_an_outage_that_is_longer_than_their_leases(database_url: str) -> None:
+    logs = [await PostgresLog.open(database_url, PARTITIONS, lease_seconds=0.6) for _ in range(3)]
+    members = [await log.join("workers") for log in logs]
+    instances = [member.instance for member in members]
+    connection = await asyncpg.connect(database_url)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE autopack_log.members")
+        await asyncio.sleep(2.0)  # the outage itself
+    await until_shared_out(members)
+    assert [member.instance for member in members] == instances
+    assert await members[0].living() == set(instances)
+    await connection.close()
+    for log in logs:
+        await log.close()
+
+
+async def test_an_expelled_member_owns_nothing_until_it_has_been_told_and_then_joins_anew(
+    database_url: str,
+) -> None:
+    log = await PostgresLog.open(database_url, PARTITIONS, lease_seconds=0.6)
+    member = await log.join("workers")
+    before = member.instance
+    known = await member.changed(frozenset())
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("DELETE FROM autopack_log.members")
+    async with asyncio.timeout(20):
+        assert await member.changed(known) == frozenset()
+        assert (member.instance, await member.living()) == (before, frozenset())
+        assert await member.changed(frozenset()) == known
+    assert member.instance != before
+    assert await member.living() == {member.instance}
+    await connection.close()
+    await log.close()
+
+
+async def keep_unwritten(url: str) -> None:
+    """Let the server write to disk only when somebody waits for it."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
+
+
+async def stop_at_once(url: str, home: Path) -> None:
+    """Stop the server as a crash would, so that nothing more is written, and wait until it is back."""
+    leader, started = read_leader(Layout.under(home).data), await started_at(url)
+    assert leader is not None
+    os.kill(leader, signal.SIGQUIT)
+    async with asyncio.timeout(60):
+        while await started_at(url) in (None, started):
+            await asyncio.sleep(0.05)
+
+
+async def started_at(url: str) -> object:
+    """When the server was started; none while it is down."""
+    try:
+        connection = await asyncpg.connect(url)
+    except (OSError, asyncpg.PostgresError):
+        return None
+    try:
+        return await connection.fetchval("SELECT pg_postmaster_start_time()")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return None
+    finally:
+        connection.terminate()
+
+
+async def until_shared_out(members: Sequence[Membership]) -> None:
+    async with asyncio.timeout(20):
+        while sorted(p for m in members for p in m.partitions) != list(range(PARTITIONS)):
+            await asyncio.sleep(0.02)
