@@ -1,8 +1,6 @@
 """The log on Kafka."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from weakref import WeakSet
 
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -19,7 +17,6 @@ from events.log.kafka.submitting import Submitter
 from events.log.kafka.tail import KafkaTail
 from events.log.kafka.taking_over import take_over
 from events.log.kafka.topics import ensure_topics, leaderless
-from events.log.kafka.writer import KafkaPartitionWriter
 from events.log.port import LogUnavailable, Membership, NewRecord, PartitionWriter, Place, StoredRecord, Tail
 
 
@@ -30,9 +27,6 @@ class KafkaLog:
         self._clients = clients
         self._partition_count = partition_count
         self._submitter = Submitter(clients.connection, clients.names, partition_count, clients.endings)
-        self._tails: WeakSet[KafkaTail] = WeakSet()
-        self._writers: WeakSet[KafkaPartitionWriter] = WeakSet()
-        self._memberships: WeakSet[KafkaMembership] = WeakSet()
 
     @classmethod
     async def open(
@@ -78,9 +72,7 @@ class KafkaLog:
 
     async def take_over(self, partition: int, instance: str) -> PartitionWriter:
         """Fence every earlier writer of the partition's history, then read where it ended."""
-        writer = await take_over(self._clients, partition)
-        self._writers.add(writer)
-        return writer
+        return await take_over(self._clients, partition)
 
     async def read(self, place: Place, start: int, end: int | None = None) -> Sequence[StoredRecord]:
         """The next records in [start, end), some of them; empty when there are none (yet).
@@ -96,15 +88,12 @@ class KafkaLog:
 
     def tail(self) -> Tail:
         """A reader that follows places."""
-        tail = KafkaTail(self._clients)
-        self._tails.add(tail)
-        return tail
+        return KafkaTail(self._clients)
 
     async def join(self, group: str) -> Membership:
         """Become a member of a group among whose instances the partitions are shared out."""
         membership = KafkaMembership(self._clients, group)
         await membership.join()
-        self._memberships.add(membership)
         return membership
 
     async def check(self) -> None:
@@ -117,11 +106,5 @@ class KafkaLog:
 
     async def close(self) -> None:
         """Let go of every connection, of writers, tails and memberships too."""
-        leaving = [membership.leave() for membership in self._memberships]
-        closing = [writer.close() for writer in self._writers]
-        ending = [tail.close() for tail in self._tails]
-        await asyncio.gather(*leaving, *closing, *ending)
-        await self._submitter.close()
-        await self._clients.reader.close()
         self._clients.endings.begin(self._clients.admin.close())
         await self._clients.endings.finish(self._clients.timing.closing_seconds)

@@ -12,6 +12,7 @@ from aiokafka.structs import TopicPartition
 
 from events.catalogue import Topic
 from events.log.kafka.clients import Clients
+from events.log.kafka.endings import stop
 from events.log.kafka.failures import within
 from events.log.port import LogUnavailable, Place
 
@@ -52,6 +53,7 @@ class KafkaMembership:
     async def join(self) -> None:
         """Become a member, and wait for the first share. Raises LogUnavailable."""
         await self._join()
+        self._clients.endings.opened(self)
         self._watching = asyncio.create_task(self._watch())
 
     async def changed(self, known: frozenset[int]) -> frozenset[int]:
@@ -86,14 +88,19 @@ class KafkaMembership:
 
     async def leave(self) -> None:
         """Leave the group at once."""
+        self._clients.endings.closed(self)
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait({self._watching})
         self.assigned(frozenset())
         if self._consumer is not None:
-            ending = self._clients.endings.begin(self._consumer.stop())
+            ending = self._clients.endings.begin(stop(self._consumer))
             self._consumer = None
             await asyncio.wait({ending}, timeout=self._clients.timing.closing_seconds)
+
+    async def close(self) -> None:
+        """Leave the group."""
+        await self.leave()
 
     def revoked(self) -> None:
         """Everything is being shared out anew."""
@@ -119,7 +126,7 @@ class KafkaMembership:
             async with within(self._clients.timing.joining_seconds, f"joining {self._group}"):
                 await consumer.start()
         except BaseException:
-            self._clients.endings.begin(consumer.stop())
+            self._clients.endings.begin(stop(consumer))
             raise
         self._consumer = consumer
 
@@ -133,7 +140,7 @@ class KafkaMembership:
                 await self._join_again()
 
     async def _join_again(self) -> None:
-        self._clients.endings.begin(self._member().stop())
+        self._clients.endings.begin(stop(self._member()))
         self._consumer = None
         self.revoked()
         while True:

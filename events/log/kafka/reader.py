@@ -10,7 +10,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from events.catalogue import Topic
 from events.log.kafka.connection import Connection
-from events.log.kafka.endings import Endings
+from events.log.kafka.endings import Endings, stop
 from events.log.kafka.failures import HistoryCutOff, within
 from events.log.kafka.records import TopicNames
 from events.log.port import Place
@@ -159,14 +159,16 @@ class RangeReader:
             try:
                 await consumer.start()
             except BaseException:
-                self._endings.begin(consumer.stop())
+                self._endings.begin(stop(consumer))
                 raise
             self._consumer = consumer
+            self._endings.opened(self)
         return self._consumer
 
     def _discard(self) -> None:
         if self._consumer is not None:
-            self._endings.begin(self._consumer.stop())
+            self._endings.closed(self)
+            self._endings.begin(stop(self._consumer))
             self._consumer = None
 
 

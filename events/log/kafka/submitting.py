@@ -79,12 +79,14 @@ class Submitter:
                     self._endings.begin(drop(producer))
                     raise
                 self._producer = producer
+                self._endings.opened(self)
             return self._producer
 
     def _discard(self, producer: AIOKafkaProducer) -> None:
         """Others may be sending with it: they too hear that the log is unavailable."""
         if self._producer is producer:
             self._producer = None
+            self._endings.closed(self)
             self._endings.begin(drop(producer))
 
 

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from events.log.kafka.clients import Clients
+from events.log.kafka.endings import stop
 from events.log.kafka.failures import within
 from events.log.kafka.records import stored
 from events.log.port import LogUnavailable, Place, StoredRecord
@@ -57,8 +58,9 @@ class KafkaTail:
     async def close(self) -> None:
         """End it."""
         if self._consumer is not None:
-            ending = self._clients.endings.begin(self._consumer.stop())
+            ending = self._clients.endings.begin(stop(self._consumer))
             self._consumer = None
+            self._clients.endings.closed(self)
             await asyncio.wait({ending}, timeout=self._clients.timing.closing_seconds)
 
     async def _wait_for_places(self, wait_seconds: float) -> Mapping[Place, Sequence[StoredRecord]]:
@@ -95,9 +97,10 @@ class KafkaTail:
                 async with within(self._clients.timing.reading_seconds, "following the log"):
                     await consumer.start()
             except BaseException:
-                self._clients.endings.begin(consumer.stop())
+                self._clients.endings.begin(stop(consumer))
                 raise
             self._consumer = consumer
+            self._clients.endings.opened(self)
             self._assign()
         return self._consumer
 

@@ -32,6 +32,7 @@ class KafkaPartitionWriter:
         self._partition = partition
         self._positions = positions
         self._end = self._written_end = end
+        clients.endings.opened(self)
 
     @property
     def positions(self) -> Positions:
@@ -102,6 +103,7 @@ class KafkaPartitionWriter:
 
     def _drop(self) -> asyncio.Task[None] | None:
         producer, self._producer = self._producer, None
+        self._clients.endings.closed(self)
         return None if producer is None else self._clients.endings.begin(drop(producer))
 
 
