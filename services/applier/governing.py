@@ -1,5 +1,6 @@
 """The governed path: from patches to a candidate commit, or to every reason why not."""
 
+import asyncio
 from time import monotonic
 
 from events.families.apply import ApplyRequested, CandidateOrigin, PatchAccepted, PatchRejected
@@ -85,11 +86,11 @@ class _Governed:
         changes = made.changes if isinstance(made, Candidate) else ()
         result = made.tree if isinstance(made, Candidate) else self._data.parent or ""
         change = await read_change(quarantine, changes, result, refused)
-        violations = judged.judge(change, self._policy())
+        violations = await asyncio.to_thread(judged.judge, change, self._policy())
         if violations or not isinstance(made, Candidate):
             return self._violating(violations)
         await self._keep(mirror, quarantine, made)
-        return self._accepted(made, concerned.concerns(change))
+        return self._accepted(made, await asyncio.to_thread(concerned.concerns, change))
 
     def _policy(self) -> rules.Policy:
         return rules.Policy(scope=self._data.scope or (), allow=self._data.allow, protected=self._data.protected)
@@ -143,7 +144,7 @@ class _Governed:
 
 def _violation(found: rules.Violation) -> Violation:
     line = f" (line {found.line})" if found.line is not None else ""
-    message = clipped(f"{found.message}{line}. {found.mend}", _SHORT)
+    message = clipped(f"{found.message.rstrip('.')}{line}. {found.mend}", _SHORT)
     return Violation(rule=found.rule, path=clipped(found.path, _SHORT), message=message)
 
 
