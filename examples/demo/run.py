@@ -4,6 +4,7 @@ Everything that it makes is under `.demo/`; run again, it starts afresh.
 """
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -31,9 +32,24 @@ NOT_SET_UP = 2
 def main() -> int:
     """Set up, run, and say where to look further; the exit code of the run."""
     os.chdir(ROOT)
-    if not emptied(DEMO):
-        print("Another demo is running here: end it first.", file=sys.stderr)
-        return NOT_SET_UP
+    with open(__file__) as own_file:
+        if not alone(own_file.fileno()) or not emptied(DEMO):
+            print("Another demo is running here: end it first.", file=sys.stderr)
+            return NOT_SET_UP
+        return build()
+
+
+def alone(descriptor: int) -> bool:
+    """Take the lock on an open file, held as long as it is open; False where another demo holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def build() -> int:
+    """The demo itself."""
     make_repository(DEMO / "repo")
     write_agents(DEMO / "home" / "agents.toml")
     environment = demo_environment(os.environ)
@@ -115,22 +131,19 @@ def follow_run(environment: Mapping[str, str]) -> int:
 
 
 def show_results(elapsed_seconds: float) -> None:
-    """Say what there is now, and how to look at it."""
-    tags = git(DEMO / "repo", "tag", "--list", f"{BRANCH}/*").split()
+    """Say how to look at what there is now."""
     ahead = git(DEMO / "repo", "rev-list", "--count", f"main..{BRANCH}").strip()
-    home, command = DEMO / "home", AUTOPACK.relative_to(ROOT) if AUTOPACK.is_relative_to(ROOT) else AUTOPACK
-    print(f"""
-All of it took {elapsed_seconds:.0f} s, and main is untouched. In {DEMO}/repo there are now
-  the branch  {BRANCH}, {ahead} commits ahead of main
-  {len(tags)} tags      {", ".join(sorted({tag.rpartition("/")[0] for tag in tags}))}/phase-*
-and beside it the run's files, {home}/.autonomous_runs/{RUN_ID}
-Look further:
+    command = AUTOPACK.relative_to(ROOT) if AUTOPACK.is_relative_to(ROOT) else AUTOPACK
+    print(
+        f"\nAll of it took {elapsed_seconds:.0f} s. {BRANCH} is {ahead} commits ahead of main, which is as it was."
+    )
+    print(f"""Look further:
   git -C {DEMO}/repo log --oneline {BRANCH}
   git -C {DEMO}/repo diff main {BRANCH}
-  export AUTOPACK_HOME={home}
-  {command} report {RUN_ID}         what happened, phase by phase
-  {command} events {RUN_ID}         every event of it
-  {command} audit verify {RUN_ID}   whether that history is whole""")
+  export AUTOPACK_HOME={DEMO}/home
+  {command} report {RUN_ID}          # what happened, phase by phase
+  {command} events {RUN_ID}          # every event of it
+  {command} audit verify {RUN_ID}    # whether that history is whole""")
 
 
 if __name__ == "__main__":

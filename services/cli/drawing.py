@@ -1,6 +1,7 @@
 """A run drawn for a terminal: tiers and phases with state, attempt, time, tokens, and what goes on."""
 
 from datetime import datetime
+from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -22,6 +23,15 @@ _MARKS = {
     PhaseState.FAILED: ("✗", "red"),
     PhaseState.SKIPPED: ("-", "dim"),
 }
+
+_COLUMNS: tuple[tuple[Literal["left", "right"], int], ...] = (
+    ("left", 10),
+    ("left", 10),
+    ("right", 3),
+    ("right", 5),
+    ("right", 5),
+)
+"""Phase, state, attempt, time, tokens: wide enough not to jump about as their contents change."""
 
 
 def draw(view: RunView, now: datetime) -> RenderableType:
@@ -56,8 +66,8 @@ def _budget(run: RunRow) -> str:
 
 def _table(view: RunView, now: datetime) -> Table:
     drawn = Table.grid(padding=(0, 2, 0, 0))
-    for justify in ("left", "left", "right", "right", "right"):
-        drawn.add_column(justify=justify, no_wrap=True)
+    for justify, least in _COLUMNS:
+        drawn.add_column(justify=justify, min_width=least, no_wrap=True)
     drawn.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for tier in view.tiers:
         drawn.add_row(_tier(tier))

@@ -23,6 +23,7 @@ def outcome(view: RunView, run_files: str | None) -> Iterator[str]:
         yield f"  reason     {run.failure_reason}"
     if complete:
         yield f"  branch     {run.integration_branch} at {(run.head_commit or '')[:12]} in {run.repository}"
+        yield f"  tags       {complete}, {run.integration_branch}/tier-*/phase-*"
     if run_files:
         yield f"  run files  {run_files}"
     if run.failure_reason:

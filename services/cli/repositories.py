@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import git
-
 from services.cli.failures import WrongUsage
 
 CONFIGURATION = "autopack.toml"
@@ -28,6 +26,8 @@ def repository_address(text: str) -> str:
 
 def root_of(folder: Path) -> Path:
     """The root of the work tree that a folder belongs to, or the bare repository that it is."""
+    import git
+
     if not folder.exists():
         raise WrongUsage(f"{folder}: there is no such folder")
     try:
@@ -41,6 +41,8 @@ def root_of(folder: Path) -> Path:
 
 def committed_configuration(folder: Path, base: str | None) -> str | None:
     """The text of autopack.toml as it is committed at a base, None where it is not there."""
+    import git
+
     with git.Repo(folder, search_parent_directories=True) as repository:
         if not repository.heads and base is None:
             raise WrongUsage(f"{folder}: the repository has no commit yet")

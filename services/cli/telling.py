@@ -19,6 +19,8 @@ from projections.summaries import summary
 PHASE_WIDTH = 14
 TYPE_WIDTH = 18
 OUTPUT_LINES = 3
+_RULES = " \t-=_*#~"
+"""Lines of these alone part others, and say nothing."""
 
 _ROUTINE = (
     PrepareRequested,
@@ -60,9 +62,12 @@ def told(event: HistoryEvent, since: datetime) -> list[str]:
     data = event.event.data
     phase_id = getattr(data, "phase_id", None) or ""
     passed = clock((event.event.recorded_at - since).total_seconds())
-    head = f"{passed}  {phase_id:<{PHASE_WIDTH}}  {type(data).__name__:<{TYPE_WIDTH}}  {summary(data)}"
+    below = list(particulars(event))
+    # What stands below in full is not said twice.
+    said = summary(data).partition(": ")[0] if below else summary(data)
+    head = f"{passed}  {phase_id:<{PHASE_WIDTH}}  {type(data).__name__:<{TYPE_WIDTH}}  {said}"
     indent = " " * (len(passed) + 2 + PHASE_WIDTH + 2)
-    return [head, *(f"{indent}{line}" for line in particulars(event))]
+    return [head, *(f"{indent}{line}" for line in below)]
 
 
 def particulars(event: HistoryEvent) -> Iterator[str]:
@@ -97,7 +102,7 @@ def _red(check: CheckResult) -> Iterator[str]:
     exit_code = "" if check.exit_code is None else f" ({check.exit_code})"
     tries = f", {check.tries} tries" if check.tries > 1 else ""
     yield f"{check.name}: {check.outcome}{exit_code}{tries}"
-    lines = [line for line in check.output.splitlines() if line.strip()]
+    lines = [line for line in check.output.splitlines() if line.strip(_RULES)]
     yield from (f"  {line}" for line in lines[-OUTPUT_LINES:])
 
 

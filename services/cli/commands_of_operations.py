@@ -1,0 +1,191 @@
+"""The commands for operators: `projections`, `rejections`, `gc`."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from projections.catalogue import PROJECTIONS, UnknownProjection, projection_named
+from projections.rebuild import expire_rejections, prune, rebuild
+from projections.status import read_status
+from services.cli import parameters as given
+from services.cli.clearing import clear_leftovers
+from services.cli.failures import Unsuccessful, WrongUsage
+from services.cli.output import print_json, print_line, show, table, tell
+from services.cli.refusals import Refusal, list_refusals, parse_place, resubmit, show_refusal
+from services.cli.setting_up import settings_for_command
+from services.cli.store import opened_store
+
+projections = typer.Typer(help="The read models.", no_args_is_help=True)
+rejections = typer.Typer(help="Refused records.", no_args_is_help=True)
+
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        help=f"One of: {', '.join(p.name for p in PROJECTIONS)}. All, if left out.", show_default=False
+    ),
+]
+Place = Annotated[
+    str, typer.Argument(metavar="PLACE", help="Its place, as `list` shows it: 3/17.", show_default=False)
+]
+Limit = Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Show so many, the newest first.")]
+Hours = Annotated[
+    float, typer.Option("--older-than-hours", metavar="N", min=0, help="Leave what was touched since then.")
+]
+
+
+@projections.command("status")
+def projections_status(json: given.Json = False) -> None:
+    """Show how far each projection has read. Exit code 1: one stands still, or a history is broken."""
+
+    async def read() -> None:
+        async with opened_store(settings_for_command()) as store, store.pool.acquire() as connection:
+            status = await read_status(connection, store.log)
+        lines = [
+            (p.projection, p.version, p.topic, p.partition, p.next_offset, p.end, p.standing, p.error)
+            for p in status.projections
+        ]
+        columns = ("projection", "version", "topic", "partition", "offset", "end", "standing", "error")
+        forked = {f"{project}/{run_id}": why for (project, run_id), why in status.quarantined.items()}
+        if json:
+            listed = [dict(zip(columns, line, strict=True)) for line in lines]
+            print_json({"projections": listed, "quarantined": forked, "trouble": status.trouble})
+        else:
+            show(table(columns, lines))
+            for name, why in forked.items():
+                print_line(f"quarantined: {name}: {why}")
+        if status.trouble is not None or forked:
+            raise Unsuccessful(status.trouble or "a history is broken")
+
+    asyncio.run(read())
+
+
+@projections.command("rebuild")
+def projections_rebuild(name: Name = None, json: given.Json = False) -> None:
+    """Make projections again from the first event, compare with what was served, and serve the new rows.
+
+    Exit code 1: the served rows were not what the history says. They are now.
+    """
+
+    async def rebuilt() -> None:
+        chosen = PROJECTIONS if name is None else (_projection(name),)
+        async with opened_store(settings_for_command()) as store:
+            outcomes = [await rebuild(store.pool, store.log, projection) for projection in chosen]
+        if json:
+            print_json({"projections": outcomes})
+        else:
+            columns = ("projection", "version", "rows", "only in the old", "only in the new")
+            show(
+                table(columns, ((o.projection, o.version, o.rows, o.only_served, o.only_fresh) for o in outcomes))
+            )
+        differing = [outcome.projection for outcome in outcomes if outcome.differs]
+        if differing:
+            raise Unsuccessful(f"what was served differed: {', '.join(differing)}")
+
+    asyncio.run(rebuilt())
+
+
+def _projection(name: str):  # type: ignore[no-untyped-def]  # of any row
+    try:
+        return projection_named(name)
+    except UnknownProjection as error:
+        raise WrongUsage(str(error)) from error
+
+
+@projections.command("prune")
+def projections_prune(json: given.Json = False) -> None:
+    """Drop the tables of versions that are not served any more."""
+
+    async def pruned() -> None:
+        async with opened_store(settings_for_command()) as store:
+            dropped = await prune(store.pool)
+        if json:
+            print_json({"dropped": dropped})
+        else:
+            print_line(f"Dropped {', '.join(dropped)}." if dropped else "Nothing to drop.")
+
+    asyncio.run(pruned())
+
+
+@rejections.command("list")
+def rejections_list(
+    project: given.Project = None, run: given.OfRun = None, limit: Limit = 50, json: given.Json = False
+) -> None:
+    """List refused records, the newest first, each with its reason."""
+
+    async def listed() -> None:
+        found = await list_refusals(settings_for_command(), project, run, limit)
+        if json:
+            print_json({"rejections": found})
+        elif found:
+            columns = ("place", "at", "project", "run", "type", "reason", "message")
+            show(table(columns, map(_refusal_row, found)))
+        else:
+            tell("Nothing was refused.")
+
+    asyncio.run(listed())
+
+
+def _refusal_row(refusal: Refusal) -> tuple[object, ...]:
+    kind = (refusal.type or "").removeprefix("autopack.")
+    at = refusal.rejected_at[:19]
+    return (refusal.place, at, refusal.project, refusal.run_id, kind, refusal.reason, refusal.message)
+
+
+@rejections.command("show")
+def rejections_show(place: Place, json: given.Json = False) -> None:
+    """Show a refused record: where it came from, every fault, its bytes."""
+
+    async def shown() -> None:
+        refusal = await show_refusal(settings_for_command(), *parse_place(place))
+        if json:
+            print_json(refusal)
+            return
+        print_line(f"{refusal.place}: {refusal.reason}: {refusal.message}")
+        print_line(f"from {refusal.source_place or 'an unknown place'}, at {refusal.rejected_at}")
+        for fault in refusal.faults:
+            print_line(f"  {fault['place']}: {fault['message']}")
+        print_line(refusal.text)
+
+    asyncio.run(shown())
+
+
+@rejections.command("redrive")
+def rejections_redrive(place: Place, json: given.Json = False) -> None:
+    """Submit a refused record again, its very bytes: for when what was in its way is gone."""
+
+    async def redriven() -> None:
+        topic, partition, offset = await resubmit(settings_for_command(), *parse_place(place))
+        if json:
+            print_json({"topic": topic, "partition": partition, "offset": offset})
+        else:
+            print_line(f"Submitted again, as {topic}/{partition}/{offset}.")
+
+    asyncio.run(redriven())
+
+
+def gc(
+    older_than_hours: Hours = 24.0,
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only list what would go."),
+    json: given.Json = False,
+) -> None:
+    """Remove what killed processes left in the home: clones, scratch folders, quarantines of patches.
+
+    History, artifacts and run files are never touched; refusals whose records have expired are forgotten.
+    """
+
+    async def cleared() -> None:
+        settings = settings_for_command()
+        removed = await clear_leftovers(settings, older_than_hours, dry_run=dry_run)
+        if not dry_run:
+            async with opened_store(settings) as store:
+                await expire_rejections(store.pool, store.log)
+        if json:
+            print_json({"removed": [str(path) for path in removed], "dry_run": dry_run})
+            return
+        for path in removed:
+            print_line(f"{'would remove' if dry_run else 'removed'} {path}")
+        if not removed:
+            print_line("Nothing was left over.")
+
+    asyncio.run(cleared())

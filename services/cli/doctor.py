@@ -1,0 +1,170 @@
+"""`doctor`: what is missing on this machine, and how to get it."""
+
+import asyncio
+import re
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from events.log.port import LogUnavailable
+from services.agents import Agents, AgentsFileInvalid, CommandAgent, load_agents
+from services.cli.failures import CommandFailure
+from services.cli.reaching import service_at_hand
+from services.cli.store import opened_store
+from services.processes import Command, run
+from services.sandbox import probe
+from services.settings import Settings, process_environment
+
+OLDEST_GIT = (2, 38)
+LEAST_FREE_BYTES = 1 << 30
+LIMIT_SECONDS = 90.0
+
+
+class Grade(StrEnum):
+    """How bad it is: `missing` keeps runs from working."""
+
+    OK = "ok"
+    NOTE = "note"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at, and what to do about it."""
+
+    name: str
+    grade: Grade
+    message: str
+    remedy: str = ""
+
+
+Examination = Callable[[Settings], Awaitable[Finding]]
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; one after another, since they share the machine."""
+    return [await _bounded(name, look, settings) for name, look in _EXAMINATIONS.items()]
+
+
+async def _bounded(name: str, look: Examination, settings: Settings) -> Finding:
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            return await look(settings)
+    except TimeoutError:
+        return Finding(name, Grade.MISSING, f"no answer within {LIMIT_SECONDS:g} s")
+    except (CommandFailure, LogUnavailable, OSError) as error:
+        return Finding(name, Grade.MISSING, str(error))
+
+
+async def _python(_: Settings) -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    others = set(packages_distributions().get("events", ())) - {"autopack"}
+    if others:
+        remedy = f"pip uninstall {' '.join(sorted(others))}: its module `events` hides ours"
+        return Finding("python", Grade.MISSING, f"{version}; also installed: {', '.join(sorted(others))}", remedy)
+    return Finding("python", Grade.OK, version)
+
+
+async def _git(_: Settings) -> Finding:
+    remedy = "install git 2.38 or newer with the system's package manager"
+    path = shutil.which("git")
+    if path is None:
+        return Finding("git", Grade.MISSING, "not on the PATH", remedy)
+    done = await run(Command((path, "--version"), Path("/"), {}, limit_seconds=10.0))
+    said = done.stdout.text.strip()
+    numbers = re.search(r"(\d+)\.(\d+)", said)
+    if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_GIT:
+        return Finding("git", Grade.MISSING, said or done.reason, remedy)
+    return Finding("git", Grade.OK, f"{said} at {path}")
+
+
+async def _sandbox(settings: Settings) -> Finding:
+    tried = await probe(process_environment())
+    if tried.sandbox is not None:
+        return Finding("sandbox", Grade.OK, tried.sandbox.name)
+    remedy = "install bubblewrap and util-linux, and allow user namespaces (or run as root)"
+    if settings.allow_unsandboxed:
+        return Finding(
+            "sandbox", Grade.NOTE, f"{tried.reason}; AUTOPACK_ALLOW_UNSANDBOXED: agents have no walls", remedy
+        )
+    return Finding("sandbox", Grade.MISSING, tried.reason, remedy)
+
+
+async def _servers(settings: Settings) -> Finding:
+    log = _where(settings.log)
+    remedy = "check AUTOPACK_LOG and AUTOPACK_DATABASE" if settings.log or settings.database else ""
+    try:
+        async with opened_store(settings) as store, store.pool.acquire() as connection:
+            await store.log.check()
+            version = await connection.fetchval("SHOW server_version")
+    except CommandFailure as error:
+        return Finding("servers", Grade.MISSING, str(error), remedy)
+    return Finding(
+        "servers", Grade.OK, f"log: {log}; read models: {_where(settings.database)}, Postgres {version}"
+    )
+
+
+def _where(url: str | None) -> str:
+    """An address without what it may hold of secrets."""
+    return "embedded" if url is None else re.sub(r"//[^@/]*@", "//", url).partition("?")[0]
+
+
+async def _agents(settings: Settings) -> Finding:
+    remedy = f"describe them in {settings.agents_file}, or use --builder-command"
+    try:
+        agents = load_agents(settings.agents_file)
+    except AgentsFileInvalid as error:
+        return Finding("agents", Grade.MISSING, str(error), "mend the file")
+    if not agents.builders:
+        return Finding("agents", Grade.NOTE, f"no builder is configured in {settings.agents_file}", remedy)
+    lost = _lost_programs(agents)
+    if lost:
+        return Finding(
+            "agents", Grade.MISSING, f"not found: {', '.join(lost)}", "install them, or name their path"
+        )
+    defaults = f"by default {agents.default_builder or 'no builder'} and {agents.default_auditor or 'no auditor'}"
+    counts = f"{len(agents.builders)} builders, {len(agents.auditors)} auditors"
+    return Finding("agents", Grade.OK, f"{counts}; {defaults}")
+
+
+def _lost_programs(agents: Agents) -> list[str]:
+    commands = [a for a in (*agents.builders.values(), *agents.auditors.values()) if isinstance(a, CommandAgent)]
+    return sorted({f"{a.argv[0]} of {a.name}" for a in commands if shutil.which(a.argv[0]) is None})
+
+
+async def _disk(settings: Settings) -> Finding:
+    folder = settings.home_folder
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    message = f"{free / (1 << 30):.1f} GiB free in {settings.home_folder}"
+    if free < LEAST_FREE_BYTES:
+        return Finding("disk", Grade.MISSING, message, "make room, or set AUTOPACK_HOME elsewhere")
+    return Finding("disk", Grade.OK, message)
+
+
+async def _service(settings: Settings) -> Finding:
+    async with service_at_hand(settings) as client:
+        if client is None:
+            message = "none runs; `autopack run` starts one for itself"
+            return Finding("service", Grade.NOTE, message, "autopack up")
+        readiness = await client.readiness()
+    troubles = "; ".join(f"{name}: {text}" for name, text in readiness.get("troubles", {}).items())
+    if troubles:
+        return Finding("service", Grade.MISSING, f"at {client.address}, not ready: {troubles}")
+    return Finding("service", Grade.OK, f"ready at {client.address}")
+
+
+_EXAMINATIONS: dict[str, Examination] = {
+    "python": _python,
+    "git": _git,
+    "sandbox": _sandbox,
+    "servers": _servers,
+    "agents": _agents,
+    "disk": _disk,
+    "service": _service,
+}

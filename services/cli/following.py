@@ -1,0 +1,115 @@
+"""Following a run to its end: its history folded event by event, and whoever watches is told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Protocol
+
+import orjson
+
+from events.codec import HistoryEvent, read_history
+from services.cli.client import Client, Refused
+from services.cli.failures import ServiceUnreachable
+from services.cli.run_view import RunView, fold, with_line
+from services.cli.telling import is_routine, told
+
+AGAIN_SECONDS = 1.0
+PATIENCE_SECONDS = 60.0
+
+
+class Watcher(Protocol):
+    """Shows a run to somebody."""
+
+    def happened(self, event: HistoryEvent, view: RunView) -> None:
+        """An event was written; the view holds it already."""
+        ...
+
+    def wrote(self, view: RunView) -> None:
+        """An agent wrote a line."""
+        ...
+
+
+class Following:
+    """A run that is being followed; `view` is what is known of it so far."""
+
+    def __init__(self, client: Client, run_id: str, watcher: Watcher) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._watcher = watcher
+        self.view = RunView()
+
+    async def to_the_end(self) -> RunView:
+        """Follow until the run has ended. A service that goes away is waited for, a minute at most."""
+        async with self._listening():
+            lost_at: float | None = None
+            clock = asyncio.get_running_loop().time
+            while not self.view.ended:
+                try:
+                    if await self._read():
+                        lost_at = None
+                except ServiceUnreachable:
+                    lost_at = clock() if lost_at is None else lost_at
+                    if clock() - lost_at > PATIENCE_SECONDS:
+                        raise
+                    await asyncio.sleep(AGAIN_SECONDS)
+        return self.view
+
+    async def as_it_stands(self) -> RunView:
+        """Read what there is, and wait for nothing."""
+        await self._read(follow=False)
+        return self.view
+
+    async def _read(self, *, follow: bool = True) -> bool:
+        """Read what follows on what is known, as long as the stream lasts; whether anything came."""
+        before = self.view.sequence
+        async for line in self._client.records(self._run_id, before, follow=follow):
+            event = read_history(line)
+            self.view = fold(self.view, event)
+            self._watcher.happened(event, self.view)
+            if self.view.ended and follow:
+                break
+        return self.view.sequence > before
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncIterator[None]:
+        listening = asyncio.create_task(self._listen(), name="output")
+        try:
+            yield
+        finally:
+            listening.cancel()
+            await asyncio.wait({listening})
+
+    async def _listen(self) -> None:
+        """Take the lines of agents, which are for watching only: without them the rest is as good."""
+        with suppress(ServiceUnreachable, Refused):
+            async for record in self._client.output(self._run_id):
+                said = orjson.loads(record)
+                if said.get("phase_id") and said.get("lines"):
+                    self.view = with_line(self.view, said["phase_id"], said["lines"][-1])
+                    self._watcher.wrote(self.view)
+
+
+class Silent:
+    """Watches without a word."""
+
+    def happened(self, event: HistoryEvent, view: RunView) -> None:
+        """Nothing is said."""
+
+    def wrote(self, view: RunView) -> None:
+        """Nothing is said."""
+
+
+class Lines:
+    """Tells each event in a line of its own, where there is no terminal to draw on."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def happened(self, event: HistoryEvent, view: RunView) -> None:
+        """Tell the event, unless it only says what is about to be done."""
+        if view.run is not None and not is_routine(event):
+            for line in told(event, view.run.created_at):
+                self._say(line)
+
+    def wrote(self, view: RunView) -> None:
+        """Lines of agents are kept with the run; here they would drown the rest."""

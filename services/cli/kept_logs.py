@@ -1,0 +1,47 @@
+"""`logs`: what agents and checks wrote, as it was kept in the artifact store."""
+
+from collections.abc import AsyncIterator, Iterator
+
+from events.catalogue import AnyEventData
+from events.codec import read_history
+from events.families.audit import AuditCompleted, AuditFailed
+from events.families.base import ArtifactRef
+from events.families.build import BuildFailed, BuildSucceeded
+from events.families.verify import ChecksFailed, ChecksPassed
+from services.artifacts import ArtifactMissing, open_artifacts
+from services.cli.client import Client
+from services.settings import Settings
+
+_OF_AGENTS = (BuildSucceeded, BuildFailed, AuditCompleted, AuditFailed)
+
+
+async def kept_logs(
+    settings: Settings, client: Client, run_id: str, phase_id: str | None
+) -> AsyncIterator[dict[str, object]]:
+    """Each log of a run in its order: phase, attempt, event, name of the check, text."""
+    store = open_artifacts(settings.artifacts_url)
+    async for record in client.records(run_id):
+        data = read_history(record).event.data
+        if phase_id is not None and getattr(data, "phase_id", None) != phase_id:
+            continue
+        for name, reference in _references(data):
+            try:
+                text = (await store.get(reference.digest)).decode("utf-8", "replace")
+            except ArtifactMissing as error:
+                text = f"({error}; AUTOPACK_ARTIFACTS must be that of the service)"
+            yield {
+                "phase_id": getattr(data, "phase_id", None),
+                "attempt": getattr(data, "attempt", None),
+                "event": type(data).__name__,
+                "name": name,
+                "text": text,
+            }
+
+
+def _references(data: AnyEventData) -> Iterator[tuple[str, ArtifactRef]]:
+    if isinstance(data, _OF_AGENTS) and data.log is not None:
+        yield "", data.log
+    if isinstance(data, ChecksPassed | ChecksFailed):
+        for check in data.checks:
+            if check.log is not None:
+                yield check.name, check.log

@@ -1,0 +1,85 @@
+"""Services in this process: for a command that finds none at hand, and for `up` and `serve`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from events.log.port import LogUnavailable
+from services.agents import AgentsFileInvalid
+from services.cli.failures import CommandFailure, ServiceUnreachable, Unsuccessful
+from services.compose import Application, Commands, Service, compose
+from services.embedded.postgres import ServerDidNotStart
+from services.sandbox import SandboxUnavailable
+from services.settings import Settings
+
+EPHEMERAL = "127.0.0.1:0"
+READY_SECONDS = 60.0
+POLL_SECONDS = 0.02
+EVERYTHING = frozenset(Service)
+READING = frozenset({Service.PROJECTOR, Service.API})
+
+
+@asynccontextmanager
+async def services_here(
+    settings: Settings, services: frozenset[Service], commands: Commands | None = None
+) -> AsyncIterator[Application]:
+    """Run services in this process, and stop them at the end. A service that fails ends what goes on inside.
+
+    Raises ServiceUnreachable where a server is missing, Unsuccessful where this machine or its agents are not
+    fit for it.
+    """
+    try:
+        async with compose(settings, services, commands) as application:
+            stop = asyncio.Event()
+            running = asyncio.create_task(application.run(stop), name="services")
+            try:
+                async with _ended_with(running):
+                    yield application
+            finally:
+                stop.set()
+                await asyncio.wait({running})
+    except (LogUnavailable, ServerDidNotStart) as error:
+        raise ServiceUnreachable(str(error)) from error
+    except (SandboxUnavailable, AgentsFileInvalid) as error:
+        raise Unsuccessful(str(error)) from error
+
+
+@asynccontextmanager
+async def _ended_with(running: asyncio.Task[None]) -> AsyncIterator[None]:
+    """Cancel what goes on inside when the services end of themselves, and say why they did."""
+    inside = asyncio.current_task()
+    told = False
+
+    def end(_: asyncio.Task[None]) -> None:
+        nonlocal told
+        if inside is not None and not told:
+            told = True
+            inside.cancel()
+
+    running.add_done_callback(end)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if told and inside is not None:
+            inside.uncancel()
+            raise _reason(running) from None
+        raise
+    finally:
+        running.remove_done_callback(end)
+
+
+def _reason(running: asyncio.Task[None]) -> CommandFailure:
+    error = None if running.cancelled() else running.exception()
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return Unsuccessful(f"the services ended: {type(error).__name__}: {error}")
+
+
+async def address_of(application: Application) -> str:
+    """The address of the API that runs here, once it takes requests; raises Unsuccessful."""
+    status = application.statuses[Service.API]
+    for _ in range(int(READY_SECONDS / POLL_SECONDS)):
+        if status.is_ready and "url" in status.facts:
+            return str(status.facts["url"])
+        await asyncio.sleep(POLL_SECONDS)
+    raise Unsuccessful(f"the API did not begin to serve within {READY_SECONDS:g} s: {status.trouble}")

@@ -1,0 +1,49 @@
+"""The log and the read models themselves, for operations that are no service's."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from events.log.port import EventLog, LogUnavailable
+from projections.database import UNAVAILABLE, Pool, open_pool
+from services.cli.failures import ServiceUnreachable, WrongUsage
+from services.embedded.postgres import ServerDidNotStart
+from services.logs import open_log
+from services.servers import open_servers
+from services.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An open log and database."""
+
+    log: EventLog
+    pool: Pool
+
+
+@asynccontextmanager
+async def opened_store(settings: Settings) -> AsyncIterator[Store]:
+    """The configured servers, or the embedded one. Raises ServiceUnreachable.
+
+    With AUTOPACK_URL alone there is nothing to open here: that raises WrongUsage.
+    """
+    if settings.url is not None and settings.log is None:
+        raise WrongUsage(
+            "this works on the log itself: AUTOPACK_URL is not enough, "
+            "give AUTOPACK_LOG and AUTOPACK_DATABASE as the service has them"
+        )
+    try:
+        async with open_servers(settings) as servers:
+            log = await open_log(settings, servers)
+            pool = None
+            try:
+                pool = await open_pool(servers.database_url, most_connections=2)
+                yield Store(log, pool)
+            finally:
+                if pool is not None:
+                    await pool.close()
+                await log.close()
+    except (LogUnavailable, ServerDidNotStart) as error:
+        raise ServiceUnreachable(str(error)) from error
+    except UNAVAILABLE as error:
+        raise ServiceUnreachable(f"the database cannot be used: {error or type(error).__name__}") from error
