@@ -125,7 +125,7 @@ class Projector:
         if self.partitions:
             await expire_rejections(self._pool, self._log)
             self._report.clear(EXPIRY)
-        await _until_set(stop, EXPIRE_SECONDS if self.partitions else LOOK_AGAIN_SECONDS)
+        await _until_set(stop, EXPIRE_SECONDS if self.partitions else WAIT_SECONDS)
 
 
 async def _until_set(event: asyncio.Event, limit_seconds: float, *others: asyncio.Event) -> None:

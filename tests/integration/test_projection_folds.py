@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support.histories import failure, random_history, recorded, success
 
 from events.codec import read_history
 from events.history import HistoryRecord, PartitionState, fold
@@ -19,6 +18,7 @@ from projections.runs import RUNS, RunRow
 from projections.summaries import LONGEST
 from projections.tiers import TIERS, TierRow
 from projections.timeline import TIMELINE
+from support.histories import failure, random_history, recorded, success
 
 
 class Folded:

@@ -1,0 +1,255 @@
+"""The files of a run: what is in them, where they lie, and that they are whole."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from projections.catalogue import RUN_FILES
+from projections.database import Pool
+from projections.lane import Lane
+from projections.projector import Projector
+from projections.run_files.folder import Manifest, read_manifest, write_files
+from projections.run_files.keeper import FilesStopped, RunFiles
+from projections.run_files.names import file_name, phase_file, run_folder, tier_file
+from support.histories import ListLog, failure, recorded, success
+from support.scenario import MENDED, PATCH, Scenario, plan
+from support.tables import EVENTS, HISTORY_READERS, tables_at_zero
+
+
+class Blobs:
+    """A store of patches and logs."""
+
+    def __init__(self, **by_digest: bytes) -> None:
+        self.content = {PATCH.digest: b"diff one\n", MENDED.digest: b"diff two\n"} | by_digest
+        self.fetched: list[str] = []
+
+    async def get(self, digest: str) -> bytes:
+        self.fetched.append(digest)
+        return self.content[digest]
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with tables_at_zero(database_url) as pool:
+        yield pool
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / ".autonomous_runs"
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def visible(folder: Path) -> set[str]:
+    return {name for name in files_of(folder) if not name.startswith(".")}
+
+
+async def fold(pool: Pool, log: ListLog, number: int | None = None) -> None:
+    start = await pool.fetchval("SELECT min(next_offset) FROM projection_checkpoints WHERE projection = 'runs'")
+    await Lane(pool, EVENTS, start, HISTORY_READERS).take(log.records[EVENTS][:number])
+
+
+async def test_a_run_that_succeeded_has_its_pages_patches_and_strategy(pool: Pool, root: Path) -> None:
+    log = ListLog()
+    log.write(recorded(success()))
+    await fold(pool, log)
+    await RunFiles(pool, log, Blobs(), root, "shop").keep(0)
+    folder = root / "run-1"
+    assert visible(folder) == {
+        "run_summary.md",
+        "tiers/tier_00_T1.md",
+        "tiers/tier_01_T2.md",
+        "phases/phase_00_P1.md",
+        "phases/phase_01_P2.md",
+        "patch_P1.diff",
+        "patch_P2.diff",
+        "project_implementation_strategy_v1.json",
+    }
+    page = (folder / "run_summary.md").read_text()
+    assert page.startswith("# Run Summary: run-1\n\n- **State:** DONE_SUCCESS\n- **Safety Profile:** normal\n")
+    for title in ("Budgets", "Issues", "Cleanliness", "Execution"):
+        assert f"\n## {title}\n" in page
+    assert "- **Tokens:** at least 190 of 5000000" in page
+    assert (folder / "patch_P2.diff").read_bytes() == b"diff one\ndiff two\n"
+    phase = (folder / "phases/phase_00_P1.md").read_text()
+    assert phase.startswith("# Phase Summary: P1 - phase 0\n\n- **State:** COMPLETE\n- **Phase ID:** P1\n")
+    assert "- **Task Category:** N/A" in phase
+    assert "violation: symlink in out: points out of the tree" in phase
+    assert "assert 1 == 2" in phase
+    strategy = json.loads((folder / "project_implementation_strategy_v1.json").read_text())
+    assert [p["phase_id"] for p in strategy["strategy"]["phases"]] == ["P1", "P2"]
+
+
+async def test_a_run_that_failed_has_an_incident_pack_with_its_exact_records(pool: Pool, root: Path) -> None:
+    log = ListLog(gap=2)
+    mine, other = recorded(failure()), recorded(success(), "other")
+    mixed = [record for pair in zip(mine, other, strict=False) for record in pair]
+    log.write([*mixed, *mine[len(other) :], *other[len(mine) :]])
+    await fold(pool, log)
+    await RunFiles(pool, log, Blobs(), root, "shop").keep(0)
+    pack = root / "run-1" / "incident"
+    assert (pack / "events.ndjson").read_bytes() == b"".join(record.value + b"\n" for record in mine)
+    page = (pack / "incident.md").read_text()
+    assert "- **Reason:** phase P1: refused" in page
+    assert "violation: protected in .github/workflows/x.yml: protected" in page
+    assert "P2: SKIPPED" in page
+    assert not (root / "other" / "incident").exists()
+
+
+async def test_files_grow_with_the_run_and_a_rebuild_gives_the_same(
+    pool: Pool, root: Path, tmp_path: Path
+) -> None:
+    log, blobs = ListLog(), Blobs()
+    log.write(recorded(success()))
+    files = RunFiles(pool, log, blobs, root, "shop")
+    await fold(pool, log, 1)
+    await files.keep(0)
+    assert visible(root / "run-1") == {"run_summary.md"}
+    assert "PLAN_BOOTSTRAP" in (root / "run-1/run_summary.md").read_text()
+    for number in range(2, len(log.records[EVENTS]) + 1):
+        await fold(pool, log, number)
+        await files.keep(0)
+    again = tmp_path / "again"
+    await pool.execute("DELETE FROM projection_checkpoints WHERE projection = 'run_files'")
+    await RunFiles(pool, log, Blobs(), again, "shop").keep(0)
+    assert files_of(again / "run-1") == files_of(root / "run-1")
+    assert len(blobs.fetched) < 8
+
+
+async def test_a_folder_that_knows_more_is_not_written_by_who_knows_less(pool: Pool, root: Path) -> None:
+    log = ListLog()
+    log.write(recorded(success()))
+    await fold(pool, log, 10)
+    files = RunFiles(pool, log, Blobs(), root, "shop")
+    await files.keep(0)
+    old = files_of(root / "run-1")
+    manifest = read_manifest(root / "run-1")
+    await fold(pool, log)
+    await files.keep(0)
+    new = files_of(root / "run-1")
+    assert new != old
+    write_files(root / "run-1", {"run_summary.md": b"stale"}, manifest)
+    assert files_of(root / "run-1") == new
+    assert await pool.fetchval(
+        "SELECT next_offset FROM projection_checkpoints WHERE projection = $1", RUN_FILES.name
+    ) == len(log.records[EVENTS])
+
+
+async def test_a_folder_of_another_log_is_written_anew(root: Path) -> None:
+    write_files(root / "run-1", {"run_summary.md": b"old"}, Manifest("old log", 50))
+    write_files(root / "run-1", {"run_summary.md": b"new"}, Manifest("new log", 3))
+    assert (root / "run-1/run_summary.md").read_bytes() == b"new"
+
+
+async def test_what_a_killed_process_left_behind_is_cleared(root: Path) -> None:
+    leftover = root / "run-1" / "tiers" / ".unfinished-abc"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
+    write_files(root / "run-1", {"run_summary.md": b"whole"}, Manifest("log", 1))
+    assert visible(root / "run-1") == {"run_summary.md"}
+
+
+async def test_runs_of_the_default_project_lie_where_the_first_version_had_them(root: Path) -> None:
+    assert run_folder(root, "Autopack", "Autopack", "run-1") == root / "run-1"
+    assert run_folder(root, "Autopack", "shop", "run-1") == root / "_projects/shop/run-1"
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "../../x", "/etc/passwd", "a/../../b", "", ".", "a\x00b", "\u202etxt", "x" * 4000, "é" * 200]
+)
+def test_no_name_of_a_tier_leaves_its_folder(name: str, root: Path) -> None:
+    for path in (tier_file(0, name), phase_file(0, name), file_name(name)):
+        full = os.path.normpath(root / path)
+        assert Path(full).is_relative_to(root)
+        assert full != str(root)
+        assert "\x00" not in path
+        assert "\u202e" not in path
+        assert all(len(part.encode()) <= 255 for part in Path(path).parts)
+
+
+def test_names_are_the_first_versions_where_they_are_plain() -> None:
+    assert tier_file(3, "Cart and/or till") == "tiers/tier_03_Cart_and_or_till.md"
+    assert phase_file(12, "P-1.a") == "phases/phase_12_P-1.a.md"
+    assert phase_file(100, "P") == "phases/phase_100_P.md"
+
+
+async def test_a_lost_patch_costs_its_own_file_alone(pool: Pool, root: Path) -> None:
+    log, blobs = ListLog(), Blobs()
+    del blobs.content[MENDED.digest]
+    log.write(recorded(success()))
+    await fold(pool, log)
+    await RunFiles(pool, log, blobs, root, "shop").keep(0)
+    assert "patch_P1.diff" in visible(root / "run-1")
+    assert "patch_P2.diff" not in visible(root / "run-1")
+
+
+async def test_many_runs_are_written_however_few_at_once(
+    pool: Pool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.run_files.keeper.RUNS_AT_ONCE", 2)
+    log = ListLog()
+    for number in range(5):
+        log.write(recorded(Scenario().started(), f"run-{number}"))
+    await fold(pool, log)
+    await RunFiles(pool, log, Blobs(), root, "shop").keep(0)
+    assert {path.name for path in root.iterdir()} == {f"run-{number}" for number in range(5)}
+
+
+async def test_the_projector_writes_files_as_the_tables_move(pool: Pool, root: Path) -> None:
+    log, stop = ListLog(), asyncio.Event()
+    files = RunFiles(pool, log, Blobs(), root, "shop")
+    task = asyncio.create_task(Projector(pool, log, Silent(), files).run(stop))
+    try:
+        log.write(recorded(success()))
+        summary = root / "run-1" / "run_summary.md"
+        async with asyncio.timeout(15):
+            while not summary.exists() or "DONE_SUCCESS" not in summary.read_text():
+                await asyncio.sleep(0.01)
+    finally:
+        stop.set()
+        await task
+
+
+class Silent:
+    def ready(self) -> None: ...
+
+    def unavailable(self, trouble: str) -> None: ...
+
+    def alarm(self, key: str, message: str) -> None: ...
+
+    def clear(self, key: str) -> None: ...
+
+
+async def test_files_that_cannot_be_written_stop_and_say_so(pool: Pool, root: Path) -> None:
+    log = ListLog()
+    log.write(recorded(success()))
+    await fold(pool, log)
+    await pool.execute("UPDATE phases_v1 SET patches = '[{\"nothing\": 1}]'")
+    with pytest.raises(FilesStopped, match="run shop/run-1: KeyError"):
+        await RunFiles(pool, log, Blobs(), root, "shop").keep(0)
+    error = await pool.fetchval("SELECT error FROM projection_checkpoints WHERE projection = 'run_files'")
+    assert error == "run shop/run-1: KeyError: 'digest'"
+
+
+async def test_foreign_text_stays_text_in_the_pages(pool: Pool, root: Path) -> None:
+    phases = [{"phase_id": "P1", "name": "a\n# b <script>", "description": "```\n# not a heading\n```"}]
+    tiers = [{"tier_id": "../T", "tier_index": 0, "name": "../../x"}]
+    story = Scenario()
+    story.say(plan([{**phases[0], "tier_id": "../T"}], tiers=tiers))
+    story.prepared()
+    log = ListLog()
+    log.write(recorded(story))
+    await fold(pool, log)
+    await RunFiles(pool, log, Blobs(), root, "shop").keep(0)
+    page = (root / "run-1/phases/phase_00_P1.md").read_text()
+    assert page.startswith("# Phase Summary: P1 - a # b &lt;script>\n")
+    assert "````text\n```\n# not a heading\n```\n````" in page
+    assert "tiers/tier_00_.._.._x.md" in visible(root / "run-1")
+    assert {path.name for path in root.iterdir()} == {"run-1"}
