@@ -76,10 +76,20 @@ class Job:
             await self._answer(kept)
             return
         terms = await self._worker.terms(self.work.event.data)
-        await submit_until_taken(self._log, Topic.RESULTS, [self._claim(terms)])
-        if self._worker.traits.awaits_claim and not await self._granted(terms):
-            return
+        claiming = asyncio.create_task(submit_until_taken(self._log, Topic.RESULTS, [self._claim(terms)]))
+        try:
+            await self._work(terms, claiming)
+        finally:
+            claiming.cancel()
+
+    async def _work(self, terms: Terms, claiming: asyncio.Task[None]) -> None:
+        """Perform, at once or when the claim is granted, and answer behind the claim, never before it."""
+        if self._worker.traits.awaits_claim:
+            await claiming
+            if not await self._granted(terms):
+                return
         answer = await self._performed(terms)
+        await claiming
         if answer is not None:
             await self._answer(await self._keep(answer))
 
