@@ -94,6 +94,26 @@ async def test_a_tail_that_is_not_woken_looks_by_itself(
     await log.close()
 
 
+async def test_a_busy_place_leaves_room_for_quiet_ones_in_the_very_first_batch(database_url: str) -> None:
+    log = await PostgresLog.open(database_url, PARTITIONS)
+    tail, busy = log.tail(), Place(Topic.RESULTS, HOME)
+    for _ in range(12):
+        await log.submit(Topic.RESULTS, [NewRecord("shop", b"x" * 600_000)])
+    tail.follow(busy, 0)
+    quiet = {
+        place for n in range(40) for place, _ in await log.submit(Topic.OUTPUT, [NewRecord(f"{n}", b"me too")])
+    }
+    for place in quiet:
+        tail.follow(place, 0)
+    first = await first_batch(tail)
+    assert len(quiet) == PARTITIONS
+    assert quiet < first.keys()
+    assert 0 < len(first[busy]) < 12
+    rest = (await first_batch(tail))[busy]
+    assert [r.offset for r in [*first[busy], *rest]] == list(range(12))
+    await log.close()
+
+
 async def test_whoever_stops_waiting_for_a_tail_loses_no_record(database_url: str) -> None:
     log = await PostgresLog.open(database_url, PARTITIONS)
     tail, place = log.tail(), Place(Topic.RESULTS, HOME)

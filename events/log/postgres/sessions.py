@@ -34,7 +34,8 @@ class Session:
     async def fetch(self, doing: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Run one statement. Raises LogUnavailable, and then the session is lost.
 
-        Many tails share the connection: who stops waiting for an answer does not take it from the others.
+        Many tails share the connection: who stops waiting leaves the statement to its end, for cancelling it
+        in the server takes a connection more, and the others would wait for that.
         """
         read = asyncio.create_task(self._fetch(doing, statement, arguments))
         self._reads.add(read)
