@@ -222,14 +222,19 @@ def _shown(row: RunRow, entry: Entry) -> RunRow:
     """The row with its phases' progress, and the state that follows from it."""
     if row.accepted_at is None:
         return row
-    progress = {phase_id: _advanced(phase_id, fields, entry) for phase_id, fields in (row.progress or {}).items()}
-    shown = shown_state(progress.values(), row.builder == EXTERNAL)
-    return replace(row, state=shown, progress={name: asdict(p) for name, p in progress.items()})
+    before = {phase_id: _progress(fields) for phase_id, fields in (row.progress or {}).items()}
+    after = {
+        phase_id: advance(progress, entry.event) if concerned(entry.event, phase_id, progress) else progress
+        for phase_id, progress in before.items()
+    }
+    state = shown_state(after.values(), row.builder == EXTERNAL)
+    if after == before and state == row.state:
+        return row
+    return replace(row, state=state, progress={name: asdict(progress) for name, progress in after.items()})
 
 
-def _advanced(phase_id: str, fields: Mapping[str, Any], entry: Entry) -> PhaseProgress:
-    progress = PhaseProgress(**{**fields, "state": PhaseState(fields["state"])})
-    return advance(progress, entry.event) if concerned(entry.event, phase_id, progress) else progress
+def _progress(fields: Mapping[str, Any]) -> PhaseProgress:
+    return PhaseProgress(**{**fields, "state": PhaseState(fields["state"])})
 
 
 RUNS: Projection[RunRow] = Projection(
