@@ -1,6 +1,6 @@
 """A lane: projections that stand at the same offset of one place, and move on together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -34,6 +34,23 @@ def no_alarm(key: str, message: str) -> None:
     """Nobody is told; it stands in the database all the same."""
 
 
+BYTES_AT_ONCE = 8 * 1024 * 1024
+"""What one transaction takes: junk can be large, and rows are larger than the records that they are made of."""
+
+
+def _lots(records: Sequence[StoredRecord]) -> Iterator[list[StoredRecord]]:
+    lot: list[StoredRecord] = []
+    size_bytes = 0
+    for record in records:
+        if lot and size_bytes + len(record.value) > BYTES_AT_ONCE:
+            yield lot
+            lot, size_bytes = [], 0
+        lot.append(record)
+        size_bytes += len(record.value)
+    if lot:
+        yield lot
+
+
 class Lane:
     """Takes batches in order. A projection that cannot go on leaves it, and says so beside its checkpoint."""
 
@@ -57,7 +74,13 @@ class Lane:
         Raises Overtaken where somebody else has moved the checkpoints: then they are to be read anew.
         """
         news = [record for record in records if record.offset >= self.offset]
-        target = news[-1].offset + 1 if news and end is None else end
+        lots = list(_lots(news))
+        for lot in lots[:-1]:
+            await self._take_lot(lot, lot[-1].offset + 1)
+        last = lots[-1] if lots else ()
+        await self._take_lot(last, last[-1].offset + 1 if last and end is None else end)
+
+    async def _take_lot(self, news: Sequence[StoredRecord], target: int | None) -> None:
         while self.projections and target is not None and target > self.offset:
             try:
                 await self._commit(news, target)

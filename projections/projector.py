@@ -94,6 +94,7 @@ class Projector:
                 pause = FIRST_PAUSE_SECONDS
             except Overtaken as overtaken:
                 logger.info("projector overtaken", detail=str(overtaken))
+                await _until_set(stop, FIRST_PAUSE_SECONDS)
             except (FilesStopped, LogUnavailable, *UNAVAILABLE) as error:
                 trouble(f"{type(error).__name__}: {error}")
                 logger.warning("projector waits", error=str(error))

@@ -121,8 +121,9 @@ class RunFiles:
         """The files that must be written, and the stamps of all that will be there."""
         files: dict[str, bytes] = {}
         stamps: dict[str, str] = {}
+        current = await asyncio.to_thread(_current, folder, known, wanted)
         for path, content in wanted.items():
-            if not await asyncio.to_thread(is_current, folder, known, path, content.stamp):
+            if path not in current:
                 data = await self._content(path, content)
                 if data is None:
                     continue
@@ -158,3 +159,7 @@ class RunFiles:
             lines.extend(record.value for record in batch if record.offset in wanted)
             position = batch[-1].offset + 1
         return b"".join(line + b"\n" for line in lines)
+
+
+def _current(folder: Path, known: Manifest, wanted: Mapping[str, Content]) -> frozenset[str]:
+    return frozenset(path for path, content in wanted.items() if is_current(folder, known, path, content.stamp))

@@ -17,7 +17,7 @@ from events.log.port import NewRecord, Step, StoredRecord
 from events.log.postgres.log import PostgresLog
 from projections.answers import Outcome
 from projections.database import Pool, open_pool
-from projections.lane import Lane
+from projections.lane import Lane, fold_into
 from projections.phases import PHASES
 from projections.projection import Entry, Projection
 from projections.projector import Projector
@@ -353,6 +353,25 @@ async def test_a_checkpoint_beyond_the_end_of_the_log_is_an_alarm_never_a_reset(
 
 async def is_alarmed(heard: Heard, key: str) -> bool:
     return key in heard.alarms
+
+
+async def test_a_flood_of_large_junk_is_taken_in_lots(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    async def counting(connection: Any, place: Any, projections: Any, records: Any, start: int, end: int) -> Any:
+        taken.append(sum(len(record.value) for record in records))
+        return await fold_into(connection, place, projections, records, start, end)
+
+    monkeypatch.setattr("projections.lane.fold_into", counting)
+    monkeypatch.setattr("projections.lane.BYTES_AT_ONCE", 5_000)
+    log = ListLog()
+    for size_bytes in (10, 4_000, 4_000, 9_000, 10, 10):
+        log.append(Topic.REJECTIONS, NewRecord("shop", b"x" * size_bytes, {"reason": b"unreadable"}))
+    lane = Lane(pool, REJECTIONS, 0, REFUSAL_READERS)
+    await lane.take(log.records[REJECTIONS])
+    assert taken == [4_010, 4_000, 9_000, 20]
+    assert lane.offset == 6
+    assert await pool.fetchval("SELECT sum(size_bytes) FROM rejections_v1") == 17_030
 
 
 # ---- answers and rejections
