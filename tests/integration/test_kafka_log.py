@@ -10,13 +10,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
-from support.kafka_log import COMMANDS, EVENTS, REJECTIONS, everything, fresh_prefix, opened_log, record, texts
 
 from events.catalogue import Topic
 from events.log.kafka import HistoryCutOff, KafkaLog, NotSubmitted, RecordTooLarge, StepTooLarge
 from events.log.kafka.connection import LARGEST_STEP_BYTES, LARGEST_SUBMITTED_BYTES
 from events.log.port import Forward, NewRecord, Place, Positions, Step, StoredRecord, Tail
 from servers.kafka import KafkaBroker
+from support.kafka_log import COMMANDS, EVENTS, REJECTIONS, everything, fresh_prefix, opened_log, record, texts
 
 DEADLINE_SECONDS = 30
 

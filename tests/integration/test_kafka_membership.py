@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from support.kafka_log import PARTITIONS, fresh_prefix, opened_log
 
 from events.log.kafka import KafkaLog, Timing
 from events.log.port import Membership
 from servers import kafka_member
 from servers.kafka import KafkaBroker
+from support.kafka_log import PARTITIONS, fresh_prefix, opened_log
 
 TIMING = Timing(session_seconds=1.0)
 ALL = frozenset(range(PARTITIONS))

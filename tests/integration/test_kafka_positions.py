@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from support.kafka_log import EVENTS, REJECTIONS, everything, fresh_prefix, opened_log, record, texts
 
 from events.catalogue import Topic
 from events.log.kafka import KafkaLog
@@ -12,6 +11,7 @@ from events.log.kafka.reader import WINDOW_RECORDS
 from events.log.kafka.records import POSITIONS_HEADER
 from events.log.port import Forward, Positions, Step
 from servers.kafka import KafkaBroker
+from support.kafka_log import EVENTS, REJECTIONS, everything, fresh_prefix, opened_log, record, texts
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from support.kafka_log import PARTITIONS, fresh_prefix, opened_log
 
 from events.catalogue import Topic
 from events.log.kafka import KafkaLog, TopicsUnfit
@@ -13,6 +12,7 @@ from events.log.kafka.topics import SPECIFICATIONS
 from events.log.port import LogUnavailable
 from servers.kafka import KafkaBroker
 from servers.ports import free_ports
+from support.kafka_log import PARTITIONS, fresh_prefix, opened_log
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from support.kafka_log import EVENTS, REJECTIONS, fresh_prefix, opened_log, record, texts
 
 from events.catalogue import Topic
 from events.log.kafka import KafkaLog, Timing
 from events.log.port import Fenced, Forward, LogUnavailable, Place, Positions, Step
 from servers.kafka import KafkaBroker
 from servers.proxy import ADD_PARTITIONS, END_TRANSACTION, PRODUCE, HeldRequest, KafkaProxy
+from support.kafka_log import EVENTS, REJECTIONS, fresh_prefix, opened_log, record, texts
 
 DEADLINE_SECONDS = 60
 FORWARDED = Place(Topic.COMMANDS, 1)

@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from support.kafka_log import EVENTS, PARTITIONS, REJECTIONS, fresh_prefix, opened_log, record, texts
 
 from events.log.port import Fenced, Positions, Step
 from servers import kafka_writer
 from servers.kafka import KafkaBroker
+from support.kafka_log import EVENTS, PARTITIONS, REJECTIONS, fresh_prefix, opened_log, record, texts
 
 DEADLINE_SECONDS = 100
 KILLS = 8

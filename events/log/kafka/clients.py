@@ -6,6 +6,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from events.log.kafka.connection import Connection, Timing
 from events.log.kafka.endings import Endings
+from events.log.kafka.offsets import Offsets
 from events.log.kafka.reader import RangeReader
 from events.log.kafka.records import TopicNames
 
@@ -17,6 +18,7 @@ class Clients:
     connection: Connection
     names: TopicNames
     admin: AIOKafkaAdminClient
+    offsets: Offsets
     reader: RangeReader
     endings: Endings
 

@@ -30,8 +30,9 @@ class NotSubmitted(Exception):
 
 
 @asynccontextmanager
-async def within(limit_seconds: float, doing: str) -> AsyncIterator[None]:
-    """Bound what is done inside, and raise LogUnavailable with the cause where the server fails it.
+async def within(limit_seconds: float, doing: str, but: type[KafkaError] | tuple[()] = ()) -> AsyncIterator[None]:
+    """Bound what is done inside, and raise LogUnavailable with the cause where the server fails it, `but`
+    for an error that the caller can do something about.
 
     The library by itself retries for ever, so every call to it has such a bound.
     """
@@ -40,6 +41,8 @@ async def within(limit_seconds: float, doing: str) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise LogUnavailable(f"{doing}: no answer within {limit_seconds} s") from error
+    except but:
+        raise
     # The library asserts that it knows a broker; it does not when the last one has gone.
     except (KafkaError, OSError, AssertionError) as error:
         raise LogUnavailable(f"{doing}: {error!r}") from error

@@ -11,6 +11,7 @@ from events.log.kafka.endings import Endings
 from events.log.kafka.failures import within
 from events.log.kafka.library import tune
 from events.log.kafka.membership import KafkaMembership
+from events.log.kafka.offsets import Offsets
 from events.log.kafka.reader import RangeReader
 from events.log.kafka.records import TopicNames, stored
 from events.log.kafka.submitting import Submitter
@@ -58,8 +59,9 @@ class KafkaLog:
             endings.begin(admin.close())
             await endings.finish(connection.timing.closing_seconds)
             raise
-        reader = RangeReader(connection, names, endings)
-        return cls(Clients(connection, names, admin, reader, endings), partition_count)
+        offsets = Offsets(connection, names, endings)
+        reader = RangeReader(connection, names, offsets, endings)
+        return cls(Clients(connection, names, admin, offsets, reader, endings), partition_count)
 
     @property
     def partition_count(self) -> int:

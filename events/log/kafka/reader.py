@@ -1,7 +1,7 @@
 """Reading ranges: one consumer, shared, moved about by whoever holds its lock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer
@@ -12,11 +12,11 @@ from events.catalogue import Topic
 from events.log.kafka.connection import Connection
 from events.log.kafka.endings import Endings, stop
 from events.log.kafka.failures import HistoryCutOff, within
+from events.log.kafka.offsets import Offsets
 from events.log.kafka.records import TopicNames
 from events.log.port import Place
 
 WAIT_MILLISECONDS = 10
-SETTLING_SECONDS = 0.002
 WINDOW_RECORDS = 64
 WINDOW_GROWTH = 8
 
@@ -24,55 +24,40 @@ WINDOW_GROWTH = 8
 class RangeReader:
     """Reads what is committed. Every method raises LogUnavailable."""
 
-    def __init__(self, connection: Connection, names: TopicNames, endings: Endings) -> None:
+    def __init__(self, connection: Connection, names: TopicNames, offsets: Offsets, endings: Endings) -> None:
         self._connection = connection
         self._names = names
+        self._offsets = offsets
         self._endings = endings
         self._lock = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
         self._known_ends: dict[Place, tuple[int, int]] = {}
-        self._written: dict[Place, int] = {}
-
-    def written(self, place: Place, end: int) -> None:
-        """Told of what this process has committed: what is read from now on goes at least up to there.
-
-        The server answers a commit a moment before it has marked the records as committed everywhere.
-        """
-        self._written[place] = max(end, self._written.get(place, 0))
 
     async def read(self, place: Place, start: int, end: int | None = None) -> Sequence[ConsumerRecord]:
         """The next committed records in [start, end), some of them; none when there are none."""
-        partition = self._names.partition(place)
-        async with self._borrowed(f"reading {partition.topic}-{partition.partition}") as consumer:
-            stable = (await self._stable_ends(consumer, [place]))[place]
-            bound = stable if end is None else min(end, stable)
-            if start >= bound:
-                return ()
-            _move(consumer, partition, start)
-            try:
-                return await _next_records(consumer, partition, bound)
-            except OffsetOutOfRangeError:
-                first = await self._first_left(consumer, place, start)
-                if first >= bound:
-                    return ()
-                consumer.seek(partition, first)
-                return await _next_records(consumer, partition, bound)
-            finally:
-                consumer.pause(partition)  # or it would go on fetching what nobody has asked for
+        stable = (await self._offsets.stable_ends([place]))[place]
+        bound = stable if end is None else min(end, stable)
+        if start >= bound:
+            return ()
+        try:
+            return await self._fetch(place, start, bound)
+        except OffsetOutOfRangeError:
+            first = await self.first_left(place, start)
+            return await self._fetch(place, first, bound) if first < bound else ()
 
     async def first_left(self, place: Place, missing: int) -> int:
         """Where to go on when an offset is not there (any more). Raises HistoryCutOff for the history."""
-        async with self._borrowed("looking for what is left") as consumer:
-            return await self._first_left(consumer, place, missing)
-
-    async def stable_ends(self, places: Iterable[Place]) -> dict[Place, int]:
-        """The offsets up to which every transaction is settled. Some of the last may hold no record."""
-        async with self._borrowed("asking for the ends") as consumer:
-            return await self._stable_ends(consumer, places)
+        first = await self._offsets.start(place)
+        if place.topic is Topic.EVENTS:
+            raise HistoryCutOff(
+                f"{HistoryCutOff.__doc__} Partition {place.partition}, offset {missing}; "
+                f"the first that is left is {first}"
+            )
+        return first
 
     async def ends(self, topic: Topic, partition_count: int) -> dict[int, int]:
         """The offset behind the last committed record of each partition."""
-        stable = await self.stable_ends(Place(topic, number) for number in range(partition_count))
+        stable = await self._offsets.stable_ends(Place(topic, number) for number in range(partition_count))
         return {place.partition: await self._end(place, offset) for place, offset in stable.items()}
 
     async def newest(
@@ -83,7 +68,7 @@ class RangeReader:
         Offsets have gaps: the marks that end transactions take some, aborted records others. Windows
         without a record grow; others do not, since records can be large.
         """
-        start = await self.start(place)
+        start = await self._offsets.start(place)
         width = WINDOW_RECORDS
         while end > start:
             low = max(start, end - width)
@@ -95,23 +80,17 @@ class RangeReader:
 
     async def close(self) -> None:
         """Let go of the consumer."""
-        self._discard()
-
-    async def _stable_ends(self, consumer: AIOKafkaConsumer, places: Iterable[Place]) -> dict[Place, int]:
-        partitions = [self._names.partition(place) for place in places]
-        while True:
-            offsets = await consumer.end_offsets(partitions)
-            found = {self._names.place(partition): offset for partition, offset in offsets.items()}
-            if all(offset >= self._written.get(place, 0) for place, offset in found.items()):
-                return found
-            await asyncio.sleep(SETTLING_SECONDS)
+        if self._consumer is not None:
+            self._endings.closed(self)
+            self._endings.begin(stop(self._consumer))
+            self._consumer = None
 
     async def _end(self, place: Place, stable: int) -> int:
         known_stable, known_end = self._known_ends.get(place, (-1, 0))
         if known_stable == stable:
             return known_end
         last = await self.newest(place, stable, lambda record: True)
-        end = last.offset + 1 if last is not None else await self.start(place)
+        end = last.offset + 1 if last is not None else await self._offsets.start(place)
         self._known_ends[place] = (stable, end)
         return end
 
@@ -125,32 +104,26 @@ class RangeReader:
             low = records[-1].offset + 1
         return is_empty, found
 
-    async def start(self, place: Place) -> int:
-        """The first offset that is left."""
+    async def _fetch(self, place: Place, start: int, bound: int) -> Sequence[ConsumerRecord]:
         partition = self._names.partition(place)
-        async with self._borrowed("asking for the start") as consumer:
-            return int((await consumer.beginning_offsets([partition]))[partition])
-
-    async def _first_left(self, consumer: AIOKafkaConsumer, place: Place, missing: int) -> int:
-        partition = self._names.partition(place)
-        first = int((await consumer.beginning_offsets([partition]))[partition])
-        if place.topic is Topic.EVENTS:
-            raise HistoryCutOff(
-                f"{HistoryCutOff.__doc__} {partition.topic}-{partition.partition}, offset {missing}; "
-                f"the first that is left is {first}"
-            )
-        return first
+        async with self._borrowed(f"reading {place.topic}, partition {place.partition}") as consumer:
+            _move(consumer, partition, start)
+            try:
+                return await _next_records(consumer, partition, bound)
+            finally:
+                consumer.pause(partition)  # or it would go on fetching what nobody has asked for
 
     @asynccontextmanager
     async def _borrowed(self, doing: str) -> AsyncIterator[AIOKafkaConsumer]:
         """The consumer, to nobody else meanwhile. After any failure it is made anew."""
-        async with self._lock, within(self._connection.timing.reading_seconds, doing):
+        async with self._lock:
             try:
-                yield await self._started()
-            except HistoryCutOff:
+                async with within(self._connection.timing.reading_seconds, doing, but=OffsetOutOfRangeError):
+                    yield await self._started()
+            except OffsetOutOfRangeError:
                 raise
             except BaseException:
-                self._discard()
+                await self.close()
                 raise
 
     async def _started(self) -> AIOKafkaConsumer:
@@ -164,12 +137,6 @@ class RangeReader:
             self._consumer = consumer
             self._endings.opened(self)
         return self._consumer
-
-    def _discard(self) -> None:
-        if self._consumer is not None:
-            self._endings.closed(self)
-            self._endings.begin(stop(self._consumer))
-            self._consumer = None
 
 
 def _move(consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> None:

@@ -8,6 +8,9 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from events.catalogue import Topic
 from events.log.port import NewRecord, Place, Positions, StoredRecord
 
+SUBMITTED = frozenset({Topic.COMMANDS, Topic.RESULTS, Topic.OUTPUT})
+"""What many write to, and what steps forward to. The others have one writer a partition."""
+
 POSITIONS_HEADER = "autopack-positions"
 """On every record of the batch that carries a step's positions. It is the writer's own: readers do not see
 it, and what a record brings under this name is left out, since a rejected record's headers are a stranger's."""
@@ -16,7 +19,6 @@ BATCH_OVERHEAD_BYTES = 64
 _RECORD_OVERHEAD_BYTES = 128
 _HEADER_OVERHEAD_BYTES = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_WRITERS_OWN = frozenset({Topic.EVENTS, Topic.REJECTIONS})
 
 Headers = list[tuple[str, bytes]]
 
@@ -52,7 +54,7 @@ class TopicNames:
 def stored(place: Place, record: ConsumerRecord) -> StoredRecord:
     """A record as readers see it. A foreign producer may have given no key, or no value at all."""
     headers = {name: value if value is not None else b"" for name, value in record.headers}
-    if place.topic in _WRITERS_OWN:
+    if place.topic not in SUBMITTED:
         headers.pop(POSITIONS_HEADER, None)
     return StoredRecord(
         topic=place.topic,

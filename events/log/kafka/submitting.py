@@ -9,11 +9,9 @@ from events.catalogue import Topic
 from events.log.kafka.connection import LARGEST_SUBMITTED_BYTES, Connection
 from events.log.kafka.endings import Endings, drop
 from events.log.kafka.failures import NotSubmitted, RecordTooLarge, within
-from events.log.kafka.records import TopicNames, headers_of, most_bytes
+from events.log.kafka.records import SUBMITTED, TopicNames, headers_of, most_bytes
 from events.log.partitions import home_partition
 from events.log.port import LogUnavailable, NewRecord, Place
-
-SUBMITTED = frozenset({Topic.COMMANDS, Topic.RESULTS, Topic.OUTPUT})
 
 
 class Submitter:

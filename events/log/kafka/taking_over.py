@@ -42,7 +42,7 @@ async def _where_it_ended(clients: Clients, partition: int) -> tuple[int, Positi
     carry no positions: looking for some is given up there.
     """
     history, rejections = Place(Topic.EVENTS, partition), Place(Topic.REJECTIONS, partition)
-    ends = await clients.reader.stable_ends([history, rejections])
+    ends = await clients.offsets.stable_ends([history, rejections])
     last = await clients.reader.newest(history, ends[history], lambda record: True)
     marked = last
     if last is not None and not _is_marked(last):
@@ -53,7 +53,7 @@ async def _where_it_ended(clients: Clients, partition: int) -> tuple[int, Positi
         ends[rejections],
         lambda record: _is_marked(record) or (oldest is not None and record.timestamp < oldest),
     )
-    end = await clients.reader.start(history) if last is None else last.offset + 1
+    end = await clients.offsets.start(history) if last is None else last.offset + 1
     return end, _highest(marked, rejected)
 
 

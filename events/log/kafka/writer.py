@@ -1,6 +1,8 @@
 """The one writer of a partition's history: each step a transaction, its history part one batch."""
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import RecordsToDelete
@@ -10,7 +12,10 @@ from events.log.kafka.batches import Batch, Batcher, StepBatches
 from events.log.kafka.clients import Clients
 from events.log.kafka.endings import drop
 from events.log.kafka.failures import says_fenced, within
+from events.log.kafka.records import SUBMITTED
 from events.log.port import Fenced, LogUnavailable, Place, Positions, Step
+
+FORWARDS_SECONDS = 0.2
 
 
 class KafkaPartitionWriter:
@@ -59,6 +64,7 @@ class KafkaPartitionWriter:
                 ends = await _send(producer, batches)
                 is_committing = True
                 await producer.commit_transaction()
+                await self._until_visible(ends)
         except LogUnavailable as error:
             self._drop()
             # Refused while committing, it may have been a commit whose answer got lost: that is not known.
@@ -68,8 +74,6 @@ class KafkaPartitionWriter:
         except BaseException:
             self._drop()
             raise
-        for place, end in ends.items():
-            self._clients.reader.written(place, end)
         self._written_end = ends.get(Place(Topic.EVENTS, self._partition), self._written_end)
         return self._written_end
 
@@ -95,6 +99,18 @@ class KafkaPartitionWriter:
         ending = self._drop()
         if ending is not None:
             await asyncio.wait({ending}, timeout=self._clients.timing.closing_seconds)
+
+    async def _until_visible(self, ends: Mapping[Place, int]) -> None:
+        """Wait until every reader can see the step. The next one could not begin before that anyway.
+
+        Not so for forwards: their partitions have other writers, one of which may have died in the midst of
+        a step, and then what lies behind that is seen when the step is settled.
+        """
+        forwarded = {place: end for place, end in ends.items() if place.topic in SUBMITTED}
+        await self._clients.offsets.until_stable({place: ends[place] for place in ends.keys() - forwarded.keys()})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FORWARDS_SECONDS):
+                await self._clients.offsets.until_stable(forwarded)
 
     def _living(self) -> AIOKafkaProducer:
         if self._producer is None:
