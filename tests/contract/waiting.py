@@ -13,7 +13,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, limit_secon
     """Return when the condition holds; fail, saying what was waited for, when it does not in time."""
     try:
         async with asyncio.timeout(limit_seconds):
-            while not await condition():  # noqa: ASYNC110 - servers send no event
+            while not await condition():
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise AssertionError(f"within {limit_seconds:g} s there was not: {what}") from None
