@@ -22,6 +22,7 @@ from services.builder.builder import Builder
 from services.candidates import Candidates
 from services.git.command import GitCommand
 from services.logs import log_name, open_log
+from services.preparation import Preparations
 from services.runner.runner import Runner, RunnerSettings
 from services.runner.worker import Worker
 from services.sandbox import Sandbox, open_sandbox
@@ -31,7 +32,6 @@ from services.status import ServiceStatus
 from services.supervisor.judging import Limits
 from services.supervisor.snapshots import Snapshots
 from services.supervisor.supervisor import Supervisor
-from services.verifier.preparation import Preparations
 from services.verifier.verifier import Verifier
 from services.workshop import Workshop
 
@@ -111,6 +111,7 @@ async def compose(
         yield application
 
 
+READING_CONNECTIONS = 16
 _WORKERS = frozenset({Service.BUILDER, Service.AUDITOR, Service.APPLIER, Service.VERIFIER})
 _READING = frozenset({Service.PROJECTOR, Service.API})
 _SANDBOXED = _WORKERS - {Service.APPLIER}
@@ -141,14 +142,13 @@ async def _add_workers(application: Application, services: frozenset[Service], c
         _add_worker(application, Service.AUDITOR, Auditor(workshop), settings.auditors_at_once)
     if Service.VERIFIER in services:
         work = settings.home_folder / "work"
-        preparations = Preparations(sandbox, settings.home_folder / "prepared")
-        verifier = Verifier(candidates, sandbox, application.store, preparations, work)
+        verifier = Verifier(candidates, sandbox, application.store, workshop.preparations, work)
         _add_worker(application, Service.VERIFIER, verifier, settings.verifiers_at_once)
 
 
 async def _opened_pool(database_url: str) -> Pool:
     """Connections to the read models, whose tables are there from now on: queries need not wait for events."""
-    pool = await open_pool(database_url)
+    pool = await open_pool(database_url, most_connections=READING_CONNECTIONS)
     async with pool.acquire() as connection:
         await install(connection, PROJECTIONS)
     return pool
@@ -197,6 +197,7 @@ def _workshop(application: Application, candidates: Candidates, sandbox: Sandbox
         candidates=candidates,
         store=application.store,
         folder=settings.home_folder / "work",
+        preparations=Preparations(sandbox, settings.home_folder / "prepared"),
     )
 
 

@@ -14,11 +14,15 @@ from events.envelope import write_submission
 from events.event import Event
 from events.log.port import NewRecord
 from projections.answers import AnswerRow
+from projections.catalogue import RUN_FILES
+from projections.queries.answers import TABLES
 from services.api.context import ApiContext
 from services.api.problems import Problem
 
 SOURCE = "/autopack/api"
 LONGEST_WAIT_SECONDS = 10.0
+PROMISED = (*TABLES, RUN_FILES)
+"""What a client may look at as soon as its command is answered: the views, and the run's files."""
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d+)")
 
 
