@@ -7,7 +7,7 @@ import structlog
 from pydantic_core import from_json
 
 from events.catalogue import SUBMITTED_TO
-from events.codec import Submission, UnreadableRecord, read_submission
+from events.codec import MAX_SUBMISSION_BYTES, Submission, UnreadableRecord, read_submission
 from events.decide import Context, decide
 from events.decide.verdicts import Reason, Rejection
 from events.event import Event
@@ -16,6 +16,9 @@ from events.history import HistoryRecord, PartitionState, chain
 from events.log.partitions import home_partition
 from events.log.port import Forward, NewRecord, StoredRecord
 
+LONGEST_PROJECT = 100
+LONGEST_KEY = 1_000
+MOST_HEADERS_KEPT_BYTES = 64 * 1024
 logger = structlog.get_logger(__name__)
 
 
@@ -48,6 +51,11 @@ class Judge:
     def judge(self, state: PartitionState, record: StoredRecord) -> Judgement:
         """Forward what is away from home, refuse what cannot be, decide the rest."""
         project = _project_named(record)
+        if (size_bytes := len(record.value) + _headers_bytes(record)) > MAX_SUBMISSION_BYTES:
+            # Refused wherever it lies: under the key that a forward gives it, it may be too large for its topic.
+            message = f"{size_bytes} bytes, headers included; {MAX_SUBMISSION_BYTES} at most"
+            refusal = Rejection(Reason.TOO_LARGE, message)
+            return Judgement(state, rejection=rejection_record(record, refusal, project))
         home = home_partition(project, self._partition_count) if project else self._partition
         if project and home != self._partition:
             forwarded = NewRecord(project, record.value, record.headers)
@@ -113,23 +121,35 @@ def _misplaced(state: PartitionState, record: StoredRecord, submission: Submissi
 
 
 def _project_named(record: StoredRecord) -> str | None:
-    """The project that a record speaks of, read as leniently as can be: it may have to go elsewhere first."""
+    """The project that a record speaks of, read as leniently as can be: it may have to go elsewhere first.
+
+    What is too long for a project's name has no home: it would become the key of whatever is written.
+    """
     if "ce_project" in record.headers:
-        return record.headers["ce_project"].decode("utf-8", "replace")
-    try:
-        raw = from_json(record.value)
-    except ValueError:
-        return None
-    project = raw.get("project") if isinstance(raw, dict) else None
-    return project if isinstance(project, str) and project else None
+        project: object = record.headers["ce_project"].decode("utf-8", "replace")
+    else:
+        try:
+            raw = from_json(record.value)
+        except ValueError:
+            return None
+        project = raw.get("project") if isinstance(raw, dict) else None
+    return project if isinstance(project, str) and 0 < len(project) <= LONGEST_PROJECT else None
+
+
+def _headers_bytes(record: StoredRecord) -> int:
+    return sum(len(name.encode()) + len(value) for name, value in record.headers.items())
 
 
 def rejection_record(
     record: StoredRecord, rejection: Rejection, project: str | None, event: Event | None = None
 ) -> NewRecord:
-    """The refused record: its raw bytes, and in headers why, and where it lay."""
+    """The refused record: its raw bytes, and in headers why, and where it lay.
+
+    A flood of headers is left behind: each gets a longer name, and together they might fit no batch.
+    """
+    original = record.headers if _headers_bytes(record) <= MOST_HEADERS_KEPT_BYTES else {}
     headers = {
-        **{f"original.{name}": value for name, value in record.headers.items()},
+        **{f"original.{name}": value for name, value in original.items()},
         "reason": rejection.reason.encode(),
         "message": rejection.message.encode("utf-8", "replace"),
         "faults": orjson.dumps([fault.model_dump() for fault in rejection.faults]),
@@ -144,4 +164,4 @@ def rejection_record(
             "run": event.run_id.encode(),
             "original.type": event.data.type_name().encode(),
         }
-    return NewRecord(project or record.key or "", record.value, headers)
+    return NewRecord(project or (record.key or "")[:LONGEST_KEY], record.value, headers)

@@ -1,6 +1,6 @@
 """Serving one partition: take over, fold, and then step by step fold, decide, append."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from time import monotonic
 
@@ -68,13 +68,17 @@ class PartitionOwner:
         self._deleted_at = monotonic()
         self.made_progress = False
 
-    async def serve(self) -> None:
-        """Serve the partition. Raises Fenced or LogUnavailable; the caller begins anew."""
+    async def serve(self, served: Callable[[], None]) -> None:
+        """Serve the partition, and say so once its history is folded.
+
+        Raises Fenced or LogUnavailable, and the caller begins anew; HistoryUnreadable, and it does not.
+        """
         writer = await self._log.take_over(self._partition, self._instance)
         tail = self._log.tail()
         try:
             await self._catch_up(writer)
             self._follow(tail)
+            served()
             while True:
                 await self._round(writer, tail)
         except UnreadableRecord as error:
@@ -87,7 +91,6 @@ class PartitionOwner:
         """The history holds what this version cannot read: going on would decide on half the truth."""
         message = f"partition {self._partition}, offset {self._end}: {error.message}"
         self._status.alarm(f"partition-{self._partition}", message)
-        self._status.unavailable(message)
         logger.error("history unreadable", partition=self._partition, offset=self._end, error=error.message)
         raise HistoryUnreadable(message) from error
 

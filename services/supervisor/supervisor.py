@@ -25,6 +25,7 @@ class Supervisor:
         self._limits = limits
         self._status = status
         self._owners: dict[int, asyncio.Task[None]] = {}
+        self._troubles: dict[int, str] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then finish the step at hand and leave."""
@@ -44,7 +45,7 @@ class Supervisor:
         try:
             while not stop.is_set():
                 self._adjust(known, membership.instance)
-                self._status.ready(partitions=len(known))
+                self._report()
                 changed = asyncio.ensure_future(membership.changed(known))
                 await asyncio.wait({changed, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if changed.done():
@@ -60,18 +61,39 @@ class Supervisor:
         """Start serving what is newly ours, stop serving what is ours no more."""
         for partition in set(self._owners) - partitions:
             self._owners.pop(partition).cancel()
+            self._troubles.pop(partition, None)
         for partition in partitions - set(self._owners):
+            self._troubles[partition] = f"partition {partition} is being taken over"
             self._owners[partition] = asyncio.create_task(
                 self._own(partition, instance), name=f"supervisor-{partition}"
             )
 
     async def _release(self, partitions: list[int]) -> None:
         tasks = [self._owners.pop(partition) for partition in partitions]
+        self._troubles.clear()
         for task in tasks:
             task.cancel()
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+
+    def _report(self) -> None:
+        """Ready once every partition of ours is served."""
+        trouble = next(iter(self._troubles.values()), None)
+        if trouble is None:
+            self._status.ready(partitions=len(self._owners))
+        else:
+            self._status.unavailable(trouble)
+
+    def _served(self, partition: int) -> None:
+        self._troubles.pop(partition, None)
+        self._status.clear(f"supervisor-{partition}")
+        self._report()
+
+    def _troubled(self, partition: int, trouble: str) -> None:
+        if self._owners.get(partition) is asyncio.current_task():
+            self._troubles[partition] = f"partition {partition}: {trouble}"
+            self._report()
 
     async def _own(self, partition: int, instance: str) -> None:
         """Take the partition over again and again, for as long as it is ours.
@@ -83,14 +105,21 @@ class Supervisor:
         while True:
             owner = PartitionOwner(self._log, partition, instance, self._snapshots, self._limits, self._status)
             try:
-                await owner.serve()
-            except Fenced:
+                await owner.serve(lambda: self._served(partition))
+            except Fenced as error:
                 logger.info("fenced", partition=partition)
+                self._troubled(partition, str(error))
             except LogUnavailable as error:
-                self._status.unavailable(f"partition {partition}: {error}")
                 logger.warning("partition lost its log", partition=partition, error=str(error))
-            except HistoryUnreadable:
+                self._troubled(partition, str(error))
+            except HistoryUnreadable as error:
+                self._troubled(partition, str(error))
                 return  # the alarm stands; an upgraded service folds on from there
+            except Exception as error:
+                # A fault of ours: it must not end in silence, and it may be one that passes.
+                logger.exception("partition failed", partition=partition)
+                self._status.alarm(f"supervisor-{partition}", f"{type(error).__name__}: {error}")
+                self._troubled(partition, f"{type(error).__name__}: {error}")
             if owner.made_progress:
                 backoff = Backoff()
             await backoff.pause()
