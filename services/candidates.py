@@ -21,7 +21,10 @@ from services.git.command import GitCommand
 from services.git.failures import (
     BaseMissing,
     ConfigurationUnreadable,
+    GitFailed,
     GitFailure,
+    GitOutputTooLarge,
+    GitTimedOut,
     PatchTooLarge,
     RepositoryEmpty,
     RepositoryMissing,
@@ -32,11 +35,15 @@ from services.git.mirror import Mirror, fetch_commit, has_commit, open_mirror
 from services.git.quarantine import Quarantine, keep_objects, open_quarantine
 from services.git.reference_names import candidate_reference
 
+_PATCH_OPTIONS = ("--patch", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
+
 _CLASSES: dict[type[GitFailure], FailureClass] = {
     RepositoryMissing: FailureClass.REPOSITORY_MISSING,
     RepositoryUnsupported: FailureClass.REPOSITORY_MISSING,
     RepositoryEmpty: FailureClass.REPOSITORY_EMPTY,
     RepositoryUnreachable: FailureClass.REPOSITORY_UNREACHABLE,
+    GitTimedOut: FailureClass.REPOSITORY_UNREACHABLE,
+    GitOutputTooLarge: FailureClass.TOO_LARGE,
     BaseMissing: FailureClass.BASE_MISSING,
     ConfigurationUnreadable: FailureClass.CONFIGURATION,
     PatchTooLarge: FailureClass.TOO_LARGE,
@@ -73,8 +80,7 @@ class Candidates:
     async def at_commit(self, address: str | None, commit: str) -> Mirror:
         """The mirror, holding a commit that stands in the repository. Raises GitFailure."""
         mirror = await self.mirror(address)
-        if not await has_commit(mirror, commit):
-            await fetch_commit(mirror, commit)
+        await _bring(mirror, commit)
         return mirror
 
     async def patches(self, references: tuple[ArtifactRef, ...]) -> list[bytes]:
@@ -103,7 +109,7 @@ class Candidates:
             if isinstance(made, NoChange):
                 return b""
             shown = await quarantine.git.run(
-                quarantine.place, "diff-tree", "-r", "-p", "--binary", "--full-index", origin.parent, made.commit
+                quarantine.place, "diff-tree", "-r", *_PATCH_OPTIONS, origin.parent, made.commit
             )
             return shown.stdout
 
@@ -114,8 +120,7 @@ class Candidates:
         mirror = await self.mirror(address)
         if await has_commit(mirror, commit):
             return mirror
-        if not await has_commit(mirror, origin.parent):
-            await fetch_commit(mirror, origin.parent)
+        await _bring(mirror, origin.parent)
         async with open_quarantine(mirror) as quarantine:
             made = await self.make(quarantine, run_id, phase_id, origin)
             if not isinstance(made, Candidate) or made.commit != commit:
@@ -123,6 +128,15 @@ class Candidates:
             await keep_objects(quarantine)
         await keep_candidate(mirror, candidate_reference(run_id, phase_id, origin.request_id), commit)
         return mirror
+
+
+async def _bring(mirror: Mirror, commit: str) -> None:
+    if await has_commit(mirror, commit):
+        return
+    try:
+        await fetch_commit(mirror, commit)
+    except GitFailed as error:
+        raise RepositoryUnreachable(f"{commit} cannot be fetched: {error.stderr_tail}") from error
 
 
 def candidate_identity(run_id: str, phase_id: str, origin: CandidateOrigin) -> CandidateIdentity:

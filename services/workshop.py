@@ -6,6 +6,7 @@ from pathlib import Path
 from services.agents import Agents, CommandDriver
 from services.artifacts import ArtifactStore
 from services.candidates import Candidates
+from services.preparation import Preparations
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +18,4 @@ class Workshop:
     candidates: Candidates
     store: ArtifactStore
     folder: Path
+    preparations: Preparations

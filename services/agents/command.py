@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,17 @@ from services.agents.reading import AnswerUnreadable, clean
 from services.agents.report import read_report
 from services.agents.verdict import read_verdict
 from services.processes import Completed, Ending
-from services.sandbox import Job, Sandbox, SandboxUnavailable, SecretForbidden, SecretMissing, remove_folder
+from services.processes.finishing import in_any_case
+from services.sandbox import (
+    WORKSPACE,
+    Job,
+    Mount,
+    Sandbox,
+    SandboxUnavailable,
+    SecretForbidden,
+    SecretMissing,
+    remove_folder,
+)
 
 REQUEST_VARIABLE = "AUTOPACK_REQUEST"
 REPORT_VARIABLE = "AUTOPACK_REPORT"
@@ -37,14 +47,16 @@ class _Folders:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """How one request is worked: its time left, the wish to end it, and who watches.
+    """How one request is worked: its time left, the wish to end it, who watches, and what is lent.
 
-    `limit_seconds` lowers the agent's own limit; `on_line` is told lines of output and must not raise.
+    `limit_seconds` lowers the agent's own limit; `on_line` is told lines of output and must not raise;
+    `lent` shows within a builder's clone.
     """
 
     limit_seconds: float | None = None
     stop: asyncio.Event | None = None
     on_line: Callable[[str], None] | None = None
+    lent: tuple[Mount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +122,12 @@ class CommandDriver:
 
     @contextlib.asynccontextmanager
     async def _folders(self, request: bytes) -> AsyncIterator[_Folders]:
-        folder = await asyncio.to_thread(_make_folders, self.scratch_folder, request)
+        folder = self.scratch_folder / f"agent-{secrets.token_hex(8)}"
         try:
+            await in_any_case(asyncio.to_thread(_make_folders, folder, request))
             yield _Folders(folder / "request.json", folder / "report")
         finally:
-            await asyncio.to_thread(remove_folder, folder)
+            await in_any_case(asyncio.to_thread(remove_folder, folder))
 
     def _report(self, agent: CommandAgent, folder: Path) -> Report:
         try:
@@ -135,11 +148,13 @@ def _job(
     return Job(
         argv=agent.argv,
         work_folder=workspace,
+        shown_at=WORKSPACE,
         stdin=request,
         network=agent.network,
         secrets=agent.secrets,
         variables={REQUEST_VARIABLE: str(folders.request), REPORT_VARIABLE: str(report)},
         readonly_paths=(*agent.readonly_paths, folders.request),
+        readonly=session.lent,
         writable_paths=(folders.report,),
         limit_seconds=min(limits),
         idle_seconds=agent.idle_seconds,
@@ -148,12 +163,11 @@ def _job(
     )
 
 
-def _make_folders(scratch_folder: Path, request: bytes) -> Path:
-    scratch_folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=scratch_folder, prefix="agent-"))
+def _make_folders(folder: Path, request: bytes) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(0o700)
     (folder / "request.json").write_bytes(request)
     (folder / "report").mkdir()
-    return folder
 
 
 def _read_own_file(path: Path) -> bytes | None:

@@ -11,8 +11,8 @@ from services.clipping import clipped, first
 from services.git.applying import Conflict
 from services.git.candidate import Candidate, Made, NoChange, Unrepresentable, keep_candidate
 from services.git.change import read_change
-from services.git.failures import GitFailed, GitFailure, PatchTooLarge
-from services.git.mirror import Mirror, fetch_commit, has_commit
+from services.git.failures import GitFailed, GitFailure, GitOutputTooLarge, GitTimedOut, PatchTooLarge
+from services.git.mirror import Mirror
 from services.git.quarantine import Quarantine, keep_objects, open_quarantine
 from services.git.reference_names import candidate_reference
 from services.policy import concerns as concerned
@@ -20,10 +20,11 @@ from services.policy import judge as judged
 from services.policy import policy as rules
 from services.runner.worker import Assignment
 
-VIOLATIONS_LIMIT = 100
-CONCERNS_LIMIT = 50
-FILES_LIMIT = 500
+VIOLATIONS_BYTES = 44_000
+CONCERNS_BYTES = 12_000
+FILES_BYTES = 40_000
 _SHORT = 300
+_PATH_CHARACTERS = 1000
 
 
 async def govern(
@@ -33,7 +34,7 @@ async def govern(
     governed = _Governed(candidates, assignment, data)
     try:
         return await governed.outcome()
-    except PatchTooLarge as error:
+    except (PatchTooLarge, GitTimedOut, GitOutputTooLarge) as error:
         return governed.rejected(FailureClass.TOO_LARGE, str(error))
     except GitFailed:
         raise  # a git that fails where it should not is a fault of ours, to be tried again
@@ -53,9 +54,7 @@ class _Governed:
     async def outcome(self) -> PatchAccepted | PatchRejected:
         if self._data.parent is None:
             return self.rejected(FailureClass.REPOSITORY_MISSING, "the run has no commit to apply to")
-        mirror = await self._candidates.mirror(self._data.repository)
-        if not await has_commit(mirror, self._data.parent):
-            await fetch_commit(mirror, self._data.parent)
+        mirror = await self._candidates.at_commit(self._data.repository, self._data.parent)
         async with open_quarantine(mirror) as quarantine:
             made = await self._candidates.make(
                 quarantine, self._assignment.run_id, self._data.phase_id, self._origin(self._data.parent)
@@ -102,7 +101,7 @@ class _Governed:
 
     def _accepted(self, made: Candidate, found: tuple[rules.Concern, ...]) -> PatchAccepted:
         concerns = [_concern(one) for one in found]
-        files = [change.path.decode("utf-8", "replace") for change in made.changes]
+        files = [clipped(change.path.decode("utf-8", "replace"), _PATH_CHARACTERS) for change in made.changes]
         return PatchAccepted(
             request_id=self._assignment.request_id,
             phase_id=self._data.phase_id,
@@ -110,15 +109,15 @@ class _Governed:
             parent=made.parent,
             candidate=made.commit,
             tree=made.tree,
-            files=first(files, FILES_LIMIT, lambda count: f"… and {count} more"),
-            concerns=first(concerns, CONCERNS_LIMIT, lambda n: Concern(kind="more", message=f"and {n} more")),
+            files=first(files, FILES_BYTES, lambda count: f"… and {count} more"),
+            concerns=first(concerns, CONCERNS_BYTES, lambda n: Concern(kind="more", message=f"and {n} more")),
             usage=self._usage(),
         )
 
     def _violating(self, found: tuple[rules.Violation, ...]) -> PatchRejected:
         violations = first(
             [_violation(one) for one in found],
-            VIOLATIONS_LIMIT,
+            VIOLATIONS_BYTES,
             lambda count: Violation(rule="more", message=f"and {count} more"),
         )
         where = "; ".join(f"{v.path}: {v.rule}" for v in found)

@@ -35,9 +35,6 @@ async def integrate_candidate(
 ) -> SnapshotCreated | IntegrationFailed:
     """Try until the target has answered. Raises WorkReplaced when another claim stands at the fence."""
     started_at = monotonic()
-    mirror = await candidates.holding(
-        data.repository, assignment.run_id, data.phase_id, data.origin, data.candidate
-    )
     order = Integration(
         run_id=assignment.run_id,
         tier_id=data.tier_id,
@@ -48,7 +45,13 @@ async def integrate_candidate(
     )
     backoff = Backoff()
     while True:
-        outcome = await integrate(mirror, order)
+        try:
+            mirror = await candidates.holding(
+                data.repository, assignment.run_id, data.phase_id, data.origin, data.candidate
+            )
+            outcome = await integrate(mirror, order)
+        except GitFailure as error:
+            outcome = TargetUnreachable(str(error))
         match outcome:
             case Integrated():
                 return _created(assignment, data, monotonic() - started_at)

@@ -1,5 +1,8 @@
 """The auditor, as the runner sees it."""
 
+import asyncio
+from time import monotonic
+
 import orjson
 
 from events.families.apply import CandidateOrigin
@@ -24,8 +27,9 @@ from services.runner.worker import Assignment, Terms, WorkerTraits
 from services.usage import usage_of
 from services.workshop import Workshop
 
-FINDINGS_LIMIT = 100
+FINDINGS_BYTES = 40_000
 PATCHES_LIMIT = 20
+SHORTEST_SESSION_SECONDS = 1.0
 _SHORT = 400
 
 
@@ -73,15 +77,17 @@ class Auditor:
     async def _audited(
         self, assignment: Assignment, data: AuditRequested, agent: CommandAgent
     ) -> AuditCompleted | AuditFailed:
+        give_up_at = monotonic() + assignment.limit_seconds
         diff = await self._diff(assignment, data)
-        session = Session(limit_seconds=assignment.limit_seconds, on_line=assignment.say)
-        request = auditor_request(assignment.run_id, data, diff)
+        limit_seconds = max(SHORTEST_SESSION_SECONDS, give_up_at - monotonic())
+        session = Session(limit_seconds=limit_seconds, on_line=assignment.say)
+        request = await asyncio.to_thread(auditor_request, assignment.run_id, data, diff)
         answer = await self._workshop.driver.audit(agent, request, session)
         log = await self._workshop.store.put(answer.log) if answer.log else None
         if isinstance(answer, AgentFailure):
             return _failed(assignment, data, answer, log)
         suggested = [
-            await self._workshop.store.put(text.encode())
+            await self._workshop.store.put(text.encode("utf-8", "replace"))
             for text in answer.verdict.suggested_patches[:PATCHES_LIMIT]
         ]
         return _completed(assignment, data, answer, tuple(suggested), log)
@@ -158,7 +164,7 @@ def _completed(
         attempt=data.attempt,
         recommendation=verdict.recommendation,
         confidence=verdict.confidence,
-        findings=first(findings, FINDINGS_LIMIT, lambda count: Finding(message=f"and {count} more")),
+        findings=first(findings, FINDINGS_BYTES, lambda count: Finding(message=f"and {count} more")),
         suggested_patches=suggested,
         usage=usage_of(answer.usage),
         log=log,

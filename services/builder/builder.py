@@ -1,5 +1,8 @@
 """The builder, as the runner sees it."""
 
+import asyncio
+from time import monotonic
+
 import orjson
 
 from events.families.base import ArtifactRef, EventData, Probe, SuggestedIssue
@@ -15,18 +18,25 @@ from services.agents import (
     Role,
     Session,
 )
+from services.agents import answers as agent_answers
 from services.candidates import failure_class
 from services.clipping import clipped, first
-from services.git.failures import GitFailure, WorkTreeUnreadable
+from services.git.failures import GitFailure, GitOutputTooLarge, GitTimedOut
 from services.git.patch import TakenPatch, take_patch
-from services.git.workspace import Workspace, clone_for_agent, remove_workspace
+from services.git.workspace import Workspace, clone_for_agent
+from services.preparation import PreparationFailed, Wanted
+from services.processes.finishing import in_any_case
 from services.runner.worker import Assignment, Terms, WorkerTraits
+from services.sandbox import SandboxUnavailable, remove_folder
 from services.usage import usage_of
 from services.workshop import Workshop
 
-FILES_LIMIT = 500
-ITEMS_LIMIT = 50
+FILES_BYTES = 20_000
+PROBES_BYTES = 12_000
+ISSUES_BYTES = 14_000
+SHORTEST_SESSION_SECONDS = 1.0
 _SHORT = 400
+_PATH_CHARACTERS = 1000
 
 
 class Builder:
@@ -44,7 +54,7 @@ class Builder:
         self._workshop = workshop
 
     async def terms(self, request: EventData) -> Terms:
-        """The lesser of the request's limit and the agent's own."""
+        """The lesser of the request's limit and the agent's own, with the time for the preparation."""
         data = _expected(request)
         sandbox = self._workshop.driver.sandbox.name
         try:
@@ -53,7 +63,8 @@ class Builder:
             return Terms(data.limit_seconds, agent=data.agent, sandbox=sandbox)
         if isinstance(agent, ExternalAgent):
             return Terms(data.limit_seconds, agent=agent.name)
-        limit_seconds = min(data.limit_seconds, agent.timeout_seconds)
+        preparing_seconds = data.prepare.timeout_seconds if data.prepare else 0.0
+        limit_seconds = min(data.limit_seconds, agent.timeout_seconds + preparing_seconds)
         return Terms(limit_seconds, agent=agent.name, sandbox=sandbox)
 
     async def perform(self, assignment: Assignment) -> BuildSucceeded | BuildFailed:
@@ -66,8 +77,10 @@ class Builder:
             return await self._in_clone(assignment, data, agent)
         except (AgentUnknown, AgentUnavailable) as error:
             return self.failed(assignment, FailureClass.MISSING_AGENT, str(error))
-        except WorkTreeUnreadable as error:
-            return self.failed(assignment, FailureClass.BAD_ANSWER, str(error))
+        except PreparationFailed as error:
+            return self.failed(assignment, FailureClass.PREPARATION, str(error))
+        except SandboxUnavailable as error:
+            return self.failed(assignment, FailureClass.SANDBOX_UNAVAILABLE, str(error))
         except GitFailure as error:
             return self.failed(assignment, failure_class(error), str(error))
 
@@ -76,28 +89,48 @@ class Builder:
     ) -> BuildSucceeded | BuildFailed:
         if data.base_commit is None:
             return self.failed(assignment, FailureClass.REPOSITORY_MISSING, "the run has no repository")
+        give_up_at = monotonic() + assignment.limit_seconds
         mirror = await self._workshop.candidates.at_commit(data.repository, data.base_commit)
+        wanted = await self._wanted(data, data.base_commit)
         folder = self._workshop.folder / assignment.claim_id
-        workspace = await clone_for_agent(mirror, data.base_commit, folder)
         try:
-            return await self._built(assignment, data, agent, workspace)
+            workspace = await clone_for_agent(mirror, data.base_commit, folder)
+            preparations = self._workshop.preparations
+            async with preparations.lent(mirror, wanted, workspace.tree, assignment.say) as lent:
+                limit_seconds = max(SHORTEST_SESSION_SECONDS, give_up_at - monotonic())
+                session = Session(limit_seconds=limit_seconds, on_line=assignment.say, lent=lent)
+                return await self._built(assignment, data, agent, workspace, session)
         finally:
-            await remove_workspace(workspace)
+            await in_any_case(asyncio.to_thread(remove_folder, folder))
+
+    async def _wanted(self, data: BuildRequested, base: str) -> Wanted | None:
+        if data.prepare is None:
+            return None
+        prepared_at = data.prepare_at or base
+        await self._workshop.candidates.at_commit(data.repository, prepared_at)
+        return Wanted(data.prepare, prepared_at, locks_of=base)
 
     async def _built(
-        self, assignment: Assignment, data: BuildRequested, agent: CommandAgent, workspace: Workspace
+        self,
+        assignment: Assignment,
+        data: BuildRequested,
+        agent: CommandAgent,
+        workspace: Workspace,
+        session: Session,
     ) -> BuildSucceeded | BuildFailed:
-        session = Session(limit_seconds=assignment.limit_seconds, on_line=assignment.say)
         request = builder_request(assignment.run_id, data)
         answer = await self._workshop.driver.build(agent, workspace.tree, request, session)
         log = await self._kept_log(answer.log)
         if isinstance(answer, AgentFailure):
             return _failed(assignment, data, answer, log)
-        taken = await take_patch(workspace)
+        try:
+            taken = await take_patch(workspace)
+        except GitFailure as error:
+            failure = AgentFailure(_class_of_unreadable(error), str(error), answer.usage)
+            return _failed(assignment, data, failure, log)
         fault = _fault_of(taken)
         if fault is not None:
-            failure, reason = fault
-            return _failed(assignment, data, AgentFailure(failure, reason, answer.usage), log)
+            return _failed(assignment, data, AgentFailure(*fault, answer.usage), log)
         patch = await self._workshop.store.put(taken.patch)
         return _succeeded(assignment, data, answer, taken, patch, log)
 
@@ -128,6 +161,15 @@ def _expected(request: EventData) -> BuildRequested:
     if not isinstance(request, BuildRequested):
         raise TypeError(f"the builder has no way to do {type(request).__name__}")
     return request
+
+
+def _class_of_unreadable(error: GitFailure) -> FailureClass:
+    """What the agent left cannot be read: that is its doing, and no fault of the machine."""
+    match error:
+        case GitOutputTooLarge() | GitTimedOut():
+            return FailureClass.TOO_LARGE
+        case _:
+            return FailureClass.BAD_ANSWER
 
 
 def _fault_of(taken: TakenPatch) -> tuple[FailureClass, str] | None:
@@ -162,42 +204,44 @@ def _succeeded(
     patch: ArtifactRef,
     log: ArtifactRef | None,
 ) -> BuildSucceeded:
-    files = [file.path.decode("utf-8", "replace") for file in taken.files]
+    files = [clipped(file.path.decode("utf-8", "replace"), _PATH_CHARACTERS) for file in taken.files]
     report = answer.report
     return BuildSucceeded(
         request_id=assignment.request_id,
         phase_id=data.phase_id,
         attempt=data.attempt,
         patch=patch,
-        files=first(files, FILES_LIMIT, lambda count: f"… and {count} more"),
+        files=first(files, FILES_BYTES, lambda count: f"… and {count} more"),
         lines_added=taken.lines_added,
         lines_removed=taken.lines_removed,
         usage=usage_of(answer.usage),
         summary=clipped("\n".join((report.summary, *report.notes)).strip()),
         needs_review=report.needs_review,
-        probes=first(
-            [
-                Probe(
-                    name=clipped(probe.name, _SHORT),
-                    outcome=clipped(probe.outcome, _SHORT),
-                    exit_code=probe.exit_code,
-                    output=clipped(probe.output, _SHORT),
-                )
-                for probe in report.probes
-            ],
-            ITEMS_LIMIT,
-            lambda count: Probe(name=f"and {count} more"),
-        ),
-        issues=tuple(
-            SuggestedIssue(
-                issue_key=clipped(issue.issue_key, _SHORT),
-                severity=issue.severity or "minor",
-                category=clipped(issue.category, _SHORT),
-                message=clipped(issue.message, _SHORT),
-                paths=issue.paths[:20],
-                evidence=tuple(clipped(text, _SHORT) for text in issue.evidence[:5]),
-            )
-            for issue in report.issues[:ITEMS_LIMIT]
-        ),
+        probes=first([_probe(probe) for probe in report.probes], PROBES_BYTES, _more_probes),
+        issues=first([_issue(issue) for issue in report.issues], ISSUES_BYTES),
         log=log,
+    )
+
+
+def _probe(probe: agent_answers.Probe) -> Probe:
+    return Probe(
+        name=clipped(probe.name, _SHORT),
+        outcome=clipped(probe.outcome, _SHORT),
+        exit_code=probe.exit_code,
+        output=clipped(probe.output, _SHORT),
+    )
+
+
+def _more_probes(count: int) -> Probe:
+    return Probe(name=f"and {count} more")
+
+
+def _issue(issue: agent_answers.Issue) -> SuggestedIssue:
+    return SuggestedIssue(
+        issue_key=clipped(issue.issue_key, _SHORT),
+        severity=issue.severity or "minor",
+        category=clipped(issue.category, _SHORT),
+        message=clipped(issue.message, _SHORT),
+        paths=tuple(clipped(path, _SHORT) for path in issue.paths[:20]),
+        evidence=tuple(clipped(text, _SHORT) for text in issue.evidence[:5]),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from services.git.command import Place
 from services.git.failures import CommitMissing, GitFailed
 from services.git.mirror import Mirror, has_commit
+from services.processes.finishing import in_any_case
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ async def check_out_tree(mirror: Mirror, commit: str, folder: Path) -> None:
 
     Raises CommitMissing.
     """
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    await in_any_case(asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True))
     with tempfile.TemporaryDirectory(dir=mirror.quarantines) as scratch:
         place = Place(git_dir=mirror.folder, work_tree=folder, index=Path(scratch) / "index")
         try:

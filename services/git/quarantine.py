@@ -6,8 +6,8 @@ keeping its objects is a matter of renaming files.
 
 import asyncio
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from services.git.command import GitCommand, Place
 from services.git.mirror import Mirror
+from services.processes.finishing import in_any_case
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,12 @@ class Quarantine:
 @asynccontextmanager
 async def open_quarantine(mirror: Mirror) -> AsyncIterator[Quarantine]:
     """A fresh quarantine, gone at the end with everything that was not kept."""
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=mirror.quarantines))
+    folder = mirror.quarantines / secrets.token_hex(8)
     try:
-        (folder / "objects").mkdir()
+        await in_any_case(asyncio.to_thread((folder / "objects").mkdir, parents=True))
         yield Quarantine(mirror, folder)
     finally:
-        await asyncio.to_thread(shutil.rmtree, folder, True)
+        await in_any_case(asyncio.to_thread(shutil.rmtree, folder, True))
 
 
 async def keep_objects(quarantine: Quarantine) -> int:

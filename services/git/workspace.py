@@ -16,6 +16,7 @@ from services.git.command import Place
 from services.git.failures import CommitMissing
 from services.git.ignore_rules import flattened
 from services.git.mirror import Mirror, has_commit
+from services.processes.finishing import in_any_case
 
 HISTORY_COMMITS = 50
 BRANCH = "work"
@@ -62,16 +63,17 @@ class Workspace:
 async def clone_for_agent(mirror: Mirror, commit: str, folder: Path) -> Workspace:
     """Make a workspace of `commit` in `folder`, which must not exist; raises CommitMissing.
 
-    Remove the folder to be rid of it. Five processes, three of them short.
+    Remove the folder to be rid of it: cancelled, it leaves a half made one, and nothing more is written to it.
+    Five processes, three of them short.
     """
     if not await has_commit(mirror, commit):
         raise CommitMissing(commit)
     workspace = Workspace(mirror, commit, folder)
-    await asyncio.to_thread(_lay_out, workspace)
+    await in_any_case(asyncio.to_thread(_lay_out, workspace))
     await _check_out(workspace)
     await _copy_history(workspace)
     await _keep_ignore_rules(workspace)
-    await asyncio.to_thread(shutil.copyfile, workspace.index, workspace.tree / ".git" / "index")
+    await in_any_case(asyncio.to_thread(shutil.copyfile, workspace.index, workspace.tree / ".git" / "index"))
     return workspace
 
 
@@ -100,7 +102,8 @@ async def _copy_history(workspace: Workspace) -> None:
     mirror, repository = workspace.mirror, workspace.tree / ".git"
     shallow = await _shallow_commits(workspace)
     if shallow:
-        await asyncio.to_thread((repository / "shallow").write_text, "".join(f"{c}\n" for c in shallow))
+        text = "".join(f"{commit}\n" for commit in shallow)
+        await in_any_case(asyncio.to_thread((repository / "shallow").write_text, text))
     given = "".join(f"--shallow {commit}\n" for commit in shallow) + f"{workspace.commit}\n"
     await mirror.git.run(
         mirror.place,
@@ -139,7 +142,7 @@ async def _keep_ignore_rules(workspace: Workspace) -> None:
     )
     names = [name for name in listed.stdout.split(b"\0") if name.rsplit(b"/", 1)[-1] == b".gitignore"]
     rules = await asyncio.to_thread(_read_rules, workspace.tree, names)
-    await asyncio.to_thread(workspace.ignore_rules.write_bytes, flattened(rules))
+    await in_any_case(asyncio.to_thread(workspace.ignore_rules.write_bytes, flattened(rules)))
 
 
 def _read_rules(tree: Path, names: list[bytes]) -> dict[bytes, bytes]:

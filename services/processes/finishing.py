@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, TypeVar
+
+ResultT = TypeVar("ResultT")
 
 
 async def finished(work: asyncio.Future[Any]) -> None:
@@ -13,11 +15,11 @@ async def finished(work: asyncio.Future[Any]) -> None:
             await asyncio.wait([work])
 
 
-async def in_any_case(work: Awaitable[None]) -> None:
+async def in_any_case(work: Awaitable[ResultT]) -> ResultT:
     """Do it to the end, even when we are cancelled; the cancellation goes on afterwards."""
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await finished(task)
         raise

@@ -5,9 +5,10 @@ from services.sandbox.job import Job, Sandbox, SandboxUnavailable
 from services.sandbox.locate import find_bubblewrap
 from services.sandbox.opening import Probe, open_sandbox, probe
 from services.sandbox.ownership import remove_folder
-from services.sandbox.specification import Limits, Mount
+from services.sandbox.specification import WORKSPACE, Limits, Mount
 
 __all__ = [
+    "WORKSPACE",
     "Job",
     "Limits",
     "Mount",

@@ -29,7 +29,7 @@ def bubblewrap_arguments(spec: SandboxSpec) -> tuple[str, ...]:
         *_limiter(str(spec.tools.prlimit), spec.limits),
         *_user_change(spec),
         # Entered as the user who owns it: root without its privileges may not be allowed to.
-        *("/bin/sh", "-c", 'cd -- "$0" && exec "$@"', str(spec.work_folder)),
+        *("/bin/sh", "-c", 'cd -- "$0" && exec "$@"', str(spec.place)),
         *spec.argv,
     )
 
@@ -89,7 +89,8 @@ def _places(spec: SandboxSpec) -> list[_Place]:
         for path in spec.hidden_paths
         if any(path.is_relative_to(mount.destination) for mount in shown)
     ]
-    writable = [_Place("--bind", path, path) for path in (spec.work_folder, *spec.writable_paths)]
+    writable = [_Place("--bind", path, path) for path in spec.writable_paths]
+    writable.append(_Place("--bind", spec.place, spec.work_folder))
     # At the same place the later kind wins: hidden over read-only, writable over both.
     unique = {place.destination: place for place in (*readonly, *hidden, *writable)}
     return sorted(unique.values(), key=lambda place: (len(place.destination.parts), place.destination))

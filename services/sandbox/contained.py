@@ -11,11 +11,12 @@ from services.processes import Command, Completed, Ending, Redactor, run
 from services.processes.finishing import in_any_case
 from services.sandbox.bubblewrap import bubblewrap_arguments
 from services.sandbox.environment import child_environment, chosen_secrets, search_path
-from services.sandbox.installation import find_executable, needed_paths
 from services.sandbox.job import Job, SandboxUnavailable
+from services.sandbox.lending import Lending
 from services.sandbox.namespace import Namespace, watched_namespace
 from services.sandbox.ownership import lend_folder, take_back_folder, user_for_sandbox
 from services.sandbox.specification import DEFAULT_LIMITS, HOME, Limits, Mount, SandboxSpec, SystemLayout, Tools
+from services.sandbox.view import Needs, View, needs_of, view_of
 
 TEMPORARY = Path("/tmp")
 
@@ -34,6 +35,7 @@ class Bubblewrap:
     environment: Mapping[str, str]
     hidden_paths: tuple[Path, ...] = ()
     limits: Limits = DEFAULT_LIMITS
+    has_places: bool = True
 
     async def run(self, job: Job, stop: asyncio.Event | None = None) -> Completed:
         """Run a job to its end, or until `stop` is set; every process of it is dead afterwards.
@@ -41,18 +43,24 @@ class Bubblewrap:
         The work folder is lent to the user inside meanwhile. Raises SecretMissing, SecretForbidden, and
         SandboxUnavailable where this sandbox could not be made.
         """
+        lending = Lending(job.work_folder)
+        try:
+            lent = await in_any_case(asyncio.to_thread(lending.mount_points, _within(job)))
+            return await self._run(job, view_of(job, lent), stop)
+        finally:
+            await in_any_case(asyncio.to_thread(lending.take_away))
+
+    async def _run(self, job: Job, view: View, stop: asyncio.Event | None) -> Completed:
         secrets = chosen_secrets(self.environment, job.secrets)
-        path = search_path(self.environment)
-        executable = find_executable(job.argv[0], path, job.work_folder)
-        if executable is None:
+        needs = await asyncio.to_thread(needs_of, job, view, search_path(self.environment))
+        if needs is None:
             return Completed(Ending.FAILED_TO_START, f"no such executable: {job.argv[0]}")
-        needed = await asyncio.to_thread(needed_paths, executable, job.argv[1:], path)
-        variables = child_environment(self.environment, HOME, TEMPORARY, job.work_folder)
+        variables = child_environment(self.environment, HOME, TEMPORARY, view.place)
         environment = {**variables, **secrets, **job.variables}
         uid = user_for_sandbox()
         async with _lent([job.work_folder, *job.writable_paths], uid):
             with watched_namespace() as (namespace, info), _accounts(uid) as accounts:
-                spec = self._spec(job, executable, needed, uid, accounts, info)
+                spec = self._spec(job, view, needs, uid, accounts, info)
                 command = _command(job, spec, environment, tuple(secrets.values()), namespace)
                 try:
                     done = await run(command, stop)
@@ -68,21 +76,21 @@ class Bubblewrap:
     def _spec(
         self,
         job: Job,
-        executable: Path,
-        needed: tuple[Path, ...],
+        view: View,
+        needs: Needs,
         uid: int | None,
         accounts: Mapping[Path, int],
         info: int,
     ) -> SandboxSpec:
-        visible = _mounts(
-            (*needed, *job.readonly_paths), [*self.system.folders, *self.system.links], job.work_folder
-        )
+        shown = [*self.system.folders, *self.system.links, job.work_folder, view.place]
+        visible = _mounts((*needs.paths, *job.readonly_paths), shown)
         return SandboxSpec(
             tools=self.tools,
             system=self.system,
-            argv=(str(executable), *job.argv[1:]),
+            argv=(str(needs.executable), *job.argv[1:]),
             work_folder=job.work_folder,
-            readonly=(*visible, *job.readonly),
+            shown_at=view.place,
+            readonly=(*visible, *view.lent),
             writable_paths=job.writable_paths,
             hidden_paths=tuple(path.resolve() for path in self.hidden_paths if path.is_dir()),
             network=job.network,
@@ -99,9 +107,13 @@ def _check_made(done: Completed) -> None:
         raise SandboxUnavailable(done.stderr.last_text(500))
 
 
-def _mounts(paths: Iterable[Path], system: Iterable[Path], work_folder: Path) -> Iterator[Mount]:
+def _within(job: Job) -> list[Mount]:
+    return [mount for mount in job.readonly if not mount.destination.is_absolute()]
+
+
+def _mounts(paths: Iterable[Path], showing: Iterable[Path]) -> Iterator[Mount]:
     """Leave out what shows anyway; of a link that shows, put what it points to where that lies."""
-    shown = [*system, work_folder]
+    shown = [*showing]
 
     def shows(path: Path) -> bool:
         return any(path.is_relative_to(folder) for folder in shown)
@@ -144,7 +156,7 @@ def _command(
 async def _lent(folders: list[Path], uid: int | None) -> AsyncIterator[None]:
     try:
         for folder in folders:
-            await asyncio.to_thread(lend_folder, folder, uid)
+            await in_any_case(asyncio.to_thread(lend_folder, folder, uid))
         yield
     finally:
         for folder in folders:

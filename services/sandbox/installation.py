@@ -1,5 +1,6 @@
 """What a command needs of this machine: its executable, the interpreter's installation, the files it names."""
 
+import os
 import pwd
 import shutil
 from collections.abc import Iterable, Iterator
@@ -20,20 +21,47 @@ def find_executable(name: str, search_path: str, folder: Path) -> Path | None:
     return path if shutil.which(path) else None
 
 
-def needed_paths(executable: Path, arguments: Iterable[str], search_path: str) -> tuple[Path, ...]:
+def needed_paths(executable: Path | None, arguments: Iterable[str], search_path: str) -> tuple[Path, ...]:
     """List what must be visible for the command to work, wherever it lies. Reads the file system.
 
     Besides what the command itself names these are the installations on the search path, because a build
-    or a test run calls more tools than the one that starts it.
+    or a test run calls more tools than the one that starts it. `executable` is None for a file that an
+    agent may have written: what its links and its `#!` line name is not shown for their sake.
     """
     found: dict[Path, None] = {}
-    for path in _executable_paths(executable, search_path):
+    for path in _executable_paths(executable, search_path) if executable else ():
         found.update(dict.fromkeys(path))
     found.update(dict.fromkeys(_named_paths(arguments)))
     for folder in search_path.split(":"):
         if folder.startswith("/") and Path(folder).is_dir():
             found.update(dict.fromkeys(_installation(Path(folder) / "any")))
     return tuple(path for path in found if path.exists())
+
+
+def interpreters_behind(folder: Path) -> tuple[Path, ...]:
+    """List the installations of Python that virtual environments in a folder were made from. Blocking.
+
+    The environments may be anybody's work: what their links name is shown only where it is a Python.
+    """
+    found: dict[Path, None] = {}
+    for settings in (folder / "pyvenv.cfg", *folder.glob("*/pyvenv.cfg")):
+        for step in _links_from(settings.parent / "bin" / "python"):
+            if _is_python(step):
+                found.update(dict.fromkeys(_installation(step)))
+    return tuple(path for path in found if path.exists() and not path.is_relative_to(folder))
+
+
+def _links_from(path: Path) -> Iterator[Path]:
+    for _ in range(MOST_STEPS):
+        if not path.is_symlink():
+            return
+        path = Path(os.path.normpath(path.parent / path.readlink()))
+        yield path
+
+
+def _is_python(executable: Path) -> bool:
+    standard_library = executable.parent.parent.glob("lib*/python3*/os.py")
+    return executable.name.startswith("python") and any(standard_library)
 
 
 def _executable_paths(executable: Path, search_path: str) -> Iterator[list[Path]]:

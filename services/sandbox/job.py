@@ -15,12 +15,19 @@ from services.sandbox.specification import Mount
 class Job:
     """A command and all that it may see: it starts in `work_folder`, which it may change.
 
-    `secrets` are names in the service's environment, `variables` are added as they are. `readonly` shows
-    something elsewhere than where it lies (a prepared environment). Limits are as those of a `Command`.
+    `shown_at` is where a sandbox shows the work folder, so that paths which one job writes down hold for
+    the next, wherever its folder lies. A relative `argv[0]` is looked for in the work folder and in what is
+    lent. `secrets` are names in the service's environment, `variables` are added as they are. `readonly`
+    shows something elsewhere than where it lies; a relative destination lies within the work folder. What
+    finds a file or a link in its way is not shown. Limits are as those of a `Command`.
+
+    Where there is no sandbox, there is no such place either: the job sees its folder where it lies, and
+    gets copies of what is lent within it, which are taken away again; other mounts do not show.
     """
 
     argv: tuple[str, ...]
     work_folder: Path
+    shown_at: Path | None = None
     stdin: bytes = b""
     network: bool = False
     secrets: tuple[str, ...] = ()
@@ -41,6 +48,11 @@ class Sandbox(Protocol):
     @property
     def name(self) -> str:
         """Say which sandbox this is, with its version, for the record; `none` where there is none."""
+        ...
+
+    @property
+    def has_places(self) -> bool:
+        """Say whether jobs see their work folder where `shown_at` says, and not where it lies."""
         ...
 
     async def run(self, job: Job, stop: asyncio.Event | None = None) -> Completed:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 HOME = Path("/home/sandbox")
+WORKSPACE = Path("/autopack/workspace")
+"""Where every clone and every candidate shows, so that what was prepared in one place works in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class SandboxSpec:
-    """One sandbox, with everything decided.
+    """One sandbox, with everything decided: `work_folder` shows at `shown_at`, None meaning where it lies.
 
     `uid` is the user (and group) to become inside, None to stay what we are. `data_files` are open
     descriptors whose content shows as a file; `info_descriptor` is told the process id of the inner init.
@@ -89,3 +91,9 @@ class SandboxSpec:
     limits: Limits = DEFAULT_LIMITS
     data_files: Mapping[Path, int] | None = None
     info_descriptor: int | None = None
+    shown_at: Path | None = None
+
+    @property
+    def place(self) -> Path:
+        """Where the work folder shows."""
+        return self.shown_at or self.work_folder

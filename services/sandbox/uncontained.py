@@ -15,6 +15,7 @@ from services.processes import Command, Completed, Redactor, run, signal_group
 from services.processes.finishing import in_any_case
 from services.sandbox.environment import child_environment, chosen_secrets
 from services.sandbox.job import Job
+from services.sandbox.lending import Lending
 
 MARKER = "AUTOPACK_JOB"
 PROCESSES = Path("/proc")
@@ -25,10 +26,14 @@ SWEEP_PAUSE_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Uncontained:
-    """Runs each job as a plain process in a session of its own, and kills whatever carries its marker."""
+    """Runs each job as a plain process in a session of its own, and kills whatever carries its marker.
+
+    A job sees its work folder where it lies. What is lent within it is copied there for as long as it runs.
+    """
 
     environment: Mapping[str, str]
     name: str = "none"
+    has_places: bool = False
 
     async def run(self, job: Job, stop: asyncio.Event | None = None) -> Completed:
         """Run a job to its end, or until `stop` is set; what it left running is found and killed.
@@ -38,13 +43,18 @@ class Uncontained:
         """
         secret_values = chosen_secrets(self.environment, job.secrets)
         marker = secrets.token_hex(16)
-        private = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="autopack-job-"))
+        private = Path(tempfile.gettempdir()) / f"autopack-job-{marker}"
         variables = child_environment(self.environment, private, private, job.work_folder)
         environment = {**variables, **secret_values, **job.variables, MARKER: marker}
+        lending = Lending(job.work_folder)
+        within = [mount for mount in job.readonly if not mount.destination.is_absolute()]
         try:
+            await in_any_case(asyncio.to_thread(private.mkdir, 0o700))
+            await in_any_case(asyncio.to_thread(lending.copies, within))
             return await run(_command(job, environment, tuple(secret_values.values()), marker), stop)
         finally:
             await in_any_case(_clear_away(marker, private))
+            await in_any_case(asyncio.to_thread(lending.take_away))
 
     def redactor(self, secrets: tuple[str, ...]) -> Redactor:
         """Give what takes these secrets out of other things that a job wrote."""

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import assert_never
 
 from events.configuration import Check
@@ -10,65 +12,81 @@ from events.families.verify import CheckOutcome, CheckResult
 from services.artifacts import ArtifactStore
 from services.clipping import clipped
 from services.processes import Completed, Ending
-from services.sandbox import Job, Mount, Sandbox
-from services.verifier.junit import count_tests
+from services.sandbox import WORKSPACE, Job, Mount, Sandbox
+from services.verifier.junit import count_tests, remove_report
 
 OUTPUT_CHARACTERS = 2500
+ROOM_FOR_REASON_CHARACTERS = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """How often a check that is red is run, and until when (on the monotonic clock) it is run again."""
+
+    count: int
+    pause_seconds: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class CheckRunner:
     """Runs checks in one checked-out tree; `lent` shows what the preparation made."""
 
-    def __init__(
-        self,
-        sandbox: Sandbox,
-        store: ArtifactStore,
-        folder: Path,
-        lent: tuple[Mount, ...],
-        say: Callable[[str], None],
-    ) -> None:
-        self._sandbox = sandbox
-        self._store = store
-        self._folder = folder
-        self._lent = lent
-        self._say = say
+    sandbox: Sandbox
+    store: ArtifactStore
+    folder: Path
+    lent: tuple[Mount, ...]
+    say: Callable[[str], None]
 
-    async def run(self, check: Check, tries: int, pause_seconds: float) -> CheckResult:
+    async def run(self, check: Check, tries: Tries) -> CheckResult:
         """Run a check until it is green or out of tries. A time limit that was passed is not tried again."""
         used = 1
         done = await self._once(check)
-        while used < tries and done.ending is Ending.EXITED and not done.succeeded:
-            self._say(f"{check.name}: red, trying again ({used} of {tries} tries used)")
-            await asyncio.sleep(pause_seconds)
+        while used < tries.count and _may_be_flaky(done) and monotonic() < tries.until:
+            self.say(f"{check.name}: red, trying again ({used} of {tries.count} tries used)")
+            await asyncio.sleep(tries.pause_seconds)
             used += 1
             done = await self._once(check)
         return await self._result(check, done, used)
 
     async def _once(self, check: Check) -> Completed:
-        return await self._sandbox.run(
+        if check.junit is not None:
+            await asyncio.to_thread(remove_report, self.folder, check.junit)
+        return await self.sandbox.run(
             Job(
                 argv=check.argv,
-                work_folder=self._folder,
-                readonly=self._lent,
+                work_folder=self.folder,
+                shown_at=WORKSPACE,
+                readonly=self.lent,
                 limit_seconds=check.timeout_seconds,
-                on_line=self._say,
+                on_line=self.say,
             )
         )
 
     async def _result(self, check: Check, done: Completed, tries: int) -> CheckResult:
         output = done.output.data
-        report = None if check.junit is None else self._folder / check.junit
+        counted = None if check.junit is None else await asyncio.to_thread(count_tests, self.folder, check.junit)
         return CheckResult(
             name=check.name,
             outcome=_outcome(done),
             exit_code=done.exit_code,
             tries=tries,
             flaky=done.succeeded and tries > 1,
-            tests=None if report is None else await asyncio.to_thread(count_tests, self._folder, report),
+            tests=counted,
             duration_seconds=round(done.duration_seconds, 6),
             output=clipped(_shown(done), OUTPUT_CHARACTERS),
-            log=await self._store.put(output) if output else None,
+            log=await self.store.put(output) if output else None,
         )
+
+
+def is_of_the_machine(check: Check) -> bool:
+    """Whether the executable is one that the machine has to have, and no file of the repository."""
+    name = check.argv[0]
+    return "/" not in name or (name.startswith("/") and not Path(name).is_relative_to(WORKSPACE))
+
+
+def _may_be_flaky(done: Completed) -> bool:
+    return done.ending is Ending.EXITED and not done.succeeded
 
 
 def _outcome(done: Completed) -> CheckOutcome:
@@ -85,5 +103,5 @@ def _outcome(done: Completed) -> CheckOutcome:
 
 def _shown(done: Completed) -> str:
     """The end of what it printed, below why it ended where that was not an exit code."""
-    said = done.output.last_text(OUTPUT_CHARACTERS - 200)
+    said = done.output.last_text(OUTPUT_CHARACTERS - ROOM_FOR_REASON_CHARACTERS)
     return said if done.ending is Ending.EXITED else f"{done.reason}\n{said}".strip()

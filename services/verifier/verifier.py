@@ -4,17 +4,24 @@ import asyncio
 from pathlib import Path
 from time import monotonic
 
+from events.configuration import Check
 from events.families.base import EventData, Usage
 from events.families.failure import FailureClass
 from events.families.verify import CheckOutcome, CheckResult, ChecksFailed, ChecksPassed, ChecksRequested
 from services.artifacts import ArtifactStore
-from services.candidates import Candidates
+from services.candidates import Candidates, failure_class
 from services.clipping import clipped
+from services.git.failures import GitFailure
 from services.git.inspection import check_out_tree
+from services.preparation import PreparationFailed, Preparations, Wanted
+from services.processes.finishing import in_any_case
 from services.runner.worker import Assignment, Terms, WorkerTraits
 from services.sandbox import Sandbox, SandboxUnavailable, remove_folder
-from services.verifier.checking import CheckRunner
-from services.verifier.preparation import PreparationFailed, Preparations
+from services.verifier.checking import CheckRunner, Tries, is_of_the_machine
+from services.verifier.reporting import reported
+
+LAST_PART = 0.1
+"""With less than this part of the time left a red check is not tried again."""
 
 
 class Verifier:
@@ -49,23 +56,40 @@ class Verifier:
     async def perform(self, assignment: Assignment) -> ChecksPassed | ChecksFailed:
         """Check the candidate out, run every check, and say how each ended."""
         data = _expected(assignment.request)
+        try:
+            return await self._checked(assignment, data)
+        except PreparationFailed as error:
+            # Lock files that the base does not have are the candidate's: another attempt may mend them.
+            theirs = error.for_changed_locks
+            failure = FailureClass.RED_CHECKS if theirs else FailureClass.PREPARATION
+            return self.failed(assignment, failure, str(error))
+        except SandboxUnavailable as error:
+            return self.failed(assignment, FailureClass.SANDBOX_UNAVAILABLE, str(error))
+        except GitFailure as error:
+            return self.failed(assignment, failure_class(error), str(error))
+
+    async def _checked(self, assignment: Assignment, data: ChecksRequested) -> ChecksPassed | ChecksFailed:
         started_at = monotonic()
         mirror = await self._candidates.holding(
             data.repository, assignment.run_id, data.phase_id, data.origin, data.candidate
         )
+        wanted = await self._wanted(data)
         folder = self._folder / assignment.claim_id
         try:
             await check_out_tree(mirror, data.candidate, folder)
-            lent = await self._preparations.for_candidate(mirror, data, assignment.say)
-            runner = CheckRunner(self._sandbox, self._store, folder, lent, assignment.say)
-            results = [await runner.run(check, data.tries, data.try_pause_seconds) for check in data.checks]
-        except PreparationFailed as error:
-            return self.failed(assignment, FailureClass.PREPARATION, str(error))
-        except SandboxUnavailable as error:
-            return self.failed(assignment, FailureClass.SANDBOX_UNAVAILABLE, str(error))
+            async with self._preparations.lent(mirror, wanted, folder, assignment.say) as lent:
+                runner = CheckRunner(self._sandbox, self._store, folder, lent, assignment.say)
+                until = started_at + assignment.limit_seconds * (1 - LAST_PART)
+                results = await _run_all(runner, data, until)
         finally:
-            await asyncio.to_thread(remove_folder, folder)
-        return _answer(assignment, data, tuple(results), monotonic() - started_at)
+            await in_any_case(asyncio.to_thread(remove_folder, folder))
+        return _answer(assignment, data, results, monotonic() - started_at)
+
+    async def _wanted(self, data: ChecksRequested) -> Wanted | None:
+        if data.prepare is None or data.base_commit is None:
+            return None
+        await self._candidates.at_commit(data.repository, data.base_commit)
+        return Wanted(data.prepare, data.base_commit, locks_of=data.candidate)
 
     def failed(self, assignment: Assignment, failure: FailureClass, reason: str) -> ChecksFailed:
         """That the checks could not be run."""
@@ -86,8 +110,23 @@ def _expected(request: EventData) -> ChecksRequested:
     return request
 
 
+async def _run_all(runner: CheckRunner, data: ChecksRequested, until: float) -> list[CheckResult]:
+    """Every check, in order; a machine that lacks the executable of one need not run the others."""
+    tries = Tries(data.tries, data.try_pause_seconds, until)
+    results: list[CheckResult] = []
+    for check in data.checks:
+        results.append(await runner.run(check, tries))
+        if _lacks_executable(check, results[-1]):
+            break
+    return results
+
+
+def _lacks_executable(check: Check, result: CheckResult) -> bool:
+    return result.outcome is CheckOutcome.NOT_STARTED and is_of_the_machine(check)
+
+
 def _answer(
-    assignment: Assignment, data: ChecksRequested, results: tuple[CheckResult, ...], seconds: float
+    assignment: Assignment, data: ChecksRequested, results: list[CheckResult], seconds: float
 ) -> ChecksPassed | ChecksFailed:
     usage = Usage(duration_seconds=round(seconds, 6))
     red = [result for result in results if result.outcome is not CheckOutcome.PASSED]
@@ -98,16 +137,23 @@ def _answer(
             attempt=data.attempt,
             candidate=data.candidate,
             tree=data.tree,
-            checks=results,
+            checks=reported(results),
             usage=usage,
         )
+    lacking = any(map(_lacks_executable, data.checks, results))
     return ChecksFailed(
         request_id=assignment.request_id,
         phase_id=data.phase_id,
         attempt=data.attempt,
         candidate=data.candidate,
-        failure=FailureClass.RED_CHECKS,
-        reason=clipped("red checks: " + ", ".join(f"{r.name} ({r.outcome})" for r in red)),
-        checks=results,
+        failure=FailureClass.CONFIGURATION if lacking else FailureClass.RED_CHECKS,
+        reason=clipped(_reason(red, lacking)),
+        checks=reported(results),
         usage=usage,
     )
+
+
+def _reason(red: list[CheckResult], lacking: bool) -> str:
+    if lacking:
+        return f"check {red[-1].name} cannot be run on this machine: {red[-1].output}"
+    return "red checks: " + ", ".join(f"{result.name} ({result.outcome})" for result in red)
