@@ -1,6 +1,6 @@
 """The demo: a whole autonomous build of a small real repository, on the embedded default, live on the terminal.
 
-Everything that it makes is under `.demo/`; run again, it starts afresh.
+Everything that it makes is under `.demo/`, or a folder that is named; run again, it starts afresh.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from services.embedded.layout import Layout
@@ -21,7 +22,7 @@ from services.sandbox import probe
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-DEMO = Path(".demo")
+DEFAULT_FOLDER = ".demo"
 RUN_ID = "demo"
 BRANCH = f"autonomous/{RUN_ID}"
 AUTOPACK = Path(sys.executable).parent / "autopack"
@@ -29,18 +30,28 @@ STOPPING_SECONDS = 20.0
 NOT_SET_UP = 2
 
 
-def main() -> int:
+def main(folder: Path) -> int:
     """Set up, run, and say where to look further; the exit code of the run."""
-    os.chdir(ROOT)
-    with open(__file__) as own_file:
-        if not alone(own_file.fileno()) or not emptied(DEMO):
-            print("Another demo is running here: end it first.", file=sys.stderr)
+    with alone(folder) as is_alone:
+        if not is_alone or not emptied(folder):
+            print(f"Another demo is running in {folder}: end it first.", file=sys.stderr)
             return NOT_SET_UP
-        return build()
+        return build(folder)
 
 
-def alone(descriptor: int) -> bool:
-    """Take the lock on an open file, held as long as it is open; False where another demo holds it."""
+@contextmanager
+def alone(folder: Path) -> Iterator[bool]:
+    """Hold the lock on a demo's folder; False where another demo holds it."""
+    # On the folder above, since the folder itself is removed; no file is needed for it.
+    descriptor = os.open(folder.absolute().parent, os.O_RDONLY)
+    try:
+        yield locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def locked(descriptor: int) -> bool:
+    """Take the lock, held as long as it is open; False where another process holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -48,17 +59,17 @@ def alone(descriptor: int) -> bool:
     return True
 
 
-def build() -> int:
-    """The demo itself."""
-    make_repository(DEMO / "repo")
-    write_agents(DEMO / "home" / "agents.toml")
-    environment = demo_environment(os.environ)
+def build(folder: Path) -> int:
+    """Make what the demo needs, and run it."""
+    make_repository(folder / "repo")
+    write_agents(folder / "home" / "agents.toml")
+    environment = demo_environment(folder / "home", os.environ)
     if environment is None:
         return NOT_SET_UP
     began = time.monotonic()
-    exit_code = follow_run(environment)
+    exit_code = follow_run(folder / "repo", environment)
     if exit_code == 0:
-        show_results(time.monotonic() - began)
+        show_results(folder, time.monotonic() - began)
     return exit_code
 
 
@@ -106,10 +117,10 @@ def write_agents(file: Path) -> None:
     )
 
 
-def demo_environment(own: Mapping[str, str]) -> dict[str, str] | None:
+def demo_environment(home: Path, own: Mapping[str, str]) -> dict[str, str] | None:
     """The environment of the run: the embedded default, whatever is configured; None where it must not run."""
     environment = {name: value for name, value in own.items() if not name.startswith(("AUTOPACK_", "AUTONOMOUS_"))}
-    environment["AUTOPACK_HOME"] = str((DEMO / "home").absolute())
+    environment["AUTOPACK_HOME"] = str(home.absolute())
     # The checks call `python3`: that of the clone is at least as new as Autopack needs.
     environment["PATH"] = f"{AUTOPACK.parent}:{own.get('PATH', os.defpath)}"
     tried = asyncio.run(probe(environment))
@@ -122,29 +133,32 @@ def demo_environment(own: Mapping[str, str]) -> dict[str, str] | None:
     return {**environment, "AUTOPACK_ALLOW_UNSANDBOXED": "1"}
 
 
-def follow_run(environment: Mapping[str, str]) -> int:
+def follow_run(repository: Path, environment: Mapping[str, str]) -> int:
     """Run the plan in the foreground; Ctrl-C goes to the command alone, which cancels the run."""
     signal.signal(signal.SIGINT, lambda *_: None)
-    command = [str(AUTOPACK), "run", str(HERE / "plan.toml"), "--repo", str(DEMO / "repo")]
+    command = [str(AUTOPACK), "run", str(HERE / "plan.toml"), "--repo", str(repository)]
     with subprocess.Popen(command, env=environment) as process:
         return process.wait()
 
 
-def show_results(elapsed_seconds: float) -> None:
+def show_results(folder: Path, elapsed_seconds: float) -> None:
     """Say how to look at what there is now."""
-    ahead = git(DEMO / "repo", "rev-list", "--count", f"main..{BRANCH}").strip()
-    command = AUTOPACK.relative_to(ROOT) if AUTOPACK.is_relative_to(ROOT) else AUTOPACK
+    repository = folder / "repo"
+    ahead = git(repository, "rev-list", "--count", f"main..{BRANCH}").strip()
+    here = Path.cwd()
+    command = AUTOPACK.relative_to(here) if AUTOPACK.is_relative_to(here) else AUTOPACK
     print(
         f"\nAll of it took {elapsed_seconds:.0f} s. {BRANCH} is {ahead} commits ahead of main, which is as it was."
     )
     print(f"""Look further:
-  git -C {DEMO}/repo log --oneline {BRANCH}
-  git -C {DEMO}/repo diff main {BRANCH}
-  export AUTOPACK_HOME={DEMO}/home
+  git -C {repository} log --oneline {BRANCH}
+  git -C {repository} diff main {BRANCH}
+  export AUTOPACK_HOME={folder}/home
   {command} report {RUN_ID}          # what happened, phase by phase
   {command} events {RUN_ID}          # every event of it
   {command} audit verify {RUN_ID}    # whether that history is whole""")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os.chdir(ROOT)
+    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else DEFAULT_FOLDER)))

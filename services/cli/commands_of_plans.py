@@ -18,7 +18,6 @@ from services.cli.repositories import CONFIGURATION, repository_address, root_of
 from services.cli.run_requests import Overrides, run_request
 from services.cli.running import Manner, run_plan, submit
 from services.cli.setting_up import settings_for_command
-from services.compose import Commands
 from services.settings import Settings
 
 plans = typer.Typer(help="Plans, before they are run.", no_args_is_help=True)
@@ -115,10 +114,12 @@ def run(
         max_duration_minutes=max_duration,
     )
     request = _request(plan, overrides, settings)
-    commands = Commands(
-        builder=_argv("--builder-command", builder_command) if builder_command else None,
-        auditor=_argv("--auditor-command", auditor_command) if auditor_command else None,
-    )
+    given_commands = {"builder": builder_command, "auditor": auditor_command}
+    commands = {
+        role: _argv(f"--{role}-command", command)
+        for role, command in given_commands.items()
+        if command is not None
+    }
     asyncio.run(run_plan(settings, request, Manner(commands, detach, json)))
 
 

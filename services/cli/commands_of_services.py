@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.cli import parameters as given
-from services.cli.failures import INTERRUPTED, Unsuccessful
+from services.cli.failures import INTERRUPTED, Unsuccessful, WrongUsage
 from services.cli.output import print_json_line, print_line
 from services.cli.reaching import ServiceRecord, own_pid, remove_record, service_at_hand, write_record
-from services.cli.services_here import EVERYTHING, address_of, services_here
+from services.cli.services_here import API, EVERYTHING, address_of, services_here
 from services.cli.setting_up import settings_for_service
-from services.compose import Service
 from services.settings import Settings
 
 
@@ -46,12 +45,14 @@ async def _up(settings: Settings, *, as_json: bool) -> None:
 def serve(service: given.ServiceName, json: given.Json = False) -> None:
     """Run one service in this process, until Ctrl-C or SIGTERM: work at hand is finished within its grace."""
     settings = settings_for_service()
+    if service not in EVERYTHING:
+        raise WrongUsage(f"there is no service {service!r}: {', '.join(sorted(EVERYTHING))}")
     asyncio.run(_serve(settings, service, as_json=json))
 
 
-async def _serve(settings: Settings, service: Service, *, as_json: bool) -> None:
+async def _serve(settings: Settings, service: str, *, as_json: bool) -> None:
     async with _until_signalled() as stopped, services_here(settings, frozenset({service})) as application:
-        url = await address_of(application) if service is Service.API else None
+        url = await address_of(application) if service == API else None
         if as_json:
             print_json_line({"service": service, "url": url})
         else:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from services.compose import Service
+from services.cli.services_here import EVERYTHING
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and messages on stderr.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.", show_default=False)]
@@ -100,7 +100,10 @@ Folder = Annotated[
     Path, typer.Option("--repo", metavar="DIR", help="The repository.", show_default="the current folder")
 ]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the history.", show_default=False)]
-ServiceName = Annotated[Service, typer.Argument(metavar="SERVICE", help=f"One of: {', '.join(Service)}.")]
+ServiceName = Annotated[
+    str,
+    typer.Argument(metavar="SERVICE", help=f"One of: {', '.join(sorted(EVERYTHING))}.", show_default=False),
+]
 OfRun = Annotated[
     str | None, typer.Option("--run", metavar="RUN", help="Only those of this run.", show_default=False)
 ]

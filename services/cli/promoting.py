@@ -20,9 +20,8 @@ from services.cli.client import Client
 from services.cli.failures import Unsuccessful, WrongUsage
 from services.cli.reaching import service_at_hand, started_here
 from services.cli.running import read_view
-from services.cli.services_here import READING
+from services.cli.services_here import READING, SUPERVISOR
 from services.cli.store import opened_store
-from services.compose import Service
 from services.git.command import GitCommand
 from services.git.failures import GitFailure
 from services.git.mirror import fetch_commit, open_mirror
@@ -38,7 +37,7 @@ from services.settings import Settings
 
 SOURCE = "/autopack/cli"
 RECORDED_SECONDS = 10.0
-RECORDING = READING | {Service.SUPERVISOR}
+RECORDING = READING | {SUPERVISOR}
 
 
 async def promote_run(settings: Settings, run_id: str, branch: str, project: str | None) -> Promoted:

@@ -12,8 +12,7 @@ import orjson
 from services.cli.client import Client, connected
 from services.cli.failures import ServiceUnreachable
 from services.cli.output import tell
-from services.cli.services_here import EPHEMERAL, READING, address_of, services_here
-from services.compose import Commands, Service
+from services.cli.services_here import EPHEMERAL, READING, AgentCommands, address_of, services_here
 from services.settings import Settings
 
 LONGEST_GRACE_SECONDS = 2.0
@@ -87,7 +86,7 @@ async def reached(settings: Settings) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def started_here(
-    settings: Settings, services: frozenset[Service], commands: Commands | None = None
+    settings: Settings, services: frozenset[str], commands: AgentCommands | None = None
 ) -> AsyncIterator[Client]:
     """Services in this process, ready, and a client of their API."""
     grace_seconds = min(settings.grace_seconds, LONGEST_GRACE_SECONDS)

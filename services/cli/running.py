@@ -20,8 +20,7 @@ from services.cli.outcome import outcome
 from services.cli.output import print_json, print_line, stderr_console, stdout_console, tell
 from services.cli.reaching import service_at_hand, started_here
 from services.cli.run_view import RunView
-from services.cli.services_here import EVERYTHING
-from services.compose import Commands
+from services.cli.services_here import EVERYTHING, AgentCommands
 from services.settings import Settings
 
 CANCEL_SECONDS = 10.0
@@ -33,7 +32,7 @@ FILLED_IN = {"project", "repository", "run_id"}
 class Manner:
     """How a run is submitted and shown."""
 
-    commands: Commands = field(default_factory=Commands)
+    commands: AgentCommands = field(default_factory=dict)
     detach: bool = False
     as_json: bool = False
 
@@ -55,7 +54,7 @@ async def run_plan(settings: Settings, request: RunRequest, manner: Manner) -> N
 
 
 def _refuse_commands(client: Client, manner: Manner) -> None:
-    if manner.commands != Commands():
+    if manner.commands:
         raise WrongUsage(
             "--builder-command and --auditor-command are for a service that this command starts itself, and one "
             f"runs at {client.address}: name an agent of its agents.toml with --builder and --auditor"

@@ -1,35 +1,48 @@
 """Services in this process: for a command that finds none at hand, and for `up` and `serve`."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from events.log.port import LogUnavailable
 from services.agents import AgentsFileInvalid
 from services.cli.failures import CommandFailure, ServiceUnreachable, Unsuccessful
-from services.compose import Application, Commands, Service, compose
 from services.embedded.postgres import ServerDidNotStart
 from services.sandbox import SandboxUnavailable
 from services.settings import Settings
 
+if TYPE_CHECKING:
+    from services.compose import Application
+
 EPHEMERAL = "127.0.0.1:0"
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.02
-EVERYTHING = frozenset(Service)
-READING = frozenset({Service.PROJECTOR, Service.API})
+SUPERVISOR = "supervisor"
+API = "api"
+READING = frozenset({"projector", API})
+WORKING = frozenset({"builder", "auditor", "applier", "verifier"})
+EVERYTHING = READING | WORKING | {SUPERVISOR}
+
+AgentCommands = Mapping[str, tuple[str, ...]]
+"""Commands for `builder` and `auditor`, given on the command line; they stand in no event."""
 
 
 @asynccontextmanager
 async def services_here(
-    settings: Settings, services: frozenset[Service], commands: Commands | None = None
-) -> AsyncIterator[Application]:
+    settings: Settings, services: frozenset[str], commands: AgentCommands | None = None
+) -> AsyncIterator["Application"]:
     """Run services in this process, and stop them at the end. A service that fails ends what goes on inside.
 
     Raises ServiceUnreachable where a server is missing, Unsuccessful where this machine or its agents are not
     fit for it.
     """
+    # It brings all services with it, which a command that runs none of them need not wait for.
+    from services.compose import Commands, Service, compose
+
+    chosen = frozenset(map(Service, services))
     try:
-        async with compose(settings, services, commands) as application:
+        async with compose(settings, chosen, Commands(**(commands or {}))) as application:
             stop = asyncio.Event()
             running = asyncio.create_task(application.run(stop), name="services")
             try:
@@ -75,9 +88,9 @@ def _reason(running: asyncio.Task[None]) -> CommandFailure:
     return Unsuccessful(f"the services ended: {type(error).__name__}: {error}")
 
 
-async def address_of(application: Application) -> str:
+async def address_of(application: "Application") -> str:
     """The address of the API that runs here, once it takes requests; raises Unsuccessful."""
-    status = application.statuses[Service.API]
+    status = application.statuses[API]
     for _ in range(int(READY_SECONDS / POLL_SECONDS)):
         if status.is_ready and "url" in status.facts:
             return str(status.facts["url"])
