@@ -3,7 +3,8 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -26,19 +27,40 @@ IMPATIENT = Timing(
 HEALING_SECONDS = 60
 
 
-@pytest.fixture
-def prefix() -> str:
-    return fresh_prefix()
+@pytest.fixture(scope="module")
+def broker(session_runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A broker of this module's own, that each test leaves running."""
+    server = KafkaBroker(tmp_path_factory.mktemp("kafka-outages"))
+    session_runner.run(server.start())
+    yield server
+    session_runner.run(server.stop())
 
 
 @pytest.fixture
-async def log(own_kafka_broker: KafkaBroker, prefix: str) -> AsyncIterator[KafkaLog]:
+async def log(broker: KafkaBroker) -> AsyncIterator[KafkaLog]:
     """An impatient log on a broker that has made all that it makes when first asked for."""
-    async with opened_log(own_kafka_broker.bootstrap, prefix) as patient:
+    prefix = fresh_prefix()
+    async with opened_log(broker.bootstrap, prefix) as patient:
         await patient.take_over(0, "none")
         await patient.join("none")
-    async with opened_log(own_kafka_broker.bootstrap, prefix, IMPATIENT) as opened:
-        yield opened
+    async with opened_log(broker.bootstrap, prefix, IMPATIENT) as opened:
+        try:
+            yield opened
+        finally:
+            broker.resume()
+
+
+async def paused(broker: KafkaBroker) -> None:
+    """Pause the broker, and wait until every thread of it stands still."""
+    broker.pause()
+    async with asyncio.timeout(HEALING_SECONDS):
+        while not all(state == "T" for state in _thread_states(broker.process_id)):
+            await asyncio.sleep(0.01)
+
+
+def _thread_states(process_id: int) -> list[str]:
+    statistics = Path(f"/proc/{process_id}/task").glob("*/stat")
+    return [path.read_text(encoding="utf-8").rpartition(")")[2].split()[0] for path in statistics]
 
 
 def step(text: str, number: int) -> Step:
@@ -73,14 +95,14 @@ async def unavailable(attempt: Awaitable[object]) -> str:
 
 
 async def test_a_silent_broker_is_unavailable_to_everyone_in_time_and_available_again_later(
-    log: KafkaLog, own_kafka_broker: KafkaBroker
+    log: KafkaLog, broker: KafkaBroker
 ) -> None:
     writer = await log.take_over(0, "one")
     await writer.append(step("first", 1))
     await log.submit(Topic.COMMANDS, [record("a")])
     membership = await log.join("group")
     tail = await following(log)
-    own_kafka_broker.pause()
+    await paused(broker)
     await asyncio.gather(
         unavailable(log.check()),
         unavailable(log.submit(Topic.COMMANDS, [record("b")])),
@@ -92,7 +114,11 @@ async def test_a_silent_broker_is_unavailable_to_everyone_in_time_and_available_
         unavailable(membership.commit(0, 1)),
         unavailable(membership.committed(0)),
     )
-    own_kafka_broker.resume()
+    broker.resume()
+    with pytest.raises(LogUnavailable, match="dropped"):
+        await writer.append(step("late", 2))
+    with pytest.raises(LogUnavailable, match="dropped"):
+        await writer.renew()
     await healed(log.check)
     await healed(lambda: log.submit(Topic.COMMANDS, [record("c")]))
     await healed(lambda: take_over_and_write(log))
@@ -115,21 +141,19 @@ async def tail_brings(tail: Tail, expected: list[str]) -> None:
             del expected[: len(records)]
 
 
-async def test_a_killed_broker_comes_back_with_everything_acknowledged(
-    log: KafkaLog, own_kafka_broker: KafkaBroker
-) -> None:
+async def test_a_killed_broker_comes_back_with_everything_acknowledged(log: KafkaLog, broker: KafkaBroker) -> None:
     writer = await log.take_over(0, "one")
     await writer.append(step("first", 1))
     ((place, _),) = await log.submit(Topic.COMMANDS, [record("acknowledged")])
     tail = await following(log)
     membership = await log.join("group")
-    own_kafka_broker.kill()
+    broker.kill()
     await asyncio.gather(
         unavailable(log.submit(Topic.COMMANDS, [record("lost")])),
         unavailable(writer.append(step("lost", 2))),
         unavailable(log.check()),
     )
-    await own_kafka_broker.start()
+    await broker.start()
     await healed(lambda: take_over_and_write(log))
     await healed(lambda: tail_brings(tail, ["second"]))
     assert (await texts(log, place))[0] == "acknowledged"
@@ -146,42 +170,17 @@ async def until_it_lives(membership: Membership) -> None:
     assert await membership.committed(0) == 4
 
 
-async def test_a_dropped_writer_stays_dropped(log: KafkaLog, own_kafka_broker: KafkaBroker) -> None:
-    writer = await log.take_over(0, "one")
-    own_kafka_broker.pause()
-    await unavailable(writer.append(step("unknown", 1)))
-    own_kafka_broker.resume()
-    with pytest.raises(LogUnavailable, match="dropped"):
-        await writer.append(step("late", 2))
-    with pytest.raises(LogUnavailable, match="dropped"):
-        await writer.renew()
-
-
-async def test_a_cancelled_step_is_whole_or_not_there(log: KafkaLog) -> None:
-    await log.submit(Topic.COMMANDS, [record("warm")])
-    for number in range(1, 6):
-        writer = await log.take_over(0, "one")
-        appending = asyncio.create_task(writer.append(step(f"{number}", number)))
-        for _ in range(4 * number):
-            await asyncio.sleep(0)
-        appending.cancel()
-        await asyncio.wait({appending})
-        taken = (await log.take_over(0, "two")).positions.commands
-        history = await texts(log, EVENTS)
-        assert (history[-1] if history else "0") == f"{taken}"
-
-
 async def test_a_log_that_is_closed_while_its_broker_is_silent_leaves_nothing_behind(
-    log: KafkaLog, own_kafka_broker: KafkaBroker, prefix: str, caplog: pytest.LogCaptureFixture
+    log: KafkaLog, broker: KafkaBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = asyncio.all_tasks()
-    log = await KafkaLog.open(own_kafka_broker.bootstrap, PARTITIONS, topic_prefix=prefix, timing=IMPATIENT)
+    log = await KafkaLog.open(broker.bootstrap, PARTITIONS, topic_prefix=fresh_prefix(), timing=IMPATIENT)
     writer = await log.take_over(0, "one")
     await writer.append(step("first", 1))
     await log.submit(Topic.COMMANDS, [record("a")])
     await following(log)
     await log.join("group")
-    own_kafka_broker.pause()
+    await paused(broker)
     await asyncio.gather(
         unavailable(writer.append(step("unknown", 2))),
         unavailable(log.submit(Topic.COMMANDS, [record("b")])),
@@ -192,6 +191,6 @@ async def test_a_log_that_is_closed_while_its_broker_is_silent_leaves_nothing_be
     gc.collect()
     await asyncio.sleep(0)
     left = [task for task in asyncio.all_tasks() - before if not task.done()]
-    own_kafka_broker.resume()
+    broker.resume()
     assert left == []
     assert [said for said in caplog.records if said.levelno >= logging.ERROR and said.name == "asyncio"] == []

@@ -111,3 +111,17 @@ async def test_a_replaced_writer_is_fenced_at_its_next_step(kafka_broker: KafkaB
             await first.append(Step([record("too late")], positions=Positions(2, 0)))
         await second.append(Step([record("second's")], positions=Positions(2, 0)))
         assert await texts(log, EVENTS) == ["first's", "second's"]
+
+
+async def test_a_cancelled_step_is_whole_or_not_there(kafka_broker: KafkaBroker) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS), opened_log(kafka_broker.bootstrap, fresh_prefix()) as log:
+        for number in range(1, 8):
+            writer = await log.take_over(0, "one")
+            parts = [record(f"{number}"), record(f"{number} again")]
+            appending = asyncio.create_task(writer.append(Step(parts, positions=Positions(number, 0))))
+            for _ in range(4 * number):
+                await asyncio.sleep(0)
+            appending.cancel()
+            await asyncio.wait({appending})
+            taken = (await log.take_over(0, "two")).positions.commands
+            assert (await texts(log, EVENTS))[-2:] == ([f"{taken}", f"{taken} again"] if taken else [])

@@ -9,12 +9,12 @@ from aiokafka.producer import sender
 
 from events.catalogue import Topic
 from events.log.kafka.connection import Connection, Security, Timing
-from events.log.kafka.library import TRANSACTION_RETRY_SECONDS, ExpectedRetries, tune
+from events.log.kafka.library import TRANSACTION_RETRY_SECONDS, Lowered, tune
 from events.log.kafka.topics import FOR_EVER, SPECIFICATIONS
 
 CONNECTION = Connection("127.0.0.1:9092", timing=Timing(step_seconds=7.0, session_seconds=6.0))
 CONSUMERS = [CONNECTION.reader_settings(100), CONNECTION.member_settings("group", "instance")]
-PRODUCERS = [CONNECTION.writer_settings("id"), CONNECTION.submitter_settings()]
+PRODUCERS = [CONNECTION.writer_settings("id", "instance"), CONNECTION.submitter_settings()]
 
 
 @pytest.mark.parametrize("settings", PRODUCERS)
@@ -45,7 +45,7 @@ def test_a_member_lives_by_its_heartbeats_alone() -> None:
 
 
 def test_no_request_of_a_writer_is_repeated_for_lateness_within_its_step() -> None:
-    settings = CONNECTION.writer_settings("id")
+    settings = CONNECTION.writer_settings("id", "instance")
     assert settings["transactional_id"] == "id"
     assert settings["request_timeout_ms"] >= 7_000
     assert settings["transaction_timeout_ms"] > 7_000
@@ -53,7 +53,7 @@ def test_no_request_of_a_writer_is_repeated_for_lateness_within_its_step() -> No
 
 
 def test_a_batch_as_large_as_a_step_may_be_fits_the_history() -> None:
-    settings = CONNECTION.writer_settings("id")
+    settings = CONNECTION.writer_settings("id", "instance")
     limit = SPECIFICATIONS[Topic.EVENTS].largest_batch_bytes
     assert settings["max_batch_size"] == settings["max_request_size"] == limit == 16 * 1024 * 1024
 
@@ -80,7 +80,7 @@ def test_the_librarys_pause_between_transactions_is_shortened() -> None:
     tune()
     tune()
     assert sender.BACKOFF_OVERRIDE == TRANSACTION_RETRY_SECONDS
-    assert sum(isinstance(known, ExpectedRetries) for known in sender.log.filters) == 1
+    assert sum(isinstance(known, Lowered) for known in sender.log.filters) == 1
 
 
 def test_expected_retries_are_said_below_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -90,6 +90,13 @@ def test_expected_retries_are_said_below_warning(caplog: pytest.LogCaptureFixtur
         sender.log.warning("retrying. Error: %s", "ConcurrentTransactions")
         sender.log.warning("retrying. Error: %s", "NotLeaderForPartitionError")
     assert [said.levelno for said in caplog.records] == [logging.DEBUG, logging.DEBUG, logging.WARNING]
+
+
+def test_a_broker_that_is_away_is_not_told_of_many_times_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    tune()
+    logging.getLogger("aiokafka").error("Unable connect to node with id %s: %s", 1, "refused")
+    logging.getLogger("aiokafka.consumer.fetcher").error("Failed fetch messages from %s: %s", 1, "closed")
+    assert caplog.records == []
 
 
 def test_expected_retries_are_not_said_at_all_where_debugging_is_off(caplog: pytest.LogCaptureFixture) -> None:

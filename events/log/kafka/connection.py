@@ -13,7 +13,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 LARGEST_STEP_BYTES = 16 * 1024 * 1024
 LARGEST_SUBMITTED_BYTES = 2 * 1024 * 1024
 SUBMITTED_BATCH_BYTES = 512 * 1024
-RETRY_MILLISECONDS = 50
+RETRY_MILLISECONDS = 100
 WRITER_RETRY_MILLISECONDS = 5
 NEVER_MILLISECONDS = 2**31 - 1
 
@@ -66,12 +66,13 @@ class Connection:
     security: Security = field(default_factory=Security)
     timing: Timing = field(default_factory=Timing)
 
-    def writer_settings(self, transactional_id: str) -> Settings:
+    def writer_settings(self, transactional_id: str, instance: str) -> Settings:
         """One history's writer. Its requests time out no earlier than its step, so that a step whose end
         got lost is given up, with its producer, before the library would send that end a second time.
         """
         step = _milliseconds(self.timing.step_seconds)
         return self._common(step) | {
+            "client_id": instance,
             "transactional_id": transactional_id,
             "transaction_timeout_ms": 2 * step,
             "enable_idempotence": True,

@@ -1,31 +1,51 @@
-"""Two habits of the library that are changed for the whole process, when the first log is opened."""
+"""Habits of the library that are changed for the whole process, when the first log is opened."""
 
 import logging
+from collections.abc import Mapping, Sequence
 
 from aiokafka.producer import sender
 
 TRANSACTION_RETRY_SECONDS = 0.002
-EXPECTED = ("ConcurrentTransactions", "CONCURRENT_TRANSACTIONS", "NotEnoughReplicas", "NOT_ENOUGH_REPLICAS")
+
+QUIETENED: Mapping[str, Sequence[str]] = {
+    # Normal running: a step that follows close on another; a replica that is just coming back.
+    "aiokafka.producer.sender": (
+        "ConcurrentTransactions",
+        "CONCURRENT_TRANSACTIONS",
+        "NotEnoughReplicas",
+        "NOT_ENOUGH_REPLICAS",
+    ),
+    # A broker that is away, many times a second: the log itself says so, by LogUnavailable.
+    "aiokafka": ("Unable connect to node", "Unable to update metadata", "Unable to request metadata"),
+    "aiokafka.consumer.fetcher": ("Failed fetch messages",),
+}
+"""By logger, what is said below warning."""
 
 
 def tune() -> None:
-    """Shorten the library's pause between transactions, and quieten what is said in normal running.
+    """Shorten the library's pause between transactions, and lower what it says again and again.
 
     A transaction's end is answered before its markers are written. The next transaction that comes within
-    that moment, as the next step of a busy partition always does, is told CONCURRENT_TRANSACTIONS, and the
-    library then sleeps for BACKOFF_OVERRIDE, 20 ms: more than twice as long as all the rest of a step.
+    that moment is told CONCURRENT_TRANSACTIONS, and the library then sleeps for BACKOFF_OVERRIDE, 20 ms:
+    more than twice as long as all the rest of a step.
     """
     sender.BACKOFF_OVERRIDE = TRANSACTION_RETRY_SECONDS
-    if not any(isinstance(known, ExpectedRetries) for known in sender.log.filters):
-        sender.log.addFilter(ExpectedRetries())
+    for name, phrases in QUIETENED.items():
+        logger = logging.getLogger(name)
+        if not any(isinstance(known, Lowered) for known in logger.filters):
+            logger.addFilter(Lowered(phrases))
 
 
-class ExpectedRetries(logging.Filter):
-    """Lowers warnings about retries that belong to normal running."""
+class Lowered(logging.Filter):
+    """Lowers warnings and errors in which one of the phrases occurs."""
+
+    def __init__(self, phrases: Sequence[str]) -> None:
+        super().__init__()
+        self._phrases = phrases
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Lower the record where it is one of those; whether it is still to be written."""
-        if record.levelno >= logging.WARNING and any(name in record.getMessage() for name in EXPECTED):
+        if record.levelno >= logging.WARNING and any(phrase in record.getMessage() for phrase in self._phrases):
             record.levelno, record.levelname = logging.DEBUG, logging.getLevelName(logging.DEBUG)
             return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
         return True

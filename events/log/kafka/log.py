@@ -74,7 +74,7 @@ class KafkaLog:
 
     async def take_over(self, partition: int, instance: str) -> PartitionWriter:
         """Fence every earlier writer of the partition's history, then read where it ended."""
-        return await take_over(self._clients, partition)
+        return await take_over(self._clients, partition, instance)
 
     async def read(self, place: Place, start: int, end: int | None = None) -> Sequence[StoredRecord]:
         """The next records in [start, end), some of them; empty when there are none (yet).

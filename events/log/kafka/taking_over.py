@@ -17,13 +17,13 @@ CLOCKS_APART = timedelta(hours=1)
 """How far the clocks of two brokers may be apart, with room to spare."""
 
 
-async def take_over(clients: Clients, partition: int) -> KafkaPartitionWriter:
-    """The new writer of a partition. Raises LogUnavailable.
+async def take_over(clients: Clients, partition: int, instance: str) -> KafkaPartitionWriter:
+    """The new writer of a partition; the instance names it to the server. Raises LogUnavailable.
 
     Starting a producer under the partition's transactional id fences all earlier ones and settles what they
     had begun. Only then does the last stable offset stand still, and only then is the end read.
     """
-    settings = clients.connection.writer_settings(clients.names.transactional_id(partition))
+    settings = clients.connection.writer_settings(clients.names.transactional_id(partition), instance)
     producer = AIOKafkaProducer(**settings)
     try:
         async with within(clients.timing.taking_over_seconds, f"taking over partition {partition}"):
