@@ -1,18 +1,21 @@
 """A step is taken whole or not at all, also when the end of an earlier transaction arrives in its midst."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from events.catalogue import Topic
 from events.log.kafka import KafkaLog, Timing
 from events.log.port import Fenced, Forward, LogUnavailable, Place, Positions, Step
 from servers.kafka import KafkaBroker
 from servers.proxy import ADD_PARTITIONS, END_TRANSACTION, PRODUCE, HeldRequest, KafkaProxy
-from support.kafka_log import EVENTS, REJECTIONS, fresh_prefix, opened_log, record, texts
+from support.kafka_log import EVENTS, PARTITIONS, REJECTIONS, fresh_prefix, opened_log, record, texts
 
 DEADLINE_SECONDS = 60
 FORWARDED = Place(Topic.COMMANDS, 1)
@@ -23,6 +26,9 @@ SECOND = Step(
     [Forward(FORWARDED.topic, FORWARDED.partition, record("forwarded"))],
     Positions(2, 0),
 )
+REQUESTS_OF_A_STEP = 5
+"""Partitions added and records produced, for what goes ahead and for the history, and the end."""
+
 WHOLE = [f"second {number}" for number in range(3)]
 
 
@@ -39,6 +45,20 @@ async def committed_again(proxy: KafkaProxy, committing: "asyncio.Task[object]",
     await held.arrived.wait()
     proxy.cut_clients()
     await committing
+
+
+async def until_everything_is_settled(broker: KafkaBroker, prefix: str) -> None:
+    """Wait until no transaction is open: its end is answered before it is marked in the partitions."""
+    partitions = [TopicPartition(f"{prefix}{topic}", number) for topic in Topic for number in range(PARTITIONS)]
+    async with AsyncExitStack() as stack:
+        committed, uncommitted = [
+            await stack.enter_async_context(
+                AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, isolation_level=level)
+            )
+            for level in ("read_committed", "read_uncommitted")
+        ]
+        while await committed.end_offsets(partitions) != await uncommitted.end_offsets(partitions):
+            await asyncio.sleep(0.01)
 
 
 async def test_a_delayed_end_commits_half_of_a_transaction_that_is_written_record_by_record(
@@ -58,6 +78,7 @@ async def test_a_delayed_end_commits_half_of_a_transaction_that_is_written_recor
             await producer.begin_transaction()
             await producer.send_and_wait(topic, b"second, one half", partition=0)
             await held.release()
+            await until_everything_is_settled(kafka_broker, prefix)
             with pytest.raises(KafkaError):
                 await producer.send_and_wait(topic, b"second, other half", partition=0)
         finally:
@@ -65,26 +86,16 @@ async def test_a_delayed_end_commits_half_of_a_transaction_that_is_written_recor
         assert await texts(log, EVENTS) == ["first", "second, one half"]
 
 
-def adding(prefix: str, proxy: KafkaProxy) -> HeldRequest:
-    """The history's partition is about to be added to the transaction; rejections are written."""
-    topic = f"{prefix}{Topic.EVENTS}"
-    return proxy.hold(lambda request: request.api_key == ADD_PARTITIONS and request.names(topic))
+def hold_after(proxy: KafkaProxy, passing: int) -> HeldRequest:
+    """Hold the request of a transaction that comes after so many have passed, whatever it is."""
+    passed = itertools.count()
+    kinds = (ADD_PARTITIONS, PRODUCE, END_TRANSACTION)
+    return proxy.hold(lambda request: request.api_key in kinds and next(passed) == passing)
 
 
-def producing(prefix: str, proxy: KafkaProxy) -> HeldRequest:
-    """The history's partition has been added to the transaction, and its batch is on its way."""
-    topic = f"{prefix}{Topic.EVENTS}"
-    return proxy.hold(lambda request: request.api_key == PRODUCE and request.names(topic))
-
-
-def ending(prefix: str, proxy: KafkaProxy) -> HeldRequest:
-    """Everything is written, and the transaction's own end is on its way."""
-    return proxy.hold(lambda request: request.api_key == END_TRANSACTION)
-
-
-@pytest.mark.parametrize("moment", [adding, producing, ending])
+@pytest.mark.parametrize("passing", range(REQUESTS_OF_A_STEP))
 async def test_a_step_is_whole_or_not_there_when_a_delayed_end_arrives_in_its_midst(
-    kafka_broker: KafkaBroker, proxy: KafkaProxy, moment: Callable[[str, KafkaProxy], HeldRequest]
+    kafka_broker: KafkaBroker, proxy: KafkaProxy, passing: int
 ) -> None:
     prefix = fresh_prefix()
     async with (
@@ -95,10 +106,11 @@ async def test_a_step_is_whole_or_not_there_when_a_delayed_end_arrives_in_its_mi
         writer = await through_proxy.take_over(0, "one")
         held = proxy.hold_end_of_transaction()
         await committed_again(proxy, asyncio.create_task(writer.append(FIRST)), held)
-        at_the_moment = moment(prefix, proxy)
+        at_the_moment = hold_after(proxy, passing)
         appending = asyncio.create_task(writer.append(SECOND))
         await at_the_moment.arrived.wait()
         await held.release()
+        await until_everything_is_settled(kafka_broker, prefix)
         at_the_moment.released.set()
         try:
             await appending
@@ -136,7 +148,7 @@ async def test_the_delayed_end_of_a_given_up_step_does_not_touch_the_next_owners
         with pytest.raises(LogUnavailable):
             await late.append(FIRST)
         writer = await through_proxy.take_over(0, "two")
-        at_the_moment = producing(prefix, proxy)
+        at_the_moment = hold_after(proxy, passing=REQUESTS_OF_A_STEP - 2)
         appending = asyncio.create_task(writer.append(SECOND))
         await at_the_moment.arrived.wait()
         await held.release()
