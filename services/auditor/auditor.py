@@ -87,7 +87,7 @@ class Auditor:
         if isinstance(answer, AgentFailure):
             return _failed(assignment, data, answer, log)
         suggested = [
-            await self._workshop.store.put(text.encode("utf-8", "replace"))
+            await self._workshop.store.put(text.encode())
             for text in answer.verdict.suggested_patches[:PATCHES_LIMIT]
         ]
         return _completed(assignment, data, answer, tuple(suggested), log)

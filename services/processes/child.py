@@ -8,7 +8,7 @@ from services.processes.command import Command
 from services.processes.output import Capture, Captured, Lines
 from services.processes.redaction import Redactor
 
-STDIN, STDOUT, STDERR = 0, 1, 2
+STDOUT, STDERR = 1, 2
 
 
 class _Stream:
@@ -73,18 +73,10 @@ class Child(asyncio.SubprocessProtocol):
         """Give the exit code, negative for a signal; None while it runs."""
         return self.transport.get_returncode()
 
-    def write(self, data: bytes) -> None:
-        """Write all of stdin and close it; a child that does not read it is no error."""
-        self._stdin.write(data)
-        self._stdin.close()
-
     def close(self) -> None:
         """Let go of the pipes, whoever still holds their other ends."""
         for descriptor in list(self._open):
             self._end(descriptor)
-        # A closed pipe still waits for somebody to read what is left in it; nobody will.
-        if self._stdin.get_write_buffer_size():
-            self._stdin.abort()
         self.transport.close()
 
     def captured(self) -> tuple[Captured, Captured, Captured]:
@@ -112,10 +104,6 @@ class Child(asyncio.SubprocessProtocol):
         """Called by the event loop when the child has been reaped."""
         if not self.exited.done():
             self.exited.set_result(None)
-
-    @property
-    def _stdin(self) -> asyncio.WriteTransport:
-        return cast(asyncio.WriteTransport, self.transport.get_pipe_transport(STDIN))
 
     def _end(self, descriptor: int) -> None:
         self._open.discard(descriptor)

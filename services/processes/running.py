@@ -1,9 +1,11 @@
 """One child process, from its start to its certain end."""
 
 import asyncio
+import os
 import signal
+import tempfile
 import time
-from typing import Any, assert_never
+from typing import IO, Any, assert_never
 
 from services.processes.child import Child
 from services.processes.command import Command, Completed, Ending
@@ -36,7 +38,6 @@ async def _run(command: Command, stop: asyncio.Event, cancelled: asyncio.Event) 
     except (OSError, ValueError) as error:
         return Completed(Ending.FAILED_TO_START, _start_failure(command, error))
     try:
-        child.write(command.stdin)
         ending = await _ending(child, command, stop, cancelled)
         if ending is not Ending.EXITED:
             await _terminate(child, command)
@@ -50,15 +51,25 @@ async def _run(command: Command, stop: asyncio.Event, cancelled: asyncio.Event) 
 
 async def _start(command: Command) -> Child:
     loop = asyncio.get_running_loop()
-    _, child = await loop.subprocess_exec(
-        lambda: Child(command),
-        *command.argv,
-        cwd=command.folder,
-        env=dict(command.environment),
-        start_new_session=True,
-        pass_fds=command.pass_descriptors,
-    )
+    with tempfile.TemporaryFile() as stdin:
+        await asyncio.to_thread(_fill, stdin, command.stdin)
+        _, child = await loop.subprocess_exec(
+            lambda: Child(command),
+            *command.argv,
+            stdin=stdin,
+            cwd=command.folder,
+            env=dict(command.environment),
+            start_new_session=True,
+            pass_fds=command.pass_descriptors,
+        )
     return child
+
+
+def _fill(stdin: IO[bytes], content: bytes) -> None:
+    """A file and no pipe: a child need not read it, and may open /dev/stdin as often as it likes."""
+    stdin.write(content)
+    stdin.seek(0)
+    os.fchmod(stdin.fileno(), 0o644)
 
 
 async def _ending(child: Child, command: Command, stop: asyncio.Event, cancelled: asyncio.Event) -> Ending:

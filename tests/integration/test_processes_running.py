@@ -227,3 +227,8 @@ async def test_lines_reach_the_watcher_while_the_child_runs(tmp_path: Path):
     done = await run(shell(source, tmp_path, on_line=watch, limit_seconds=30), stop)
     assert done.ending is Ending.STOPPED
     assert lines == ["one", "two", "three"]
+
+
+async def test_stdin_can_be_opened_by_its_name_more_than_once(tmp_path: Path):
+    done = await run(shell("cat /dev/stdin; cat /dev/stdin", tmp_path, stdin=b"hello\n"))
+    assert done.stdout.text == "hello\nhello\n"

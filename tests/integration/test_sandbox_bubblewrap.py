@@ -93,6 +93,12 @@ async def test_what_a_job_writes_is_ours_afterwards_and_can_be_removed(sandbox: 
     assert not work.exists()
 
 
+async def test_the_standard_streams_can_be_opened_by_their_names(sandbox: Sandbox, work: Path):
+    source = "cat /dev/stdin > /dev/stdout; echo no > /dev/stderr"
+    done = await sandbox.run(shell(source, work, stdin=b"hello\n"))
+    assert (done.exit_code, done.stdout.text, done.stderr.text) == (0, "hello\n", "no\n")
+
+
 async def test_git_works_in_the_sandbox_and_on_the_folder_afterwards(sandbox: Sandbox, work: Path):
     source = "git init -q && echo 1 > f && git add f && git commit -qm one && git config --global a.b c && git log"
     done = await sandbox.run(shell(source, work))
