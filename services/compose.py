@@ -23,6 +23,7 @@ from services.candidates import Candidates
 from services.git.command import GitCommand
 from services.logs import log_name, open_log
 from services.preparation import Preparations
+from services.readiness import show_readiness
 from services.runner.runner import Runner, RunnerSettings
 from services.runner.worker import Worker
 from services.sandbox import Sandbox, open_sandbox
@@ -81,6 +82,8 @@ class Application:
         async with asyncio.TaskGroup() as group:
             for name, run in self.runs.items():
                 group.create_task(_running(run, stop), name=name)
+            showing = show_readiness(self.settings.home_folder, self.statuses.values(), stop)
+            group.create_task(showing, name="readiness")
 
 
 async def _running(run: Run, stop: asyncio.Event) -> None:

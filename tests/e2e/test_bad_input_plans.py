@@ -79,7 +79,9 @@ async def test_each_fault_of_a_plan_is_named_with_its_place(postgres_settings: S
         await build.start(request(repo))
         await build.until("autopack.RunAccepted.v1")
         found = await refusals(build)
-        assert {run_id: names(await build.history(run_id)) for run_id in faulty} == dict.fromkeys(faulty, [])
+        assert {run_id: names(await build.history(run_id)) for run_id in faulty} == {
+            run_id: [] for run_id in faulty
+        }
     told = {run_id: (found[value]["reason"], found[value]["places"]) for run_id, value in values.items()}
     assert told == {run_id: (reason, places) for run_id, (_, reason, places) in faulty.items()}
 

@@ -1,0 +1,34 @@
+"""A file that says from outside whether a service is ready: it is touched for as long as it is."""
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+from services.status import ServiceStatus
+
+FOLDER = "ready"
+TOUCH_SECONDS = 5.0
+
+
+async def show_readiness(home: Path, statuses: Iterable[ServiceStatus], stop: asyncio.Event) -> None:
+    """Keep `ready/<service>` under `home` fresh while the service is ready, and away while it is not.
+
+    A watcher looks at the file's age: a process that hangs touches nothing.
+    """
+    files = {home / FOLDER / status.name: status for status in statuses}
+    while not stop.is_set():
+        await asyncio.to_thread(_show, {file: status.is_ready for file, status in files.items()})
+        try:
+            await asyncio.wait_for(stop.wait(), TOUCH_SECONDS)
+        except TimeoutError:
+            continue
+    await asyncio.to_thread(_show, dict.fromkeys(files, False))
+
+
+def _show(ready: dict[Path, bool]) -> None:
+    for file, is_ready in ready.items():
+        if is_ready:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        else:
+            file.unlink(missing_ok=True)

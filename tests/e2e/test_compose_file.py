@@ -1,0 +1,208 @@
+"""docker-compose.yml and the Dockerfile: all but the image itself is run, as processes of this machine."""
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psutil
+import pytest
+
+from servers.kafka import KafkaBroker
+from servers.ports import free_ports
+from services.compose import Service
+from support.builds import repository, request
+from support.compose_file import ROOT, HostProcess, compose_file, own_services
+from support.gates import Gate
+from support.repositories import git
+from support.strangers import elsewhere
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+PROGRAM = Path(sys.executable).parent / "autopack"
+READY_SECONDS = 90.0
+LISTENED = "127.0.0.1:8000"
+
+
+def test_each_service_has_a_command_that_exists_and_two_builders_share_the_work() -> None:
+    commands = {name: service["command"] for name, service in own_services().items()}
+    assert all(command[0] == "serve" for command in commands.values())
+    served = [command[1] for command in commands.values()]
+    assert sorted(served) == sorted([*(str(service) for service in Service), "builder"])
+
+
+def test_the_servers_are_those_that_the_tests_prove() -> None:
+    services = compose_file({})["services"]
+    image, version = services["kafka"]["image"].split(":")
+    jars = (ROOT / "tests" / "servers" / "jars.py").read_text()
+    assert image == "apache/kafka"
+    assert version.startswith("4.")
+    assert f"kafka_2.13:{version}" in jars
+    assert int(services["kafka"]["environment"]["KAFKA_BROKER_SESSION_TIMEOUT_MS"]) >= 60_000
+    assert services["postgres"]["image"] == "postgres:18"
+
+
+def test_every_service_can_reach_what_it_is_told_of() -> None:
+    """Shared artifacts everywhere; repositories where git works; the agents where they run."""
+    needs_repositories = {"builder", "auditor", "applier", "verifier"}
+    for name, service in own_services().items():
+        mounts = {volume.split(":")[1] for volume in service["volumes"]}
+        environment = service["environment"]
+        role = service["command"][1]
+        assert environment["AUTOPACK_ARTIFACTS"] in mounts, name
+        assert ("/srv/git" in mounts) == (role in needs_repositories), name
+        assert (environment["AUTOPACK_AGENTS"] in mounts) == (role in needs_repositories - {"applier"}), name
+        assert (environment["AUTOPACK_RUN_FILES"] in mounts) == (role in {"projector", "api"}), name
+        assert service["healthcheck"]["test"], name
+        grace = float(service["stop_grace_period"].removesuffix("s"))
+        assert grace > 20, name
+
+
+def test_the_image_holds_what_the_wheel_and_the_services_need_and_runs_as_nobody_special() -> None:
+    copied = set(re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE))
+    named = {word for line in copied for word in line.split()}
+    assert named >= {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "requirements.txt",
+        "events",
+        "services",
+        "projections",
+    }
+    assert all((ROOT / name).exists() for name in named)
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert not named & set(ignored)
+    installed = re.search(r"apt-get install .*?((?:[a-z-]+ )+)\\", DOCKERFILE)
+    assert installed is not None
+    assert {"git", "bubblewrap", "util-linux"} <= set(installed[1].split())
+    assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE) == ["autopack"]
+    assert 'ENTRYPOINT ["autopack"]' in DOCKERFILE
+
+
+@contextmanager
+def _addresses(
+    broker: KafkaBroker, database_url: str, folder: Path, agent: tuple[str, ...]
+) -> Iterator[dict[str, str]]:
+    """What `${NAME:-default}` is replaced by: addresses and folders, nothing else."""
+    agents = folder / "agents.toml"
+    argv = ", ".join(f'"{word}"' for word in agent)
+    agents.write_text(f'[defaults]\nbuilder = "scripted"\n[builder.scripted]\nkind = "command"\nargv = [{argv}]\n')
+    (port,) = free_ports(1)
+    yield {
+        "AUTOPACK_LOG": f"kafka://{broker.bootstrap}",
+        "AUTOPACK_DATABASE": database_url,
+        "AUTOPACK_ARTIFACTS": str(folder / "artifacts"),
+        "AUTOPACK_RUN_FILES": str(folder / "run-files"),
+        "AUTOPACK_AGENTS": str(agents),
+        "AUTOPACK_TOPIC_PREFIX": f"t{uuid4().hex[:10]}.",
+        "AUTOPACK_PARTITIONS": "2",
+        "AUTOPACK_LISTEN": f"127.0.0.1:{port}",
+    }
+
+
+@asynccontextmanager
+async def _started(addresses: Mapping[str, str], folder: Path) -> AsyncIterator[list[HostProcess]]:
+    """Every service, each with a home of its own as in a container."""
+    processes: list[HostProcess] = []
+    try:
+        for name in own_services():
+            service = _with_port(own_services({**addresses, "AUTOPACK_HOME": str(folder / name)})[name], addresses)
+            processes.append(HostProcess.start(name, service, PROGRAM, folder / f"{name}.log"))
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def _with_port(service: dict[str, Any], addresses: Mapping[str, str]) -> dict[str, Any]:
+    """The port within the container is fixed, and its own health check knows it."""
+    health = dict(service["healthcheck"])
+    health["test"] = [word.replace(LISTENED, addresses["AUTOPACK_LISTEN"]) for word in health["test"]]
+    return {**service, "healthcheck": health}
+
+
+async def _until_healthy(processes: list[HostProcess]) -> None:
+    waiting = list(processes)
+    async with asyncio.timeout(READY_SECONDS):
+        while waiting:
+            for process in list(waiting):
+                assert process.process.poll() is None, process.log.read_text()[-3000:]
+                if await asyncio.to_thread(process.is_healthy):
+                    waiting.remove(process)
+            await asyncio.sleep(0.2)
+
+
+async def _ended(client: httpx.AsyncClient, run_id: str) -> str:
+    async with asyncio.timeout(READY_SECONDS):
+        while True:
+            state = str((await client.get(f"/runs/{run_id}")).json().get("state"))
+            if state.startswith("DONE_"):
+                return state
+            await asyncio.sleep(0.1)
+
+
+async def _instances(client: httpx.AsyncClient, run_id: str) -> set[str]:
+    """The instances that claimed the builds of a run."""
+    answer = await client.get(f"/runs/{run_id}/events", headers={"Accept": "application/x-ndjson"})
+    events = [json.loads(line) for line in answer.text.splitlines()]
+    builds = {event["id"] for event in events if event["type"] == "autopack.BuildRequested.v1"}
+    claims = [event["data"] for event in events if event["type"] == "autopack.WorkStarted.v1"]
+    return {claim["instance"] for claim in claims if claim["request_id"] in builds}
+
+
+@pytest.mark.timeout(300)
+async def test_a_build_runs_through_the_services_of_the_compose_file_and_all_end_on_sigterm(
+    kafka_broker: KafkaBroker, database_url: str, tmp_path: Path
+) -> None:
+    repo, gate = repository(tmp_path / "repo"), Gate(tmp_path)
+    side_by_side = [{"phase_id": f"P{number}", "depends_on": []} for number in range(6)]
+    with _addresses(kafka_broker, database_url, tmp_path, gate.agent()) as addresses:
+        async with _started(addresses, tmp_path) as processes:
+            await _until_healthy(processes)
+            async with httpx.AsyncClient(base_url=f"http://{addresses['AUTOPACK_LISTEN']}", timeout=30) as client:
+                for run_id, project in (("run-1", "shop"), ("run-2", elsewhere("shop", 2))):
+                    plan = request(repo, side_by_side, run_id=run_id, project=project)
+                    started = await client.post("/runs/start", json=plan)
+                    assert started.status_code == 201, started.text
+                gate.open_all()
+                ended = [await _ended(client, run_id) for run_id in ("run-1", "run-2")]
+                builders = [await _instances(client, run_id) for run_id in ("run-1", "run-2")]
+            assert ended == ["DONE_SUCCESS"] * 2
+            assert [len(instances) for instances in builders] == [1, 1]
+            assert builders[0] != builders[1]
+            assert all(process.process.poll() is None for process in processes)
+            await _ended_on_sigterm(processes)
+    for run_id in ("run-1", "run-2"):
+        assert git(repo, "rev-list", "--count", f"main..autonomous/{run_id}") == "6"
+        assert list((tmp_path / "run-files").rglob(f"{run_id}/run_summary.md"))
+    assert list(tmp_path.glob("*/ready/*")) == []
+    assert _left_behind(tmp_path) == []
+
+
+async def _ended_on_sigterm(processes: list[HostProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    grace = max(float(process.service["stop_grace_period"].removesuffix("s")) for process in processes)
+    codes = {}
+    for process in processes:
+        codes[process.name] = await asyncio.to_thread(process.process.wait, grace)
+    assert codes == dict.fromkeys(codes, 0), {p.name: p.log.read_text()[-2000:] for p in processes}
+
+
+def _left_behind(folder: Path) -> list[str]:
+    """Processes that still have something of this test's folder on their command line or in their environment."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            said = [*(process.info["cmdline"] or []), *process.environ().values()]
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+        if any(str(folder) in word for word in said) and process.pid != psutil.Process().pid:
+            found.append(" ".join(process.info["cmdline"] or []))
+    return found
