@@ -41,10 +41,11 @@ def _read(folder: Path, report: str) -> bytes | None:
             descriptor = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=parent)
     except OSError:
         return None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_REPORT_BYTES:
+        os.close(descriptor)
+        return None
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_REPORT_BYTES:
-            return None
         return file.read(LARGEST_REPORT_BYTES)
 
 
@@ -64,6 +65,6 @@ def _count(data: bytes) -> int | None:
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(data, True)
-    except (expat.ExpatError, _Refused, ValueError):
+    except (expat.ExpatError, _Refused, LookupError, ValueError):
         return None
     return count
