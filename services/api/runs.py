@@ -7,9 +7,9 @@ from fastapi import APIRouter, Body, Query, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from uuid_utils import uuid7
 
 from events.families.run import RunCancelRequested, RunRequested
+from events.ids import derived_id
 from events.plan import RunRequest, plan_faults
 from events.states import RunState
 from projections.answers import AnswerRow, Outcome
@@ -24,7 +24,7 @@ from projections.queries.runs import (
 )
 from projections.queries.summary import summarize
 from services.api.context import ApiContext, Context
-from services.api.emitting import Preference, Preferred, emit, refusal
+from services.api.emitting import SOURCE, Preference, Preferred, emit, refusal
 from services.api.problems import Problem, run_not_found
 from services.api.views import plain, run_line, run_view
 from services.first_version import as_run_request, is_first_version
@@ -40,8 +40,9 @@ async def start_run(
 ) -> Any:
     """Ask for a run, and wait until it is accepted, has failed, or was refused."""
     request = _filled_in(context, _validated(body))
-    run_id = request.run_id or f"run-{uuid7()}"
     project = request.project or context.default_project
+    # Of the key alone: the same request sent again is the same run.
+    run_id = request.run_id or f"run-{derived_id(project, SOURCE, preferred.event_id)}"
     requested = RunRequested.model_validate({**request.model_dump(), "run_id": run_id, "project": project})
     answer = await emit(context, project, run_id, requested, preferred)
     location = f"/runs/{run_id}?project={project}"
