@@ -24,6 +24,8 @@ from events.plan import Fault
 MAX_SUBMISSION_BYTES = 512 * 1024
 """A submitted record above this is refused: big things belong into the artifact store."""
 MAX_RUN_ID_LENGTH = 128
+BINARY_MODE = "ce_specversion"
+"""The header that says that a record's attributes stand in its headers, and its value is the data alone."""
 
 _TYPE_NAME = re.compile(r"autopack\.(?P<name>[A-Za-z]+)\.v(?P<version>0|[1-9][0-9]*)")
 
@@ -200,7 +202,7 @@ def _invalid(error: ValidationError) -> UnreadableRecord:
 
 def _structured(value: bytes, headers: Mapping[str, bytes]) -> bytes:
     """Binary content mode (Kafka protocol binding 1.0, section 3.2) rewritten as structured mode."""
-    if "ce_specversion" not in headers:
+    if BINARY_MODE not in headers:
         return value
     attributes = {
         name.removeprefix("ce_"): text.decode("utf-8", "replace")

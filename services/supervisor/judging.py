@@ -7,7 +7,7 @@ import structlog
 from pydantic_core import from_json
 
 from events.catalogue import SUBMITTED_TO
-from events.codec import MAX_SUBMISSION_BYTES, Submission, UnreadableRecord, read_submission
+from events.codec import BINARY_MODE, MAX_SUBMISSION_BYTES, Submission, UnreadableRecord, read_submission
 from events.decide import Context, decide
 from events.decide.verdicts import Reason, Rejection
 from events.event import Event
@@ -15,10 +15,14 @@ from events.evolve import evolve
 from events.history import HistoryRecord, PartitionState, chain
 from events.log.partitions import home_partition
 from events.log.port import Forward, NewRecord, StoredRecord
+from events.plan import Fault
+from services.supervisor.reminders import is_forged
 
 LONGEST_PROJECT = 100
 LONGEST_KEY = 1_000
 MOST_HEADERS_KEPT_BYTES = 64 * 1024
+MOST_FAULTS = 100
+LONGEST_MESSAGE = 4_000
 logger = structlog.get_logger(__name__)
 
 
@@ -65,26 +69,44 @@ class Judge:
         except UnreadableRecord as error:
             refusal = Rejection(error.reason, error.message, error.faults)
             return Judgement(state, rejection=rejection_record(record, refusal, project))
-        return self._decided(state, record, submission)
+        try:
+            return self._decided(state, record, submission)
+        except Exception as error:
+            # A fault of the rules costs the record that met it, never the partition it lies in.
+            logger.exception("undecidable", record=record.offset, run=submission.event.run_id)
+            refusal = Rejection(Reason.UNDECIDABLE, f"{type(error).__name__}: {error}")
+            return Judgement(
+                state, rejection=rejection_record(record, refusal, submission.project, submission.event)
+            )
 
     def _decided(self, state: PartitionState, record: StoredRecord, submission: Submission) -> Judgement:
-        decision = _misplaced(state, record, submission) or self._decide(state, record, submission)
+        decision = self._misplaced(state, record, submission) or self._decide(state, record, submission)
         if isinstance(decision, Rejection):
             rejection = rejection_record(record, decision, submission.project, submission.event)
             settled = written(state, submission.project, list(decision.settles))
             return replace(settled, rejection=rejection)
         return written(state, submission.project, decision)
 
+    def _misplaced(self, state: PartitionState, record: StoredRecord, submission: Submission) -> Rejection | None:
+        """Reasons to refuse that lie in where a record came from, not in its project's state."""
+        event = submission.event
+        if home_partition(submission.project, self._partition_count) != self._partition:
+            return _awry("project", "the record names several projects")
+        if is_forged(submission.project, event):
+            return _awry("source", "reserved for the supervisor's own deadlines")
+        reason = state.quarantined.get((submission.project, event.run_id))
+        if reason is not None:
+            return Rejection(Reason.QUARANTINED, f"run {event.run_id!r} is in quarantine: {reason}")
+        belongs = SUBMITTED_TO.get(type(event.data))
+        if belongs is not None and belongs is not record.topic:
+            return Rejection(Reason.WRONG_TOPIC, f"{type(event.data).__name__} is submitted to {belongs}")
+        return None
+
     def _decide(
         self, state: PartitionState, record: StoredRecord, submission: Submission
     ) -> list[Event] | Rejection:
-        """A fault of the rules costs the record that met it, never the partition it lies in."""
         context = Context(record.recorded_at, self._limits.runs_at_once)
-        try:
-            return decide(state.project(submission.project), submission.event, context)
-        except Exception as error:
-            logger.exception("undecidable", record=record.offset, run=submission.event.run_id)
-            return Rejection(Reason.UNDECIDABLE, f"{type(error).__name__}: {error}")
+        return decide(state.project(submission.project), submission.event, context)
 
 
 def written(state: PartitionState, project_id: str, events: list[Event]) -> Judgement:
@@ -108,16 +130,8 @@ def history_record(record: HistoryRecord) -> NewRecord:
     return NewRecord(record.project, record.value, headers)
 
 
-def _misplaced(state: PartitionState, record: StoredRecord, submission: Submission) -> Rejection | None:
-    """Reasons to refuse that lie in where a record came from, not in its project's state."""
-    event = submission.event
-    reason = state.quarantined.get((submission.project, event.run_id))
-    if reason is not None:
-        return Rejection(Reason.QUARANTINED, f"run {event.run_id!r} is in quarantine: {reason}")
-    belongs = SUBMITTED_TO.get(type(event.data))
-    if belongs is not None and belongs is not record.topic:
-        return Rejection(Reason.WRONG_TOPIC, f"{type(event.data).__name__} is submitted to {belongs}")
-    return None
+def _awry(place: str, message: str) -> Rejection:
+    return Rejection(Reason.INVALID_DATA, f"{place}: {message}", (Fault(place=place, message=message),))
 
 
 def _project_named(record: StoredRecord) -> str | None:
@@ -125,8 +139,8 @@ def _project_named(record: StoredRecord) -> str | None:
 
     What is too long for a project's name has no home: it would become the key of whatever is written.
     """
-    if "ce_project" in record.headers:
-        project: object = record.headers["ce_project"].decode("utf-8", "replace")
+    if BINARY_MODE in record.headers:
+        project: object = record.headers.get("ce_project", b"").decode("utf-8", "replace")
     else:
         try:
             raw = from_json(record.value)
@@ -145,14 +159,15 @@ def rejection_record(
 ) -> NewRecord:
     """The refused record: its raw bytes, and in headers why, and where it lay.
 
-    A flood of headers is left behind: each gets a longer name, and together they might fit no batch.
+    A flood of headers is left behind, or of faults: together they might fit no batch, and a record that can
+    neither be admitted nor refused would stop its partition.
     """
     original = record.headers if _headers_bytes(record) <= MOST_HEADERS_KEPT_BYTES else {}
     headers = {
         **{f"original.{name}": value for name, value in original.items()},
         "reason": rejection.reason.encode(),
-        "message": rejection.message.encode("utf-8", "replace"),
-        "faults": orjson.dumps([fault.model_dump() for fault in rejection.faults]),
+        "message": rejection.message[:LONGEST_MESSAGE].encode("utf-8", "replace"),
+        "faults": orjson.dumps([fault.model_dump() for fault in rejection.faults[:MOST_FAULTS]]),
         "source_topic": record.topic.encode(),
         "source_partition": str(record.partition).encode(),
         "source_offset": str(record.offset).encode(),

@@ -8,16 +8,10 @@ import structlog
 
 from events.catalogue import Topic
 from events.codec import UnreadableRecord
-from events.decide.deadlines import Deadline
 from events.decide.verdicts import Reason
-from events.envelope import write_submission
-from events.event import Event
-from events.families.time import DeadlinePassed
 from events.history import PartitionState, fold
-from events.ids import derived_id
 from events.log.port import (
     EventLog,
-    NewRecord,
     PartitionWriter,
     Place,
     Positions,
@@ -27,10 +21,10 @@ from events.log.port import (
 )
 from services.status import ServiceStatus
 from services.supervisor.judging import Judge, Judgement, Limits
+from services.supervisor.reminders import deadline_record
 from services.supervisor.snapshots import Snapshot, Snapshots
 from services.supervisor.timer import LogClock, Timer
 
-DEADLINE_SOURCE = "/autopack/supervisor/deadlines"
 IDLE_SECONDS = 1.0
 RECORDS_A_STEP = 200
 BYTES_A_STEP = 2 * 1024 * 1024
@@ -166,9 +160,10 @@ class PartitionOwner:
             self._clock.hear(record.recorded_at)
 
     async def _submit_deadlines(self) -> None:
-        due = self._timer.due(self._clock.now())
+        now = self._clock.now()
+        due = self._timer.due(now)
         if due:
-            await self._log.submit(Topic.COMMANDS, [_deadline_record(p, d, self._clock) for p, d in due])
+            await self._log.submit(Topic.COMMANDS, [deadline_record(p, d, now) for p, d in due])
 
     async def _tidy(self, writer: PartitionWriter) -> None:
         """Let go of what has been passed, and keep a snapshot now and then."""
@@ -218,17 +213,3 @@ def _joined(judgements: Sequence[Judgement], positions: Positions) -> Step:
         forwards=[j.forward for j in judgements if j.forward is not None],
         positions=positions,
     )
-
-
-def _deadline_record(project: str, deadline: Deadline, clock: LogClock) -> NewRecord:
-    """Its id follows from the deadline, so that submitting it again changes nothing."""
-    data = DeadlinePassed(kind=deadline.kind, request_id=deadline.request_id, due_at=deadline.due_at)
-    parts = (project, deadline.run_id, deadline.kind, deadline.request_id or "", deadline.due_at.isoformat())
-    event = Event(
-        id=derived_id("deadline", *parts),
-        source=DEADLINE_SOURCE,
-        run_id=deadline.run_id,
-        recorded_at=clock.now(),
-        data=data,
-    )
-    return NewRecord(project, write_submission(event, project), {"type": data.type_name().encode()})
