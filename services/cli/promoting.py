@@ -102,7 +102,9 @@ async def _moved(settings: Settings, run: RunRow, branch: str) -> Promoted:
 
 
 async def _record(settings: Settings, client: Client, run: RunRow, promoted: Promoted) -> None:
-    """Submit RunPromoted, and wait until the history shows it."""
+    """Submit RunPromoted, and wait until the history shows it; what it shows already is not said twice."""
+    if promoted.already and await _recorded(client, run, promoted):
+        return
     data = RunPromoted(branch=promoted.branch, commit=promoted.commit, promoted_by=getpass.getuser())
     event = Event(
         id=str(uuid7()),
@@ -123,7 +125,7 @@ async def _record(settings: Settings, client: Client, run: RunRow, promoted: Pro
 
 
 async def _recorded(client: Client, run: RunRow, promoted: Promoted) -> bool:
-    async for line in client.records(run.run_id, run.sequence):
+    async for line in client.records(run.run_id):
         data = read_history(line).event.data
         if isinstance(data, RunPromoted) and data.commit == promoted.commit and data.branch == promoted.branch:
             return True

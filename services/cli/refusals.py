@@ -8,9 +8,8 @@ from typing import Any
 
 from events.catalogue import Topic
 from events.log.port import NewRecord
-from projections.database import install
 from projections.queries.rejections import RejectionNotFound, list_rejections, read_rejection
-from projections.rejections import REJECTIONS, RejectionRow
+from projections.rejections import RejectionRow
 from services.cli.failures import Unsuccessful, WrongUsage
 from services.cli.reaching import reached
 from services.cli.store import Store, opened_store
@@ -73,7 +72,6 @@ async def resubmit(settings: Settings, partition: int, offset: int) -> tuple[Top
 
 async def _row(store: Store, partition: int, offset: int) -> RejectionRow:
     async with store.pool.acquire() as connection:
-        await install(connection, [REJECTIONS])
         try:
             return await read_rejection(connection, partition, offset)
         except RejectionNotFound as error:

@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from events.log.port import EventLog, LogUnavailable
-from projections.database import UNAVAILABLE, Pool, open_pool
+from projections.catalogue import PROJECTIONS
+from projections.database import UNAVAILABLE, Pool, install, open_pool
 from services.cli.failures import ServiceUnreachable, WrongUsage
 from services.embedded.postgres import ServerDidNotStart
 from services.logs import open_log
@@ -38,6 +39,8 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
             pool = None
             try:
                 pool = await open_pool(servers.database_url, most_connections=2)
+                async with pool.acquire() as connection:
+                    await install(connection, PROJECTIONS)
                 yield Store(log, pool)
             finally:
                 if pool is not None:
