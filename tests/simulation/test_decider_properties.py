@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from support.simulated_workers import Tape
 from support.simulation import World
-from support.workers import Tape
 
 LANES = 10
 """The cases are dealt out, so that workers share them and each part has the time of one test."""

@@ -24,8 +24,8 @@ from events.families.work import WorkStarted
 from events.history import Heads, HistoryRecord, chain
 from events.state import Phase, Project, Run
 from support.ledger import InvariantBroken
+from support.simulated_workers import Tape
 from support.simulation import World
-from support.workers import Tape
 
 SEED = 20_260_101
 TRIES = 3000

@@ -35,7 +35,7 @@ from events.state import OpenRequest, Project, RequestKind, Run
 from events.states import PhaseState
 from support.ledger import REQUESTS, Ledger, demand
 from support.scenario import BASE, CHECKS, START
-from support.workers import Tape, Workers
+from support.simulated_workers import Tape, Workers
 
 T = TypeVar("T")
 
