@@ -126,10 +126,13 @@ def demo_environment(home: Path, own: Mapping[str, str]) -> dict[str, str] | Non
     tried = asyncio.run(probe(environment))
     if tried.works:
         return environment
-    print(f"No sandbox works on this machine: {tried.reason}.")
+    print(f"No sandbox works on this machine: {tried.reason}.", flush=True)
     if own.get("AUTOPACK_TEST_REQUIRE") == "all":
+        print("AUTOPACK_TEST_REQUIRE=all forbids to go on without one.", file=sys.stderr)
         return None
-    print("The demo goes on without one: its own agents are harmless. Do not do this with real agents.\n")
+    print(
+        "The demo goes on without one: its own agents are harmless. Do not do this with real agents.\n", flush=True
+    )
     return {**environment, "AUTOPACK_ALLOW_UNSANDBOXED": "1"}
 
 

@@ -49,6 +49,8 @@ async def run_plan(settings: Settings, request: RunRequest, manner: Manner) -> N
             raise ServiceUnreachable(
                 "--detach needs a service that goes on with the run: start one with `autopack up`"
             )
+        if stderr_console().is_terminal:
+            tell("No service runs here: starting one for this run …")
         async with started_here(settings, EVERYTHING, manner.commands) as client:
             await _submit_and_follow(settings, client, request, manner, interrupts)
 
@@ -172,7 +174,7 @@ async def tell_of_end(settings: Settings, client: Client, view: RunView, *, as_j
     if as_json:
         print_json(document)
     else:
-        for line in outcome(view, document.get("run_files")):
+        for line in ("", *outcome(view, document.get("run_files"))):
             print_line(line)
     if view.run.state != RunState.DONE_SUCCESS:
         raise Unsuccessful  # the outcome has been told

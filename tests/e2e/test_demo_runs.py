@@ -1,124 +1,175 @@
 """The demo, whole: what a newcomer sees first."""
 
-import asyncio
+import fcntl
 import json
 import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from support.command_line import AUTOPACK, keeper_lives, until
+import pytest
 
-DEMO = Path(__file__).parent.parent.parent / "examples" / "demo" / "run.py"
+from services.sandbox import find_bubblewrap
+from support.command_line import AUTOPACK, keeper_lives
+
+ROOT = Path(__file__).parent.parent.parent
+DEMO = ROOT / "examples" / "demo" / "run.py"
 LIMIT_SECONDS = 60.0
+MASKED = ("--dev-bind", "/", "/", "--ro-bind", "/dev/null", "/usr/bin/prlimit")
+"""A machine like this one on which no sandbox can be made."""
 
 
-async def demo(folder: Path) -> str:
-    """Run the demo in a folder; what it printed."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AUTOPACK_HOME")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(DEMO), str(folder)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        stdin=asyncio.subprocess.DEVNULL,
-        env=environment,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    return output.decode()
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A demo that has run: where, what it printed, how long it took."""
+
+    folder: Path
+    text: str
+    seconds: float
+    exit_code: int
+
+    @property
+    def repository(self) -> Path:
+        return self.folder / "repo"
+
+    def told_of(self, phase_id: str) -> list[str]:
+        """The types of the events of a phase, in the order in which they were told."""
+        return re.findall(rf"^\d\d:\d\d  {phase_id} +(\w+)", self.text, flags=re.MULTILINE)
+
+    def git(self, *arguments: str) -> str:
+        command = ["git", "-C", str(self.repository), *arguments]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def git(repository: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(repository), *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
-def is_green(repository: Path) -> bool:
-    """Whether its tests pass as it is checked out."""
-    tests = [sys.executable, "-m", "unittest"]
-    return subprocess.run(tests, cwd=repository, stderr=subprocess.DEVNULL, check=False).returncode == 0
-
-
-def told_of(shown: str, phase_id: str) -> list[str]:
-    """The types of the events of a phase, in the order in which they were told."""
-    return re.findall(rf"^\d\d:\d\d  {phase_id} +(\w+)", shown, flags=re.MULTILINE)
-
-
-async def test_the_demo_shows_every_way_to_the_branch_within_a_minute(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
-    (folder / "left").mkdir(parents=True)
+def demo(folder: Path, *before: str, variables: Mapping[str, str] | None = None) -> Shown:
+    """Run the demo in a folder."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AUTOPACK_")}
     began = time.monotonic()
-    shown = await demo(folder)
-    assert time.monotonic() - began < LIMIT_SECONDS
-    assert not (folder / "left").exists()
-    assert "DONE_SUCCESS" in shown
-    assert "warning" not in shown.lower()
+    done = subprocess.run(
+        [*before, sys.executable, str(DEMO), str(folder)],
+        env={**environment, **(variables or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return Shown(folder, done.stdout, time.monotonic() - began, done.returncode)
 
-    assert told_of(shown, "split").count("BuildSucceeded") == 1
-    percent = told_of(shown, "percent")
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    (folder / "left").mkdir(parents=True)
+    return demo(folder)
+
+
+def test_the_demo_succeeds_within_a_minute_and_starts_afresh(shown: Shown) -> None:
+    assert shown.exit_code == 0, shown.text
+    assert shown.seconds < LIMIT_SECONDS
+    assert "DONE_SUCCESS" in shown.text
+    assert "warning" not in shown.text.lower()
+    assert not (shown.folder / "left").exists()
+    assert not keeper_lives(shown.folder / "home")
+
+
+def test_each_phase_of_the_demo_shows_one_way_to_the_branch(shown: Shown) -> None:
+    assert shown.told_of("split").count("BuildSucceeded") == 1
+    percent = shown.told_of("percent")
     assert percent.index("ChecksFailed") < percent.index("ChecksPassed")
-    assert "AssertionError: Money(cents=4) != Money(cents=5)" in shown
-    currency = told_of(shown, "currency")
+    assert "AssertionError: Money(cents=4) != Money(cents=5)" in shown.text
+    currency = shown.told_of("currency")
     assert (currency.count("BuildSucceeded"), currency.count("AuditCompleted")) == (2, 2)
-    accounts = told_of(shown, "accounts")
+    accounts = shown.told_of("accounts")
     assert (accounts.count("BuildSucceeded"), accounts.count("AuditCompleted")) == (1, 2)
-    statement = told_of(shown, "statement")
+    assert "def test_a_name_is_taken_only_once" in shown.git("show", "autonomous/demo:tests/test_accounts.py")
+    statement = shown.told_of("statement")
     assert statement.index("PatchRejected") < statement.index("PatchAccepted")
+
+
+def test_every_violation_of_the_hostile_patch_is_named_and_none_of_it_lands(shown: Shown) -> None:
     for violation in (
+        "scope .github/workflows/publish.yml",
+        "scope autopack.toml",
         "ci_configuration .github/workflows/publish.yml",
         "policy_file autopack.toml",
         "symlink pocket/shared",
-        "scope .github/workflows/publish.yml",
     ):
-        assert violation in shown
-
-    repository = folder / "repo"
-    tree = git(repository, "ls-tree", "-r", "--name-only", "autonomous/demo").split()
+        assert violation in shown.text
+    tree = shown.git("ls-tree", "-r", "--name-only", "autonomous/demo").split()
     assert "pocket/statement.py" in tree
-    assert ".github/workflows/publish.yml" not in tree
-    assert git(repository, "rev-list", "--count", "main..autonomous/demo") == "6"
-    assert len(git(repository, "tag", "--list", "autonomous/demo/*").split()) == 6
-    assert git(repository, "status", "--porcelain") == ""
-    assert "a name is taken only once" in git(
-        repository, "show", "autonomous/demo:tests/test_accounts.py"
-    ).replace("_", " ")
-    assert (folder / "home" / ".autonomous_runs" / "demo" / "run_summary.md").exists()
-    assert not keeper_lives(folder / "home")
-    await every_command_that_it_names_works(shown, folder)
+    assert not {".github/workflows/publish.yml", "pocket/shared"} & set(tree)
+    assert shown.git("diff", "main", "autonomous/demo", "--", "autopack.toml") == ""
 
 
-async def every_command_that_it_names_works(shown: str, folder: Path) -> None:
-    _, _, further = shown.partition("Look further:\n")
+def test_every_commit_of_the_demo_is_green_and_the_checkout_is_untouched(shown: Shown, tmp_path: Path) -> None:
+    assert shown.git("status", "--porcelain", "--branch") == "## main"
+    commits = shown.git("rev-list", "main..autonomous/demo").split()
+    assert len(commits) == 6
+    assert len(shown.git("tag", "--list", "autonomous/demo/tier-*/phase-*").split()) == 6
+    for commit in commits:
+        shown.git("worktree", "add", "--detach", "--quiet", str(tmp_path / commit), commit)
+        tests = [sys.executable, "-m", "unittest"]
+        checked = subprocess.run(tests, cwd=tmp_path / commit, stderr=subprocess.PIPE, check=False)
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_the_demo_shows_what_its_agents_used(shown: Shown) -> None:
+    done = subprocess.run(
+        [str(AUTOPACK), "status", "demo", "--json"],
+        env={**os.environ, "AUTOPACK_HOME": str(shown.folder / "home")},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    run = json.loads(done.stdout)
+    assert 1_000 < run["tokens_used"] < run["token_cap"]
+    assert run["tokens_are_lower_bound"] is False
+    assert (Path(run["run_files"]) / "run_summary.md").exists()
+
+
+def test_every_command_that_the_demo_names_works(shown: Shown) -> None:
+    _, _, further = shown.text.partition("Look further:\n")
     commands = [line.partition("#")[0].split() for line in further.splitlines() if line.strip()]
     assert len(commands) == 6
-    environment = {**os.environ, "AUTOPACK_HOME": str(folder / "home")}
+    environment = {**os.environ, "AUTOPACK_HOME": str(shown.folder / "home")}
     for command in commands:
         if command[0] == "export":
-            assert command[1] == f"AUTOPACK_HOME={folder / 'home'}"
+            assert command[1] == f"AUTOPACK_HOME={shown.folder / 'home'}"
             continue
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=DEMO.parent.parent.parent, env=environment, stdout=asyncio.subprocess.PIPE
-        )
-        output, _ = await process.communicate()
-        assert process.returncode == 0, command
-        assert output
-    await until(lambda: not keeper_lives(folder / "home"), "the embedded server to stop")
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+        assert (done.returncode, bool(done.stdout)) == (0, True), (command, done.stderr)
 
 
-async def test_each_landed_commit_of_the_demo_is_green_and_says_where_it_comes_from(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
-    await demo(folder)
-    repository = folder / "repo"
-    for commit in git(repository, "rev-list", "main..autonomous/demo").split():
-        git(repository, "checkout", "--quiet", commit)
-        assert is_green(repository), commit
-    environment = {**os.environ, "AUTOPACK_HOME": str(folder / "home")}
-    process = await asyncio.create_subprocess_exec(
-        *(str(AUTOPACK), "status", "demo", "--json"), env=environment, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    run = json.loads(output)
-    assert 0 < run["tokens_used"] < run["token_cap"]
-    assert run["head_commit"] == git(repository, "rev-parse", "autonomous/demo")
+def test_where_no_sandbox_works_the_demo_says_so_and_goes_on_with_its_own_agents(tmp_path: Path) -> None:
+    bubblewrap = find_bubblewrap()
+    if bubblewrap is None:
+        pytest.skip("bubblewrap is not there to take prlimit away")
+    shown = demo(tmp_path / "demo", str(bubblewrap), *MASKED)
+    assert shown.exit_code == 0, shown.text
+    assert shown.text.startswith("No sandbox works on this machine: prlimit")
+    assert "its own agents are harmless" in shown.text
+
+
+def test_where_everything_is_required_the_demo_does_not_go_on_without_a_sandbox(tmp_path: Path) -> None:
+    bubblewrap = find_bubblewrap()
+    if bubblewrap is None:
+        pytest.skip("bubblewrap is not there to take prlimit away")
+    shown = demo(tmp_path / "demo", str(bubblewrap), *MASKED, variables={"AUTOPACK_TEST_REQUIRE": "all"})
+    assert shown.exit_code == 2
+    assert "forbids to go on" in shown.text
+
+
+def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        second = demo(tmp_path / "demo")
+    finally:
+        os.close(descriptor)
+    assert second.exit_code == 2
+    assert "Another demo is running" in second.text
+    assert not (tmp_path / "demo").exists()
