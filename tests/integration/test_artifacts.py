@@ -124,7 +124,7 @@ async def test_a_killed_writer_leaves_no_half_blob_and_no_half_value(tmp_path: P
         await asyncio.wait_for(writer.stdout.readline(), 30)
         # Another number of values each time, so that the kill falls on another moment.
         async with asyncio.timeout(30):
-            while len(await store.list("result/")) < 2 + 3 * round_number:  # noqa: ASYNC110 - another process
+            while len(await store.list("result/")) < 2 + 3 * round_number:
                 await asyncio.sleep(0.003)
         writer.send_signal(signal.SIGKILL)
         await writer.wait()

@@ -38,7 +38,7 @@ asyncio.run(main())
 
 async def until(condition: Callable[[], bool], limit_seconds: float = 20) -> None:
     async with asyncio.timeout(limit_seconds):
-        while not condition():  # noqa: ASYNC110 - foreign processes cannot wake us
+        while not condition():
             await asyncio.sleep(0.02)
 
 

@@ -86,7 +86,7 @@ async def test_a_paused_broker_answers_again_once_resumed(own_kafka_broker: Kafk
     async with transactional_producer(broker) as producer:
         broker.pause()
         async with asyncio.timeout(20):
-            while not is_suspended(broker.process_id):  # noqa: ASYNC110 - no process can wake us
+            while not is_suspended(broker.process_id):
                 await asyncio.sleep(0.02)
         broker.resume()
         async with producer.transaction():

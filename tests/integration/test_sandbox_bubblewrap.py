@@ -58,7 +58,7 @@ def shell(source: str, folder: Path, **options: object) -> Job:
 
 async def until(condition: Callable[[], bool], deadline_seconds: float = 10) -> None:
     async with asyncio.timeout(deadline_seconds):
-        while not condition():  # noqa: ASYNC110 - neither files nor foreign processes can wake us
+        while not condition():
             await asyncio.sleep(0.02)
 
 

@@ -22,7 +22,7 @@ def is_alive(pid: int) -> bool:
 
 async def until(condition: Callable[[], bool], deadline_seconds: float = 10) -> None:
     async with asyncio.timeout(deadline_seconds):
-        while not condition():  # noqa: ASYNC110 - neither files nor foreign processes can wake us
+        while not condition():
             await asyncio.sleep(0.02)
 
 
