@@ -5,18 +5,24 @@ sources. It is read back by an unpickler that knows only the core's own value ty
 to the artifact store must not be able to run code here.
 """
 
+import asyncio
 import io
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from enum import Enum
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+import structlog
+from pydantic import BaseModel
+
 import events
 from events.history import PartitionState
+
+logger = structlog.get_logger(__name__)
 
 
 class SnapshotStore(Protocol):
@@ -44,7 +50,10 @@ class Snapshot:
 
 
 class Snapshots:
-    """The snapshots of one log's partitions."""
+    """The snapshots of one log's partitions.
+
+    Nothing here fails: without a snapshot, taking over reads more, and that is all.
+    """
 
     def __init__(self, store: SnapshotStore, log_name: str) -> None:
         self._store = store
@@ -52,12 +61,20 @@ class Snapshots:
 
     async def newest(self, partition: int) -> Snapshot | None:
         """The partition's snapshot, if there is one that this version of the code can use."""
-        data = await self._store.read(self._name(partition))
-        return None if data is None else load_snapshot(data)
+        try:
+            data = await self._store.read(self._name(partition))
+        except Exception as error:  # whatever a store far away raises
+            logger.warning("snapshot not read", partition=partition, error=repr(error))
+            return None
+        return None if data is None else await asyncio.to_thread(load_snapshot, data)
 
     async def keep(self, partition: int, snapshot: Snapshot) -> None:
         """Replace the partition's snapshot."""
-        await self._store.replace(self._name(partition), dump_snapshot(snapshot))
+        data = await asyncio.to_thread(dump_snapshot, snapshot)
+        try:
+            await self._store.replace(self._name(partition), data)
+        except Exception as error:  # as above
+            logger.warning("snapshot not kept", partition=partition, error=repr(error))
 
     def _name(self, partition: int) -> str:
         return f"snapshots/{self._log_name}/{core_version()}/{partition}"
@@ -87,7 +104,8 @@ def load_snapshot(data: bytes) -> Snapshot | None:
         return None
     try:
         snapshot = Snapshot(*_ValuesOnly(io.BytesIO(body)).load())
-    except (pickle.UnpicklingError, AttributeError, ImportError, EOFError, TypeError, ValueError):
+    except Exception as error:  # bytes that are no pickle of ours make the library raise almost anything
+        logger.warning("snapshot not usable", error=repr(error))
         return None
     return snapshot if isinstance(snapshot.state, PartitionState) else None
 
@@ -108,9 +126,13 @@ class _ValuesOnly(pickle.Unpickler):
 
     def find_class(self, module_name: str, name: str) -> Any:
         if module_name.startswith("events."):
-            found: Callable[..., Any] = getattr(import_module(module_name), name)
-            if isinstance(found, type) and found.__module__ == module_name:
+            found = getattr(import_module(module_name), name)
+            if isinstance(found, type) and found.__module__ == module_name and _is_value(found):
                 return found
         elif (module_name, name) in _VALUES:
             return super().find_class(module_name, name)
         raise pickle.UnpicklingError(f"{module_name}.{name} is no value of the core")
+
+
+def _is_value(found: type) -> bool:
+    return is_dataclass(found) or issubclass(found, BaseModel | Enum)

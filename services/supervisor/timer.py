@@ -1,7 +1,7 @@
 """When the supervisor must wake: the earliest deadline of a partition, by the log's clock."""
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from time import monotonic, time
 
@@ -9,23 +9,27 @@ from events.decide.deadlines import Deadline, deadlines
 from events.history import PartitionState
 
 RESUBMIT_SECONDS = 2.0
+LONGEST_PAUSE_SECONDS = 300.0
+ENTRIES_TO_SPARE = 64
+
+RunKey = tuple[str, str]
 
 
 class LogClock:
     """The log's clock as far as it is known here: the last time it told, and what has passed since.
 
-    Deadlines hang on it and not on this machine's wall clock, which may jump; the wall clock only serves
-    until the log has told a time once.
+    Deadlines hang on it and not on this machine's wall clock, which may jump. It begins with the wall clock:
+    records that waited to be read tell a time that has long passed.
     """
 
     def __init__(self) -> None:
-        self._told: datetime | None = None
-        self._heard_at = 0.0
+        self._told = datetime.fromtimestamp(time(), UTC)
+        self._heard_at = monotonic()
 
     def hear(self, recorded_at: datetime) -> None:
         """A record just read was taken by the log at this time, or somewhat earlier."""
-        if self._told is None or recorded_at > self.now():
-            self._told, self._heard_at = recorded_at, monotonic()
+        if recorded_at > self.now():
+            self.correct(recorded_at)
 
     def correct(self, recorded_at: datetime) -> None:
         """The log says that it is this time now, however late we thought it was."""
@@ -33,47 +37,44 @@ class LogClock:
 
     def now(self) -> datetime:
         """The time on the log's clock."""
-        if self._told is None:
-            return datetime.fromtimestamp(time(), UTC)
         return self._told + timedelta(seconds=monotonic() - self._heard_at)
 
 
 class Timer:
-    """The deadlines of one partition. Only runs that a step touched are looked at again."""
+    """The deadlines of one partition. Only runs that a step touched are looked at again.
 
-    def __init__(self) -> None:
-        self._standing: dict[tuple[str, str], tuple[Deadline, ...]] = {}
-        self._wake: dict[tuple[str, str], datetime] = {}
-        self._heap: list[tuple[datetime, tuple[str, str]]] = []
+    What was submitted and had no effect comes again after a while, counted in `seconds`, this machine's own,
+    and longer each time: a log whose clock stands still, or a fault of ours, must not make a flood.
+    """
+
+    def __init__(self, seconds: Callable[[], float] = monotonic) -> None:
+        self._seconds = seconds
+        self._standing: dict[RunKey, tuple[Deadline, ...]] = {}
+        self._wake: dict[RunKey, datetime] = {}
+        self._held: dict[RunKey, tuple[float, float]] = {}
+        self._heap: list[tuple[datetime, RunKey]] = []
+
+    @property
+    def entries(self) -> int:
+        """How much is kept, overtaken entries included."""
+        return len(self._heap)
 
     def load(self, state: PartitionState) -> None:
         """Learn every deadline that stands in a state."""
         self.update(state, [(p, r) for p, project in state.projects.items() for r in project.runs])
 
-    def update(self, state: PartitionState, touched: Iterable[tuple[str, str]]) -> None:
-        """Learn the deadlines of runs that have changed."""
+    def update(self, state: PartitionState, touched: Iterable[RunKey]) -> None:
+        """Learn the deadlines of runs that have changed. Those of a quarantined run would all be refused."""
         for key in touched:
             run = state.project(key[0]).runs.get(key[1])
-            standing = tuple(deadlines(run)) if run is not None else ()
-            if not standing:
-                self._standing.pop(key, None)
-                self._wake.pop(key, None)
-            elif self._standing.get(key) != standing:
-                self._standing[key] = standing
-                self._schedule(key, min(d.due_at for d in standing))
+            standing = tuple(deadlines(run)) if run is not None and key not in state.quarantined else ()
+            if self._standing.get(key, ()) != standing:
+                self._learn(key, standing)
 
-    def _schedule(self, key: tuple[str, str], at: datetime) -> None:
-        self._wake[key] = at
-        heapq.heappush(self._heap, (at, key))
-
-    def _earliest(self) -> tuple[datetime, tuple[str, str]] | None:
-        """The first entry of the heap that still holds; those overtaken by an update are let go."""
-        while self._heap:
-            at, key = self._heap[0]
-            if self._wake.get(key) == at:
-                return at, key
-            heapq.heappop(self._heap)
-        return None
+    def clock_corrected(self) -> None:
+        """It is earlier than we thought: what was put off by the wrong time comes when it is due."""
+        for key, standing in self._standing.items():
+            self._schedule(key, min(d.due_at for d in standing))
 
     def seconds_to_next(self, now: datetime) -> float | None:
         """How long until a deadline is due; None when none stands."""
@@ -81,12 +82,49 @@ class Timer:
         return None if earliest is None else max(0.0, (earliest[0] - now).total_seconds())
 
     def due(self, now: datetime) -> list[tuple[str, Deadline]]:
-        """Deadlines that have come, with their projects; one without effect comes again after a while."""
+        """Deadlines that have come, with their projects, the earliest first."""
         found: list[tuple[str, Deadline]] = []
         while (earliest := self._earliest()) is not None and earliest[0] <= now:
             key = heapq.heappop(self._heap)[1]
             standing = self._standing[key]
-            found += [(key[0], d) for d in standing if d.due_at <= now]
-            again = now + timedelta(seconds=RESUBMIT_SECONDS)
+            if (left := self._held_for(key)) <= 0:
+                found += [(key[0], d) for d in standing if d.due_at <= now]
+                left = self._hold(key)
+            again = now + timedelta(seconds=left)
             self._schedule(key, min(max(d.due_at, again) for d in standing))
         return found
+
+    def _learn(self, key: RunKey, standing: tuple[Deadline, ...]) -> None:
+        self._held.pop(key, None)
+        if standing:
+            self._standing[key] = standing
+            self._schedule(key, min(d.due_at for d in standing))
+        else:
+            self._standing.pop(key, None)
+            self._wake.pop(key, None)
+
+    def _held_for(self, key: RunKey) -> float:
+        return self._held[key][0] - self._seconds() if key in self._held else 0.0
+
+    def _hold(self, key: RunKey) -> float:
+        """Keep a run's deadlines from being submitted again at once; for how long."""
+        last = self._held[key][1] if key in self._held else RESUBMIT_SECONDS / 2
+        pause = min(2 * last, LONGEST_PAUSE_SECONDS)
+        self._held[key] = (self._seconds() + pause, pause)
+        return pause
+
+    def _schedule(self, key: RunKey, at: datetime) -> None:
+        if len(self._heap) > 2 * len(self._wake) + ENTRIES_TO_SPARE:
+            self._heap = [(wake, other) for other, wake in self._wake.items()]
+            heapq.heapify(self._heap)
+        self._wake[key] = at
+        heapq.heappush(self._heap, (at, key))
+
+    def _earliest(self) -> tuple[datetime, RunKey] | None:
+        """The first entry of the heap that still holds; those overtaken by an update are let go."""
+        while self._heap:
+            at, key = self._heap[0]
+            if self._wake.get(key) == at:
+                return at, key
+            heapq.heappop(self._heap)
+        return None

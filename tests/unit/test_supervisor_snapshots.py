@@ -1,0 +1,134 @@
+"""Snapshots: what comes back is the state that was kept, or nothing; never code, never a failure."""
+
+import os
+import pickle
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from events.decide import decide
+from events.history import PartitionState, chain, fold
+from events.log.postgres.server import Server
+from events.plan import plan_faults
+from services.supervisor import snapshots as module
+from services.supervisor.snapshots import Snapshot, Snapshots, dump_snapshot, load_snapshot
+from support.histories import random_history
+from support.scenario import MENDED, Scenario, plan, used
+
+
+def rich() -> PartitionState:
+    """Runs in every condition: waiting, built, audited, ended, in quarantine."""
+    run = Scenario(runs_at_once=2)
+    run.started([{"phase_id": "P1", "task_category": "schema_change"}, {"phase_id": "P2"}], max_cost_usd=3.5)
+    run.claimed("P1")
+    run.built("P1", usage=used(7, cost_usd=0.1), probes=[{"name": "p", "outcome": "ok"}], needs_review=True)
+    run.claimed("P1")
+    run.audited("revise", "P1", MENDED, findings=[{"severity": "major", "message": "a thing"}])
+    run.say(plan(run_id="run-2"), "run-2")
+    run.cancelled("run-2")
+    run.say(plan(run_id="run-3"), "run-3")
+    state = PartitionState()
+    for record in chain(PartitionState().heads, "shop", run.history)[0]:
+        state = fold(state, record.value, record.type_name)
+    for record in random_history(5)[:60]:
+        state = fold(state, record.value.replace(b'"project":"shop"', b'"project":"till"'), record.type_name)
+    return state
+
+
+def snapshot(state: PartitionState | None = None) -> Snapshot:
+    return Snapshot(9, 8, b"d" * 32, state or rich())
+
+
+def forged(parts: Any) -> bytes:
+    """What somebody who can write to the store might leave there."""
+    body = parts if isinstance(parts, bytes) else pickle.dumps(parts, protocol=5)
+    return sha256(body).digest() + body
+
+
+class Store:
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+        self.error: Exception | None = None
+
+    async def read(self, name: str) -> bytes | None:
+        if self.error:
+            raise self.error
+        return self.values.get(name)
+
+    async def replace(self, name: str, data: bytes) -> None:
+        if self.error:
+            raise self.error
+        self.values[name] = data
+
+
+class Caller:
+    """Pickled as a call."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def test_what_was_kept_comes_back_equal():
+    kept = snapshot()
+    assert kept.state.projects["till"].runs or kept.state.projects["till"].ended
+    assert load_snapshot(dump_snapshot(kept)) == kept
+
+
+def test_damaged_bytes_are_no_snapshot():
+    data = dump_snapshot(snapshot())
+    for spoilt in (
+        data[:-1],
+        data[:40],
+        data[:31],
+        b"",
+        data[:50] + b"\x00" + data[51:],
+        b"\x00" * 32 + data[32:],
+    ):
+        assert load_snapshot(spoilt) is None
+
+
+def test_only_values_of_the_core_are_read_back(tmp_path_factory: pytest.TempPathFactory):
+    marker = tmp_path_factory.mktemp("forged") / "made"
+    for call in (
+        Caller(os.system, f"touch {marker}"),
+        Caller(eval, f"open({str(marker)!r}, 'w')"),
+        Caller(open, str(marker), "w"),
+        Caller(getattr, "x", "upper"),
+        Caller(decide),
+        Caller(plan_faults, plan()),
+        Caller(Server, "postgresql://elsewhere", 1.0),
+    ):
+        parts = (9, 8, call, PartitionState())
+        assert load_snapshot(forged(parts)) is None, call.call
+    assert not marker.exists()
+
+
+def test_values_that_make_no_snapshot_are_none():
+    state = PartitionState()
+    deep = b"\x80\x05" + b"]" * 5_000 + b"a" * 4_999 + b"."
+    for parts in ((9, 8, b"d"), (9, 8, b"d", None), 7, (1, 2, 3, state, 5), b"junk", b".", deep):
+        assert load_snapshot(forged(parts)) is None
+
+
+async def test_another_version_of_the_core_does_not_see_it(monkeypatch: pytest.MonkeyPatch):
+    snapshots = Snapshots(Store(), "log")
+    await snapshots.keep(3, snapshot())
+    assert await snapshots.newest(3) == snapshot()
+    assert await snapshots.newest(2) is None
+    monkeypatch.setattr(module, "core_version", lambda: "another")
+    assert await snapshots.newest(3) is None
+
+
+async def test_a_store_that_fails_costs_the_snapshot_and_no_more():
+    store = Store()
+    snapshots = Snapshots(store, "log")
+    await snapshots.keep(0, snapshot())
+    store.error = OSError(28, "No space left on device")
+    await snapshots.keep(0, snapshot(PartitionState()))
+    assert await snapshots.newest(0) is None
+    store.error = None
+    assert await snapshots.newest(0) == snapshot()
