@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from support.builds import Build
 
 WAITS = """
@@ -25,13 +27,18 @@ WRITES = "pathlib.Path(name + '.txt').write_text('done\\n')\n"
 class Gate:
     """A folder that agents can see and not change: an agent goes on when its name, or `all`, is in it."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "gate"
+    def __init__(self, folder: Path, name: str = "gate") -> None:
+        self._folder = folder / name
         self._folder.mkdir()
-        self._script = folder / "gated.py"
+        self._script = folder / f"{name}.py"
+
+    def waiting(self) -> list[int]:
+        """The processes that wait at this gate now, or whose sandbox does."""
+        listed = psutil.process_iter(["cmdline"])
+        return [process.pid for process in listed if str(self._script) in (process.info["cmdline"] or [])]
 
     def agent(self, body: str = WRITES) -> tuple[str, ...]:
-        """A builder that waits for its gate, and then does what `body` says."""
+        """An agent that waits for its gate, and then does what `body` says; left out, it writes a file."""
         self._script.write_text(WAITS + body)
         return (sys.executable, str(self._script), str(self._folder))
 
