@@ -41,8 +41,9 @@ class Client:
     async def is_alive(self) -> bool:
         """Whether anything like a service answers there."""
         try:
-            return (await self._http.get("/health/live")).is_success
-        except httpx.HTTPError:
+            answer = await self._http.get("/health/live")
+            return answer.is_success and bool(answer.json()["status"] == "alive")
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return False
 
     async def readiness(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from events.states import PhaseState, RunState
 from projections.phases import PhaseRow
 from projections.runs import RunRow
 from projections.tiers import TierRow
+from services.cli.output import safe
 from services.cli.run_view import RunView, Work
 from services.cli.telling import clock
 
@@ -79,7 +80,7 @@ def _table(view: RunView, now: datetime) -> Table:
 
 def _tier(tier: TierRow) -> Text:
     unclean = "" if tier.cleanliness == "clean" else f" ({tier.cleanliness})"
-    return Text.assemble((f"{tier.tier_id} {tier.name}", "bold"), f"{unclean}")
+    return Text.assemble((safe(f"{tier.tier_id} {tier.name}"), "bold"), unclean)
 
 
 def _phase(phase: PhaseRow, work: Work, now: datetime) -> tuple[Text, ...]:
@@ -92,7 +93,7 @@ def _phase(phase: PhaseRow, work: Work, now: datetime) -> tuple[Text, ...]:
         Text(f"{phase.builder_attempts}/{attempts}" if phase.builder_attempts else ""),
         Text(_elapsed(phase.started_at, phase.completed_at, now) if phase.started_at else ""),
         Text(thousands(phase.tokens_used) if phase.tokens_used else ""),
-        Text(_words(phase, work), style="dim"),
+        Text(safe(_words(phase, work)), style="dim"),
     )
 
 

@@ -9,6 +9,17 @@ import orjson
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
+
+
+def safe(text: str) -> str:
+    """Text of agents and repositories for a terminal: what would steer it shows as a symbol instead."""
+    return text.translate(_SHOWN)
+
+
+_CONTROLS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
+_STEERING = (*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_SHOWN = _CONTROLS | dict.fromkeys(_STEERING, 0xFFFD)
 
 
 def stdout_console() -> Console:
@@ -39,8 +50,9 @@ def print_json_line(document: object) -> None:
 
 
 def print_line(text: str) -> None:
-    """A line of plain text, just as it is."""
-    _write(text.encode("utf-8", "replace"))
+    """Plain text and a line feed: just as it is, but that a terminal is given nothing that steers it."""
+    shown = safe(text) if sys.stdout.isatty() else text
+    _write(shown.encode("utf-8", "replace"))
 
 
 def print_bytes(line: bytes) -> None:
@@ -50,12 +62,12 @@ def print_bytes(line: bytes) -> None:
 
 def show(*renderables: RenderableType) -> None:
     """Tables and text for people, on stdout."""
-    stdout_console().print(*renderables, soft_wrap=not sys.stdout.isatty())
+    stdout_console().print(*renderables, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
 def tell(message: str) -> None:
     """A message to the person at the terminal, on stderr; its text is no markup."""
-    stderr_console().print(message, markup=False, soft_wrap=True)
+    stderr_console().print(safe(message), markup=False, emoji=False, soft_wrap=True)
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
@@ -64,7 +76,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(*("-" if cell is None else str(cell) for cell in row))
+        drawn.add_row(*(Text("-" if cell is None else safe(str(cell))) for cell in row))
     return drawn
 
 

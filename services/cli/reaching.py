@@ -53,13 +53,26 @@ def read_record(file: Path) -> ServiceRecord | None:
         return None
 
 
+def _living(record: ServiceRecord | None) -> ServiceRecord | None:
+    """The record, unless its process is dead: then its port may be somebody else's by now."""
+    if record is None:
+        return None
+    try:
+        os.kill(record.pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # it is another user's, and lives
+    return record
+
+
 @asynccontextmanager
 async def service_at_hand(settings: Settings) -> AsyncIterator[Client | None]:
     """The service that AUTOPACK_URL names, or that left its address in the home; None where none answers.
 
     Raises ServiceUnreachable where one is named that does not answer.
     """
-    record = None if settings.url else read_record(settings.service_file)
+    record = None if settings.url else _living(read_record(settings.service_file))
     url = settings.url or (record.url if record else None)
     if url is None:
         yield None

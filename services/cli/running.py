@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from services.settings import Settings
 
 CANCEL_SECONDS = 10.0
 TAKEN = (400, 409)
+VISIBLE_TRIES = 60
 FILLED_IN = {"project", "repository", "run_id"}
 
 
@@ -90,7 +91,25 @@ async def submit(client: Client, request: RunRequest) -> tuple[str, str | None]:
             raise
         tell(f"The run {request.run_id} is open already: going on with it.")
         return request.run_id, request.project
-    return str(started["run_id"]), started.get("project")
+    run_id, project = str(started["run_id"]), started.get("project")
+    if "state" not in started:
+        await _visible(client.of_project(project), run_id)
+    return run_id, project
+
+
+async def _visible(client: Client, run_id: str) -> None:
+    """Wait until a run shows that is safe in the log, but that nobody has taken up yet."""
+    tell(f"{run_id} is in the log, and waits to be taken up …")
+    for _ in range(VISIBLE_TRIES):
+        try:
+            await client.run(run_id)
+        except Refused:
+            await asyncio.sleep(1.0)
+        else:
+            return
+    raise ServiceUnreachable(
+        f"{run_id} was not taken up: is a supervisor running? autopack watch {run_id} goes on"
+    )
 
 
 async def _is_same_and_open(client: Client, request: RunRequest) -> bool:
@@ -135,8 +154,10 @@ async def _interruptible(client: Client, run_id: str, following: Following, inte
         if end.done():
             return end.result()
         tell(f"Cancelling {run_id}; Ctrl-C again leaves at once.")
-        await client.cancel(run_id, "interrupted at the terminal")
-        await asyncio.wait({end}, timeout=CANCEL_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_SECONDS):
+                await client.cancel(run_id, "interrupted at the terminal")
+                await asyncio.wait({end})
     finally:
         for task in (end, asked):
             task.cancel()

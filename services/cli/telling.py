@@ -15,6 +15,7 @@ from events.families.time import DeadlinePassed
 from events.families.verify import CheckOutcome, CheckResult, ChecksFailed, ChecksRequested
 from events.families.work import WorkRevoked, WorkStarted
 from projections.summaries import summary
+from services.cli.output import safe
 
 PHASE_WIDTH = 14
 TYPE_WIDTH = 18
@@ -67,7 +68,7 @@ def told(event: HistoryEvent, since: datetime) -> list[str]:
     said = summary(data).partition(": ")[0] if below else summary(data)
     head = f"{passed}  {phase_id:<{PHASE_WIDTH}}  {type(data).__name__:<{TYPE_WIDTH}}  {said}"
     indent = " " * (len(passed) + 2 + PHASE_WIDTH + 2)
-    return [head, *(f"{indent}{line}" for line in below)]
+    return [safe(head), *(safe(f"{indent}{line}") for line in below)]
 
 
 def particulars(event: HistoryEvent) -> Iterator[str]:

@@ -103,6 +103,12 @@ async def test_a_run_is_cancelled_from_another_terminal(cli: CommandLine) -> Non
     await until((cli.home / "service.json").exists, "the service")
     following = await cli.start("run", cli.plan(run_id="c1"), "--repo", "shop")
     await until(cli.builds_begun, "the build to begin")
+    watching = await cli.start("watch", "c1")
+    assert watching.stdout is not None
+    assert b"RunRequested" in await watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+    assert (await cli.finished(watching)).exit_code == 130
+    assert following.returncode is None
     cancelled = await cli.run("cancel", "c1", "--reason", "a change of mind", "--json")
     assert cancelled.exit_code == 0, cancelled.err
     followed = await cli.finished(following)

@@ -1,7 +1,10 @@
 """Replaying and verifying a run's history, taking up a run again, and how the client reads answers."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,9 +15,11 @@ from events.history import chain
 from events.states import PhaseState
 from services.cli.client import Client, Refused
 from services.cli.failures import ServiceUnreachable, Unsuccessful, WrongUsage
+from services.cli.reaching import ServiceRecord, read_record, remove_record, service_at_hand, write_record
 from services.cli.replaying import as_document, replay
 from services.cli.retrying import remaining_request
 from services.cli.verifying import verify
+from services.settings import Settings
 from support.scenario import Scenario
 
 PHASES = [{"phase_id": "P1"}, {"phase_id": "P2"}, {"phase_id": "P3", "depends_on": ["P1", "P2"]}]
@@ -156,3 +161,17 @@ async def test_records_come_whole_however_they_are_cut_on_the_way() -> None:
     chunks = [text[index : index + 3] for index in range(0, len(text), 3)]
     lines = [line async for line in answering(200, [*chunks, b"\n", b"{}"]).records("r1")]
     assert lines == ['{"a":"\u2028\u0085x"}'.encode(), b'{"b":1}', b"{}"]
+
+
+async def test_the_address_of_a_service_that_was_killed_is_not_believed(tmp_path: Path) -> None:
+    ended = await asyncio.create_subprocess_exec("true")
+    await ended.wait()
+    settings = Settings(home=tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as somebody_else:
+        url = f"http://127.0.0.1:{somebody_else.getsockname()[1]}"
+        write_record(settings.service_file, ServiceRecord(url, ended.pid))
+        async with service_at_hand(settings) as client:
+            assert client is None
+    assert read_record(settings.service_file) == ServiceRecord(url, ended.pid)
+    remove_record(settings.service_file, ended.pid)
+    assert read_record(settings.service_file) is None

@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 from immutables import Map
 from rich.console import Console
-from support.scenario import MENDED, START, Scenario, used
 
 from events.codec import HistoryEvent, read_history
 from events.families.failure import FailureClass
@@ -14,6 +13,7 @@ from services.cli.drawing import draw, thousands
 from services.cli.outcome import outcome
 from services.cli.run_view import RunView, fold, with_line
 from services.cli.telling import clock, is_routine, is_setback, told
+from support.scenario import MENDED, START, Scenario, used
 
 TWO_PHASES = [{"phase_id": "P1"}, {"phase_id": "P2", "tier_id": "T2", "task_category": "docs"}]
 
@@ -118,6 +118,16 @@ def test_text_of_agents_is_no_markup_and_stays_on_its_line() -> None:
     shown = drawn(view, width=100)
     assert "[bold red]boo[/]" in shown
     assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_nothing_that_an_agent_writes_steers_the_terminal() -> None:
+    scenario = Scenario().started([{"phase_id": "P1"}])
+    view = with_line(view_of(scenario), "P1", "\x1b[2J\x07\x9b\u202eboo")
+    shown = drawn(view)
+    assert "␛[2J␇" in shown
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown)
+    scenario.not_built(reason="\x1b]0;title\x07")
+    assert "\x1b" not in "".join(lines_of(scenario, "BuildFailed"))
 
 
 def test_every_violation_is_told() -> None:
