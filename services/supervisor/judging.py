@@ -43,6 +43,13 @@ class Judgement:
     forward: Forward | None = None
     touched: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def size_bytes(self) -> int:
+        """What is to be written, without headers."""
+        refused = len(self.rejection.value) if self.rejection else 0
+        forwarded = len(self.forward.record.value) if self.forward else 0
+        return refused + forwarded + sum(len(event.value) for event in self.events)
+
 
 class Judge:
     """Judges the records of one partition."""

@@ -1,5 +1,7 @@
 """Serving one partition: take over, fold, and then step by step fold, decide, append."""
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from time import monotonic
@@ -12,6 +14,7 @@ from events.decide.verdicts import Reason
 from events.history import PartitionState, fold
 from events.log.port import (
     EventLog,
+    LogUnavailable,
     PartitionWriter,
     Place,
     Positions,
@@ -28,6 +31,7 @@ from services.supervisor.timer import LogClock, Timer
 IDLE_SECONDS = 1.0
 RECORDS_A_STEP = 200
 BYTES_A_STEP = 2 * 1024 * 1024
+SECONDS_A_STEP = 0.1
 SNAPSHOT_EVERY_RECORDS = 5_000
 DELETE_EVERY_SECONDS = 10.0
 ANCHOR_WINDOW = 50
@@ -55,6 +59,7 @@ class PartitionOwner:
         self._state = PartitionState()
         self._timer = Timer()
         self._clock = LogClock()
+        self._reminders: set[int] = set()
         self._positions = Positions()
         self._written = Positions()
         self._end = 0
@@ -98,9 +103,8 @@ class PartitionOwner:
         while self._end < writer.end:
             records = await self._log.read(place, self._end, writer.end)
             if not records:
-                break
+                raise LogUnavailable(f"the history ends at {self._end} for readers, and at {writer.end} for us")
             self._fold(records)
-        self._end = max(self._end, writer.end)
         self._positions = self._written = writer.positions
         self._timer.load(self._state)
 
@@ -117,6 +121,7 @@ class PartitionOwner:
             self._end = record.offset
             self._state = fold(self._state, record.value, record.type_name)
             self._end = record.offset + 1
+            self._clock.hear(record.recorded_at)
 
     def _follow(self, tail: Tail) -> None:
         tail.follow(Place(Topic.COMMANDS, self._partition), self._positions.commands)
@@ -126,52 +131,77 @@ class PartitionOwner:
         """Wait for records or a deadline, and take one step after another until nothing is left to read."""
         waiting = self._timer.seconds_to_next(self._clock.now())
         batches = await tail.batches(IDLE_SECONDS if waiting is None else min(IDLE_SECONDS, waiting))
-        records = [record for batch in batches.values() for record in batch]
-        for chunk in chunks(records):
-            await self._step(writer, chunk)
+        records = deque(record for batch in batches.values() for record in batch)
         if not records:
             await writer.renew()
+        while records:
+            await self._step(writer, records)
         await self._submit_deadlines()
         await self._tidy(writer)
 
-    async def _step(self, writer: PartitionWriter, records: Sequence[StoredRecord]) -> None:
-        """Judge records one after another on the state as it becomes, and write the outcome at once."""
+    async def _step(self, writer: PartitionWriter, waiting: deque[StoredRecord]) -> None:
+        """Judge records one after another on the state as it becomes, and write the outcome at once.
+
+        Takes from those that wait as many as make a step that the log can take, whatever they lead to, and
+        no more than a moment allows: nothing else runs meanwhile, the signs of life neither.
+        """
         judgements: list[Judgement] = []
         state, positions = self._state, self._positions
-        for record in records:
+        size_bytes, began = 0, monotonic()
+        while waiting and len(judgements) < RECORDS_A_STEP and size_bytes < BYTES_A_STEP:
+            record = waiting.popleft()
             judgement = self._judge.judge(state, record)
             self._listen(record, judgement)
             state, positions = judgement.state, _behind(positions, record)
             judgements.append(judgement)
-        step = _joined(judgements, positions)
-        if not step.is_empty:
-            self._end = await writer.append(step)
-            self._written = positions
+            size_bytes += judgement.size_bytes
+            if monotonic() - began > SECONDS_A_STEP:
+                break
+        await self._write(writer, _joined(judgements, positions))
         self._state, self._positions = state, positions
         self._timer.update(state, {key for judgement in judgements for key in judgement.touched})
         self.made_progress = True
 
+    async def _write(self, writer: PartitionWriter, step: Step) -> None:
+        """Forwards alone keep no positions, so what they have passed must stay for the next owner."""
+        if step.is_empty:
+            await asyncio.sleep(0)
+            return
+        self._end = await writer.append(step)
+        if step.events or step.rejections:
+            self._written = step.positions
+
     def _listen(self, record: StoredRecord, judgement: Judgement) -> None:
         """Learn the log's time; from a deadline of ours that came too early, that our idea of it is ahead."""
-        refusal = judgement.rejection
-        if refusal is not None and refusal.headers.get("reason") == Reason.EARLY_DEADLINE.encode():
-            self._clock.correct(record.recorded_at)
-        else:
-            self._clock.hear(record.recorded_at)
+        self._clock.hear(record.recorded_at)
+        if record.topic is Topic.COMMANDS and record.offset in self._reminders:
+            self._reminders.discard(record.offset)
+            refusal = judgement.rejection
+            if refusal is not None and refusal.headers["reason"] == Reason.EARLY_DEADLINE.encode():
+                self._clock.correct(record.recorded_at)
+                self._timer.clock_corrected()
 
     async def _submit_deadlines(self) -> None:
         now = self._clock.now()
         due = self._timer.due(now)
         if due:
-            await self._log.submit(Topic.COMMANDS, [deadline_record(p, d, now) for p, d in due])
+            written = await self._log.submit(Topic.COMMANDS, [deadline_record(p, d, now) for p, d in due])
+            self._reminders.update(offset for _, offset in written)
 
     async def _tidy(self, writer: PartitionWriter) -> None:
         """Let go of what has been passed, and keep a snapshot now and then."""
         if monotonic() - self._deleted_at > DELETE_EVERY_SECONDS and self._written != Positions():
-            await writer.delete_before(self._written)
-            self._deleted_at = monotonic()
+            await self._delete(writer)
         if self._end - self._snapshot_end >= SNAPSHOT_EVERY_RECORDS:
             await self._keep_snapshot()
+
+    async def _delete(self, writer: PartitionWriter) -> None:
+        """What cannot be deleted now stays a while longer, and stops nobody."""
+        self._deleted_at = monotonic()
+        try:
+            await writer.delete_before(self._written)
+        except LogUnavailable as error:
+            logger.warning("passed records not deleted", partition=self._partition, error=str(error))
 
     async def _keep_snapshot(self) -> None:
         place = Place(Topic.EVENTS, self._partition)
@@ -185,19 +215,6 @@ class PartitionOwner:
 
 class HistoryUnreadable(Exception):
     """The history holds a record that this version cannot read."""
-
-
-def chunks(records: Sequence[StoredRecord]) -> list[list[StoredRecord]]:
-    """Records in order, in lots that make one step each."""
-    lots: list[list[StoredRecord]] = [[]]
-    size_bytes = 0
-    for record in records:
-        if len(lots[-1]) >= RECORDS_A_STEP or (lots[-1] and size_bytes + len(record.value) > BYTES_A_STEP):
-            lots.append([])
-            size_bytes = 0
-        lots[-1].append(record)
-        size_bytes += len(record.value)
-    return [lot for lot in lots if lot]
 
 
 def _behind(positions: Positions, record: StoredRecord) -> Positions:
