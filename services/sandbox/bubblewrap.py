@@ -26,6 +26,7 @@ def bubblewrap_arguments(spec: SandboxSpec) -> tuple[str, ...]:
         *_foundation(spec),
         *chain.from_iterable(place.arguments() for place in _places(spec)),
         *("--remount-ro", "/", "--chdir", "/", "--"),
+        *(spec.lifeline.arguments() if spec.lifeline else ()),
         *_limiter(str(spec.tools.prlimit), spec.limits),
         *_user_change(spec),
         # Entered as the user who owns it: root without its privileges may not be allowed to.

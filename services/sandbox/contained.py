@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.processes import Command, Completed, Ending, Redactor, run
@@ -13,6 +13,7 @@ from services.sandbox.bubblewrap import bubblewrap_arguments
 from services.sandbox.environment import child_environment, chosen_secrets, search_path
 from services.sandbox.job import Job, SandboxUnavailable
 from services.sandbox.lending import Lending
+from services.sandbox.lifeline import lifeline
 from services.sandbox.namespace import Namespace, watched_namespace
 from services.sandbox.ownership import lend_folder, take_back_folder, user_for_sandbox
 from services.sandbox.specification import DEFAULT_LIMITS, HOME, Limits, Mount, SandboxSpec, SystemLayout, Tools
@@ -59,8 +60,8 @@ class Bubblewrap:
         environment = {**variables, **secrets, **job.variables}
         uid = user_for_sandbox()
         async with _lent([job.work_folder, *job.writable_paths], uid):
-            with watched_namespace() as (namespace, info), _accounts(uid) as accounts:
-                spec = self._spec(job, view, needs, uid, accounts, info)
+            with watched_namespace() as (namespace, info), lifeline() as line, _accounts(uid) as accounts:
+                spec = replace(self._spec(job, view, needs, uid, accounts, info), lifeline=line)
                 command = _command(job, spec, environment, tuple(secrets.values()), namespace)
                 try:
                     done = await run(command, stop)
@@ -136,6 +137,8 @@ def _command(
     descriptors = [*(spec.data_files or {}).values()]
     if spec.info_descriptor is not None:
         descriptors.append(spec.info_descriptor)
+    if spec.lifeline is not None:
+        descriptors += [spec.lifeline.says, spec.lifeline.hears]
     return Command(
         argv=bubblewrap_arguments(spec),
         folder=Path("/"),

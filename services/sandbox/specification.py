@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from services.sandbox.lifeline import Lifeline
+
 HOME = Path("/home/sandbox")
 WORKSPACE = Path("/autopack/workspace")
 """Where every clone and every candidate shows, so that what was prepared in one place works in all."""
@@ -76,7 +78,8 @@ class SandboxSpec:
     """One sandbox, with everything decided: `work_folder` shows at `shown_at`, None meaning where it lies.
 
     `uid` is the user (and group) to become inside, None to stay what we are. `data_files` are open
-    descriptors whose content shows as a file; `info_descriptor` is told the process id of the inner init.
+    descriptors whose content shows as a file; `info_descriptor` is told the process id of the inner init; with
+    a `lifeline` the command waits for our word.
     """
 
     tools: Tools
@@ -91,6 +94,7 @@ class SandboxSpec:
     limits: Limits = DEFAULT_LIMITS
     data_files: Mapping[Path, int] | None = None
     info_descriptor: int | None = None
+    lifeline: Lifeline | None = None
     shown_at: Path | None = None
 
     @property
