@@ -25,6 +25,7 @@ class FailureClass(StrEnum):
     REPOSITORY_EMPTY = "repository_empty"
     REPOSITORY_UNREACHABLE = "repository_unreachable"
     BASE_MISSING = "base_missing"
+    BRANCH_TAKEN = "branch_taken"
     CONFIGURATION = "configuration"
     PREPARATION = "preparation"
     INTERNAL = "internal"
@@ -45,6 +46,7 @@ _ENVIRONMENT = frozenset(
         FailureClass.REPOSITORY_EMPTY,
         FailureClass.REPOSITORY_UNREACHABLE,
         FailureClass.BASE_MISSING,
+        FailureClass.BRANCH_TAKEN,
         FailureClass.CONFIGURATION,
         FailureClass.PREPARATION,
         FailureClass.INTERNAL,

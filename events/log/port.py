@@ -83,6 +83,10 @@ class LogUnavailable(Exception):
     """The log cannot be reached, or did not answer in time; whether something was written is not known."""
 
 
+class LogUnfit(Exception):
+    """The log that is there is not as it was asked for: waiting does not help, somebody must decide."""
+
+
 class PartitionWriter(Protocol):
     """The one writer of a partition's history, from its taking over to its being fenced.
 

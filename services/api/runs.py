@@ -13,6 +13,7 @@ from events.ids import derived_id
 from events.plan import RunRequest, plan_faults
 from events.states import RunState
 from projections.answers import AnswerRow, Outcome
+from projections.queries.answers import find_answer
 from projections.queries.metrics import list_metrics
 from projections.queries.runs import (
     PageKey,
@@ -44,6 +45,7 @@ async def start_run(
     # Of the key alone: the same request sent again is the same run.
     run_id = request.run_id or f"run-{derived_id(project, SOURCE, preferred.event_id)}"
     requested = RunRequested.model_validate({**request.model_dump(), "run_id": run_id, "project": project})
+    await _demand_unused(context, project, run_id, preferred)
     answer = await emit(context, project, run_id, requested, preferred)
     location = f"/runs/{run_id}?project={project}"
     if answer is None:
@@ -52,6 +54,14 @@ async def start_run(
         raise refusal(answer)
     response.headers["Location"] = location
     return run_view(await view_of_run(context, run_id, project))
+
+
+async def _demand_unused(context: ApiContext, project: str, run_id: str, preferred: Preference) -> None:
+    """A key stands for one request: refused before anything is submitted for another run."""
+    async with context.pool.acquire() as connection:
+        earlier = await find_answer(connection, project, SOURCE, preferred.event_id)
+    if earlier is not None and earlier.run_id != run_id:
+        raise Problem(409, f"this Idempotency-Key was used for run {earlier.run_id}", reason="key_taken")
 
 
 def _validated(body: dict[str, Any]) -> RunRequest:

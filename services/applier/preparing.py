@@ -7,6 +7,8 @@ from services.candidates import Candidates, failure_class
 from services.clipping import clipped, json_bytes
 from services.git.failures import GitFailure
 from services.git.preparation import prepare
+from services.git.reference_names import branch_reference
+from services.git.targets import target_of
 from services.runner.worker import Assignment
 
 PREPARE_BYTES = 6_000
@@ -18,13 +20,19 @@ async def prepare_run(
     candidates: Candidates, assignment: Assignment, data: PrepareRequested
 ) -> RunPrepared | PrepareFailed:
     """Find the base, bring it into the mirror, read `autopack.toml` there."""
+    branch = branch_reference(assignment.run_id)
     try:
-        prepared = await prepare(await candidates.mirror(data.repository), data.base)
+        mirror = await candidates.mirror(data.repository)
+        prepared = await prepare(mirror, data.base)
+        taken = (await target_of(mirror).references(branch)).get(branch)
         configuration = parse_configuration(prepared.configuration)
     except GitFailure as error:
         return _failed(assignment, failure_class(error), str(error))
     except ConfigurationInvalid as error:
         return _failed(assignment, FailureClass.CONFIGURATION, str(error))
+    if taken is not None:
+        reason = f"{branch} is there already, at {taken}: take another run id, or remove what an earlier run left"
+        return _failed(assignment, FailureClass.BRANCH_TAKEN, reason)
     fault = _too_large(configuration)
     if fault is not None:
         return _failed(assignment, FailureClass.CONFIGURATION, fault)

@@ -167,4 +167,9 @@ def _argv(option: str, command: str) -> tuple[str, ...]:
         raise WrongUsage(f"{option} {command!r}: {error}") from error
     if not argv:
         raise WrongUsage(f"{option} needs a command")
-    return argv
+    return (_located(argv[0], "/" in argv[0]), *(_located(a, a.startswith(("./", "../"))) for a in argv[1:]))
+
+
+def _located(argument: str, is_path: bool) -> str:
+    """A path is meant from here, where the user is: the agent starts somewhere else, in a clone of its own."""
+    return str(Path(argument).absolute()) if is_path else argument

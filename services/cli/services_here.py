@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from events.log.port import LogUnavailable
+from events.log.port import LogUnavailable, LogUnfit
 from services.agents import AgentsFileInvalid
 from services.cli.failures import CommandFailure, ServiceUnreachable, Unsuccessful
 from services.embedded.postgres import ServerDidNotStart
@@ -53,7 +53,7 @@ async def services_here(
                 await asyncio.wait({running})
     except (LogUnavailable, ServerDidNotStart) as error:
         raise ServiceUnreachable(str(error)) from error
-    except (SandboxUnavailable, AgentsFileInvalid) as error:
+    except (SandboxUnavailable, AgentsFileInvalid, LogUnfit) as error:
         raise Unsuccessful(str(error)) from error
 
 

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from events.log.port import EventLog, LogUnavailable
+from events.log.port import EventLog, LogUnavailable, LogUnfit
 from projections.catalogue import PROJECTIONS
 from projections.database import UNAVAILABLE, Pool, install, open_pool
-from services.cli.failures import ServiceUnreachable, WrongUsage
+from services.cli.failures import ServiceUnreachable, Unsuccessful, WrongUsage
 from services.embedded.postgres import ServerDidNotStart
 from services.logs import open_log
 from services.servers import open_servers
@@ -48,5 +48,7 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
                 await log.close()
     except (LogUnavailable, ServerDidNotStart) as error:
         raise ServiceUnreachable(str(error)) from error
+    except LogUnfit as error:
+        raise Unsuccessful(str(error)) from error
     except UNAVAILABLE as error:
         raise ServiceUnreachable(f"the database cannot be used: {error or type(error).__name__}") from error

@@ -67,6 +67,20 @@ async def test_a_missing_repository_fails_the_run_with_its_reason(
     assert "no git repository" in end["data"]["reason"]
 
 
+async def test_a_branch_that_another_run_left_is_not_built_upon(
+    postgres_settings: Settings, tmp_path: Path
+) -> None:
+    repo = repository(tmp_path / "repo")
+    git(repo, "branch", "autonomous/run-1")
+    async with running(postgres_settings, python_agent(tmp_path, "agent", WRITES_A_FILE)) as build:
+        await build.start(request(repo))
+        end = await build.end()
+    assert end["data"]["state"] == "DONE_FAILED_ENVIRONMENT"
+    assert end["data"]["incident"]["failure"] == "branch_taken"
+    assert "refs/heads/autonomous/run-1 is there already" in end["data"]["reason"]
+    assert git(repo, "rev-parse", "autonomous/run-1") == git(repo, "rev-parse", "main")
+
+
 async def test_cancelling_kills_the_agent_and_ends_the_run(postgres_settings: Settings, tmp_path: Path) -> None:
     repo = repository(tmp_path / "repo")
     agent = python_agent(tmp_path, "agent", "import time; time.sleep(600)")

@@ -199,3 +199,23 @@ async def test_commands_of_the_command_line_stand_in_no_event(cli: CommandLine) 
     events = await cli.run("events", "s1", "--json")
     assert "builder.py" not in events.out
     assert json.loads(events.out)[0]["data"]["agents"]["builder"] is None
+
+
+async def test_a_command_given_by_a_path_is_meant_from_where_the_user_is(cli: CommandLine) -> None:
+    cli.builder()
+    script = cli.folder / "agent"
+    script.write_text('#!/bin/sh\nexec python3 "$1"\n')
+    script.chmod(0o755)
+    done = await cli.run(
+        *("run", cli.plan(phases=1), "--repo", "shop", "--builder-command", "./agent ./builder.py")
+    )
+    assert done.exit_code == 0, done.err + done.out
+
+
+async def test_a_log_made_otherwise_is_a_named_failure(cli: CommandLine) -> None:
+    first = await cli.run("run", cli.plan(phases=1), "--repo", "shop", "--builder-command", cli.builder())
+    assert first.exit_code == 0, first.err
+    cli.variables = {"AUTOPACK_PARTITIONS": "3"}
+    other = await cli.run("run", cli.plan(phases=1), "--repo", "shop", "--builder-command", cli.builder())
+    assert other.exit_code == 1
+    assert "with 8 partitions, for ever, not 3" in other.err

@@ -8,8 +8,8 @@ import pytest
 
 from events.catalogue import Topic
 from events.log.partitions import home_partition
-from events.log.port import LogUnavailable, NewRecord, Place, Positions, Step
-from events.log.postgres import LogUnfit, PostgresLog
+from events.log.port import LogUnavailable, LogUnfit, NewRecord, Place, Positions, Step
+from events.log.postgres import PostgresLog
 from events.log.postgres.reading import NO_END, PAGES, RANGE
 
 

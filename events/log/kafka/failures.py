@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
-from events.log.port import LogUnavailable
+from events.log.port import LogUnavailable, LogUnfit
 
 
-class TopicsUnfit(Exception):
+class TopicsUnfit(LogUnfit):
     """The topics on the server are not as the log needs them."""
 
 

@@ -9,10 +9,6 @@ import asyncpg
 from events.log.port import LogUnavailable
 
 
-class LogUnfit(Exception):
-    """The log in this database is not as it was asked for."""
-
-
 class NotSubmitted(Exception):
     """Nobody submits to this topic: the supervisor's steps alone write to it."""
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import asyncpg
 
 from events.catalogue import Topic
-from events.log.port import LogUnavailable
-from events.log.postgres.failures import LogUnfit, within
+from events.log.port import LogUnavailable, LogUnfit
+from events.log.postgres.failures import within
 from events.log.postgres.server import Server
 
+UNFIT = "The log in this database is not as it was asked for."
 SCHEMA_VERSION = 1
 ATTEMPTS = 10
 
@@ -47,13 +48,13 @@ async def _is_there(connection: "asyncpg.Connection[asyncpg.Record]", partition_
         return False
     found = await connection.fetchrow(_SETTINGS)
     if found is None:
-        raise LogUnfit(f"{LogUnfit.__doc__} Its settings are missing.")
+        raise LogUnfit(f"{UNFIT} Its settings are missing.")
     if found["schema_version"] != SCHEMA_VERSION:
         versions = f"version {found['schema_version']}, not {SCHEMA_VERSION}"
-        raise LogUnfit(f"{LogUnfit.__doc__} Its tables have {versions}.")
+        raise LogUnfit(f"{UNFIT} Its tables have {versions}.")
     if found["partition_count"] != partition_count:
         count = found["partition_count"]
-        raise LogUnfit(f"{LogUnfit.__doc__} It was made with {count} partitions, for ever, not {partition_count}.")
+        raise LogUnfit(f"{UNFIT} It was made with {count} partitions, for ever, not {partition_count}.")
     return True
 
 
