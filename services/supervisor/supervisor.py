@@ -1,11 +1,10 @@
 """The supervisor's shell: owns partitions as its group gives them, and serves each in a task of its own."""
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 
-from events.log.port import EventLog, Fenced, LogUnavailable
+from events.log.port import EventLog, Fenced, LogUnavailable, Membership
 from services.retrying import Backoff
 from services.status import ServiceStatus
 from services.supervisor.judging import Limits
@@ -25,10 +24,11 @@ class Supervisor:
         self._limits = limits
         self._status = status
         self._owners: dict[int, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
         self._troubles: dict[int, str] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set; then finish the step at hand and leave."""
+        """Serve until `stop` is set, then leave. A step under way is written whole or not at all."""
         backoff = Backoff()
         while not stop.is_set():
             try:
@@ -40,42 +40,52 @@ class Supervisor:
 
     async def _serve(self, stop: asyncio.Event) -> None:
         membership = await self._log.join(GROUP)
+        try:
+            await self._share(membership, stop)
+        finally:
+            await self._release()
+            await membership.leave()
+
+    async def _share(self, membership: Membership, stop: asyncio.Event) -> None:
+        """Serve what is ours, whatever that is at the moment."""
         known: frozenset[int] = frozenset()
         stopping = asyncio.ensure_future(stop.wait())
+        changed = asyncio.ensure_future(membership.changed(known))
         try:
             while not stop.is_set():
                 self._adjust(known, membership.instance)
                 self._report()
-                changed = asyncio.ensure_future(membership.changed(known))
                 await asyncio.wait({changed, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if changed.done():
                     known = changed.result()
-                else:
-                    changed.cancel()
+                    changed = asyncio.ensure_future(membership.changed(known))
         finally:
             stopping.cancel()
-            await self._release(list(self._owners))
-            await membership.leave()
+            changed.cancel()
+            await asyncio.wait({stopping, changed})
 
     def _adjust(self, partitions: frozenset[int], instance: str) -> None:
         """Start serving what is newly ours, stop serving what is ours no more."""
         for partition in set(self._owners) - partitions:
-            self._owners.pop(partition).cancel()
-            self._troubles.pop(partition, None)
+            self._give_up(partition)
         for partition in partitions - set(self._owners):
             self._troubles[partition] = f"partition {partition} is being taken over"
             self._owners[partition] = asyncio.create_task(
                 self._own(partition, instance), name=f"supervisor-{partition}"
             )
 
-    async def _release(self, partitions: list[int]) -> None:
-        tasks = [self._owners.pop(partition) for partition in partitions]
-        self._troubles.clear()
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+    def _give_up(self, partition: int) -> None:
+        self._troubles.pop(partition, None)
+        task = self._owners.pop(partition)
+        task.cancel()
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _release(self) -> None:
+        for partition in list(self._owners):
+            self._give_up(partition)
+        if self._leaving:
+            await asyncio.wait(self._leaving)
 
     def _report(self) -> None:
         """Ready once every partition of ours is served."""
@@ -99,10 +109,11 @@ class Supervisor:
         """Take the partition over again and again, for as long as it is ours.
 
         Being fenced means that somebody else serves it; if the group still gives it to us, that was a
-        moment's overlap, and taking over again settles it.
+        moment's overlap, and taking over again settles it. A failure while it is given up can take the place
+        of the cancellation, so whether it is ours is looked up, not concluded.
         """
         backoff = Backoff()
-        while True:
+        while self._owners.get(partition) is asyncio.current_task():
             owner = PartitionOwner(self._log, partition, instance, self._snapshots, self._limits, self._status)
             try:
                 await owner.serve(lambda: self._served(partition))
