@@ -35,6 +35,8 @@ LARGEST_REPORT_BYTES = 1 << 20
 LOG_CAP_BYTES = 1 << 20
 VERDICT_CAP_BYTES = 8 << 20
 REASON_BYTES = 2000
+GRACE_SECONDS = 3.0
+"""A run that ends waits 5 s for what its agents used: one that does not listen must be dead before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ def _job(
         writable_paths=(folders.report,),
         limit_seconds=min(limits),
         idle_seconds=agent.idle_seconds,
+        grace_seconds=GRACE_SECONDS,
         output_cap_bytes=cap_bytes,
         on_line=session.on_line,
     )

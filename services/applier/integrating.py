@@ -1,5 +1,6 @@
 """Integration: the candidate becomes the head of the run's branch, or it is known why not."""
 
+from dataclasses import replace
 from time import monotonic
 from typing import assert_never
 
@@ -63,6 +64,9 @@ async def integrate_candidate(
             case TagTaken():
                 reason = f"tag {outcome.tag} already stands for {outcome.actual}"
                 return _failed(assignment, data, FailureClass.DIVERGED, reason)
+            case Replaced() if outcome.by in assignment.earlier_claim_ids and outcome.by != order.claim.replaces:
+                # It stands there because a claim between it and ours never came as far as the fence.
+                order = replace(order, claim=replace(order.claim, replaces=outcome.by))
             case Replaced():
                 raise WorkReplaced(f"claim {outcome.by} stands at the fence")
             case TargetUnreachable():

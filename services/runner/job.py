@@ -178,6 +178,7 @@ class Job:
             replaced_claim_id=self.work.claim.id if self.work.claim else None,
             limit_seconds=terms.limit_seconds,
             say=self._say,
+            earlier_claim_ids=self.work.claim_ids,
         )
 
     async def _limited(self, assignment: Assignment) -> AnyEventData | None:

@@ -33,6 +33,7 @@ class OpenWork:
     offset: int
     claim: StandingClaim | None = None
     revoked: RevokeReason | None = None
+    claim_ids: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -77,10 +78,9 @@ class OpenRequests:
                 return None
             return self._set(OpenWork(read.project, event, read.sequence, offset))
         if isinstance(data, WorkStarted):
-            claim = StandingClaim(event.id, data.instance)
-            return self._change(data.request_id, claim=claim)
+            return self._claimed(data.request_id, StandingClaim(event.id, data.instance))
         if isinstance(data, WorkRevoked):
-            return self._change(data.request_id, revoked=data.reason)
+            return self._revoke(data.request_id, data.reason)
         if isinstance(data, self._answers):
             return self._open.pop(_request_of(data), None)
         if isinstance(data, _ENDS):
@@ -91,9 +91,15 @@ class OpenRequests:
         self._open[work.id] = work
         return work
 
-    def _change(self, request_id: str, **changes: StandingClaim | RevokeReason) -> OpenWork | None:
+    def _revoke(self, request_id: str, reason: RevokeReason) -> OpenWork | None:
         work = self._open.get(request_id)
-        return None if work is None else self._set(replace(work, **changes))  # type: ignore[arg-type]
+        return None if work is None else self._set(replace(work, revoked=reason))
+
+    def _claimed(self, request_id: str, claim: StandingClaim) -> OpenWork | None:
+        work = self._open.get(request_id)
+        if work is None:
+            return None
+        return self._set(replace(work, claim=claim, claim_ids=(*work.claim_ids, claim.id)))
 
     def _close_run(self, project: str, run_id: str) -> None:
         ended = [w.id for w in self._open.values() if (w.project, w.event.run_id) == (project, run_id)]

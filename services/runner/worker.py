@@ -12,7 +12,10 @@ from events.families.failure import FailureClass
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A request that this instance has claimed. `say` shows a line of output to whoever watches."""
+    """A request that this instance has claimed. `say` shows a line of output to whoever watches.
+
+    `earlier_claim_ids` are all claims of the request before this one, the replaced one being the last of them.
+    """
 
     project: str
     run_id: str
@@ -24,6 +27,7 @@ class Assignment:
     replaced_claim_id: str | None
     limit_seconds: float
     say: Callable[[str], None]
+    earlier_claim_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 from services.processes import signal_group
 
@@ -38,9 +39,10 @@ class Namespace:
             signal_group(pid, number)
         if self._init is None:
             signal_group(pid, number)
-        elif number is signal.SIGKILL:
+        elif number is signal.SIGKILL or not _has_children(self._init_pid):
+            # With no child the command has not begun, and nobody would hear a request to end.
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._init, number)
+                signal.pidfd_send_signal(self._init, signal.SIGKILL)
         else:
             # The first process leads the group, and being the first it takes no harm from the signal.
             signal_group(self._init_pid, number)
@@ -70,6 +72,13 @@ class Namespace:
             self._init_pid, self._init = pid, descriptor
         else:
             os.close(descriptor)
+
+
+def _has_children(pid: int) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/task/{pid}/children").read_text().strip())
+    except OSError:
+        return True  # a kernel that does not tell
 
 
 def _namespace_of(pid: int) -> int | None:

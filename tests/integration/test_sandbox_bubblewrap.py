@@ -386,3 +386,16 @@ async def test_a_bubblewrap_that_fails_is_not_trusted(monkeypatch: pytest.Monkey
     tried = await probe(SERVICE)
     assert not tried.works
     assert "No permissions to create new namespace" in tried.reason
+
+
+async def test_a_job_that_is_told_to_end_while_its_sandbox_is_being_made_ends_at_once(
+    sandbox: Sandbox, work: Path
+):
+    """At some moments there is a sandbox and no command in it yet that could hear the request."""
+    for pause_seconds in [number * 0.002 for number in range(25)]:
+        stop = asyncio.Event()
+        running = asyncio.create_task(sandbox.run(shell("exec sleep 600", work, grace_seconds=60), stop))
+        await asyncio.wait([running], timeout=pause_seconds)
+        stop.set()
+        done = await asyncio.wait_for(running, 20)
+        assert done.ending is Ending.STOPPED

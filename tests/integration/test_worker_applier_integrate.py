@@ -155,6 +155,19 @@ async def test_work_that_another_claim_has_taken_over_is_left_to_it(home: Home):
     assert {BRANCH, TAG}.isdisjoint(references(home))
 
 
+async def test_a_claim_stands_for_all_that_were_replaced_before_it(home: Home):
+    """The first got hold of the fence and died; the second died before it came so far."""
+    candidate = await made(home)
+    mirror = await home.candidates.mirror(str(home.repository))
+    first = Integration(RUN, "T1", "P1", candidate[0].candidate, None, Claim("claim-1", "integration"))
+    await claim_fence(target_of(mirror), first, None)
+    third = {"request_id": "integration", "claim_id": "claim-3", "replaced_claim_id": "claim-2"}
+    with pytest.raises(WorkReplaced):
+        await integrated(home, candidate, None, third)
+    answer = await integrated(home, candidate, None, {**third, "earlier_claim_ids": ("claim-1", "claim-2")})
+    assert isinstance(answer, SnapshotCreated)
+
+
 async def test_another_machine_makes_the_candidate_again_and_integrates_it(home: Home):
     candidate = await made(home)
     answer = await integrated(home.elsewhere("second-home"), candidate)
