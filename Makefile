@@ -36,7 +36,7 @@ demo: $(INSTALLED) ## an autonomous build of a small real repository, live on th
 	@$(BIN)/python examples/demo/run.py
 
 test: $(INSTALLED) ## every test, on a real Postgres and a real Kafka; TESTS=path chooses some
-	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(INSTALLED) ## format, lint, types, import contracts, generated docs
 	$(BIN)/ruff format --check .

@@ -10,6 +10,7 @@ import pytest
 from servers.kafka import KafkaBroker
 from servers.postgres import PostgresServer
 
+LONGEST_FIRST = ("simulation", "e2e", "contract", "integration")
 SKIPS_ARE_FAILURES = os.environ.get("AUTOPACK_TEST_REQUIRE") == "all"
 
 
@@ -73,6 +74,11 @@ def pytest_make_collect_report() -> Iterator[None]:
     """Fail a module that was skipped as a whole, where nothing may be."""
     report = yield
     return _judged(report)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker waits for another at the end."""
+    items.sort(key=lambda item: next((i for i, level in enumerate(LONGEST_FIRST) if level in item.path.parts), 9))
 
 
 def _judged(report: pytest.TestReport | pytest.CollectReport) -> pytest.TestReport | pytest.CollectReport:
