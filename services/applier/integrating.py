@@ -16,6 +16,7 @@ from services.git.fence import Claim
 from services.git.inspection import is_ancestor
 from services.git.integration import (
     Diverged,
+    Foreign,
     HeadMoved,
     Integrated,
     Integration,
@@ -42,7 +43,7 @@ async def integrate_candidate(
         phase_id=data.phase_id,
         commit=data.candidate,
         expected_head=data.expected_head,
-        claim=Claim(assignment.claim_id, assignment.request_id, assignment.replaced_claim_id),
+        claim=Claim(assignment.claim_id, assignment.request_id, assignment.replaced_claim_id, assignment.project),
     )
     backoff = Backoff()
     while True:
@@ -67,6 +68,9 @@ async def integrate_candidate(
             case Replaced() if outcome.by in assignment.earlier_claim_ids and outcome.by != order.claim.replaces:
                 # It stands there because a claim between it and ours never came as far as the fence.
                 order = replace(order, claim=replace(order.claim, replaces=outcome.by))
+            case Foreign():
+                reason = f"{order.branch} belongs to a run of the same id in project {outcome.project!r}"
+                return _failed(assignment, data, FailureClass.BRANCH_TAKEN, reason)
             case Replaced():
                 raise WorkReplaced(f"claim {outcome.by} stands at the fence")
             case TargetUnreachable():

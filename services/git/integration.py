@@ -86,14 +86,21 @@ class Replaced:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreign:
+    """The branch belongs to a run of the same id in another project."""
+
+    project: str
+
+
+@dataclass(frozen=True, slots=True)
 class TargetUnreachable:
     """The target could not be read or written; what did happen is to be looked up."""
 
     detail: str
 
 
-Outcome = Integrated | HeadMoved | Diverged | TagTaken | Replaced | TargetUnreachable
-Refusal = HeadMoved | Diverged | TagTaken | Replaced | TargetUnreachable
+Refusal = HeadMoved | Diverged | TagTaken | Replaced | Foreign | TargetUnreachable
+Outcome = Integrated | Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +139,18 @@ async def _integrate(mirror: Mirror, target: Target, order: Integration) -> Outc
         return Integrated(order.commit, order.branch, order.tag, already=True)
     refusal = await _why_not(mirror, order, found)
     if refusal is not None:
-        return refusal
+        return _foreign(order, await _read_ledger(target, order, found.get(order.fence))) or refusal
     fence = await claim_fence(target, order, found.get(order.fence))
     if isinstance(fence, Fence) and found.get(order.branch) != order.commit:
         await target.send_objects(order.commit, order.expected_head)
         fence = await move_branch(target, order, fence)
     if isinstance(fence, Fence):
         fence = await make_tag(target, order, fence)
-    return fence if isinstance(fence, Replaced) else Integrated(order.commit, order.branch, order.tag)
+    return Integrated(order.commit, order.branch, order.tag) if isinstance(fence, Fence) else fence
+
+
+def _foreign(order: Integration, ledger: Ledger) -> Foreign | None:
+    return Foreign(ledger.project or "") if ledger.is_foreign_to(order.claim) else None
 
 
 async def _why_not(mirror: Mirror, order: Integration, found: Mapping[str, str]) -> Refusal | None:
@@ -153,11 +164,13 @@ async def _why_not(mirror: Mirror, order: Integration, found: Mapping[str, str])
     return None
 
 
-async def claim_fence(target: Target, order: Integration, standing: str | None) -> Fence | Replaced:
+async def claim_fence(target: Target, order: Integration, standing: str | None) -> Fence | Replaced | Foreign:
     """Make our claim the one that stands for its request; returns the fence, or who has replaced us."""
     claim = order.claim
     for _ in range(TRIES):
         ledger = await _read_ledger(target, order, standing)
+        if (foreign := _foreign(order, ledger)) is not None:
+            return foreign
         holder = ledger.holder(claim.request_id)
         if standing is not None and holder == claim.claim_id:
             return Fence(standing, ledger)
@@ -174,17 +187,17 @@ async def claim_fence(target: Target, order: Integration, standing: str | None) 
     return Replaced(None)
 
 
-async def move_branch(target: Target, order: Integration, fence: Fence) -> Fence | Replaced:
+async def move_branch(target: Target, order: Integration, fence: Fence) -> Fence | Replaced | Foreign:
     """Move the branch, if the head is the expected one and our claim stands."""
     return await _move(target, order, Move(order.branch, order.expected_head, order.commit), fence)
 
 
-async def make_tag(target: Target, order: Integration, fence: Fence) -> Fence | Replaced:
+async def make_tag(target: Target, order: Integration, fence: Fence) -> Fence | Replaced | Foreign:
     """Make the tag, if there is none and our claim stands."""
     return await _move(target, order, Move(order.tag, None, order.commit), fence)
 
 
-async def _move(target: Target, order: Integration, move: Move, fence: Fence) -> Fence | Replaced:
+async def _move(target: Target, order: Integration, move: Move, fence: Fence) -> Fence | Replaced | Foreign:
     """Move a ref under the fence, again when only another request's claim has changed the fence."""
     for _ in range(TRIES):
         try:
@@ -194,7 +207,7 @@ async def _move(target: Target, order: Integration, move: Move, fence: Fence) ->
             if seen.get(move.reference) != move.old or seen.get(order.fence) == fence.value:
                 raise
             claimed = await claim_fence(target, order, seen.get(order.fence))
-            if isinstance(claimed, Replaced):
+            if not isinstance(claimed, Fence):
                 return claimed
             fence = claimed
     return Replaced(None)
@@ -214,6 +227,8 @@ async def _explain(target: Target, order: Integration, error: GitFailure) -> Out
         return TargetUnreachable(f"{error} {second}")
     if found.get(order.tag) == order.commit:
         return Integrated(order.commit, order.branch, order.tag)
+    if (foreign := _foreign(order, ledger)) is not None:
+        return foreign
     if order.tag in found:
         return TagTaken(order.tag, found[order.tag])
     holder = ledger.holder(order.claim.request_id)

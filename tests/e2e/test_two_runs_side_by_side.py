@@ -60,6 +60,26 @@ async def test_two_projects_at_once_do_not_disturb_each_other(log_settings: Sett
         assert _files_of(folder, f"autonomous/{run_id}") == [f"{run_id}-P1.txt"]
 
 
+async def test_a_branch_belongs_to_one_project_where_two_gave_their_runs_the_same_id(
+    log_settings: Settings, tmp_path: Path
+) -> None:
+    """A run's id is unique in its project alone, its branch in the repository: the second run is told so."""
+    repo, gate = repository(tmp_path / "repo"), Gate(tmp_path)
+    projects = ("shop", "till")
+    async with running(log_settings, gate.agent()) as build:
+        for project in projects:
+            await build.start(request(repo, 2, project=project))
+        for project in projects:
+            await until(build, lambda history: builds_claimed(history) == ["P1"], project=project)
+        gate.open_all()
+        ends = await _ends(build, *(("run-1", project) for project in projects))
+    ends.sort(key=lambda end: str(end["state"]))
+    assert [end["state"] for end in ends] == ["DONE_FAILED_ENVIRONMENT", "DONE_SUCCESS"]
+    assert "belongs to a run of the same id in project" in ends[0]["reason"]
+    assert git(repo, "rev-parse", "autonomous/run-1") == ends[1]["head_commit"]
+    assert git(repo, "rev-list", "--count", "main..autonomous/run-1") == "2"
+
+
 SIDE_BY_SIDE = [{"phase_id": f"P{number}", "depends_on": []} for number in range(1, 5)]
 
 

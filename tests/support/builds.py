@@ -108,7 +108,7 @@ class Build:
     async def history(self, run_id: str = "run-1", project: str = "shop") -> list[dict[str, Any]]:
         """The events of a run, as plain values."""
         read = [json.loads(record.value) for record in await self.records(Topic.EVENTS, project)]
-        return [event for event in read if event["runid"] == run_id]
+        return [event for event in read if (event["runid"], event["project"]) == (run_id, project)]
 
     async def until(
         self, type_name: str, run_id: str = "run-1", project: str = "shop", seconds: float = 60

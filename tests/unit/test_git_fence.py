@@ -31,3 +31,14 @@ def test_no_two_turns_are_alike_and_the_oldest_lines_are_forgotten() -> None:
     assert ledger.next_turn().blob() not in seen
     assert ledger.holder("r0") is None
     assert ledger.holder("r1") == "c"
+
+
+def test_the_refs_belong_to_the_project_of_the_first_claim() -> None:
+    """A claim that names no project is nobody's rival: older ledgers hold such ones."""
+    own = Ledger().with_claim(Claim("claim-1", "request-1", project="shop one"))
+    later = read_ledger(own.with_claim(Claim("claim-2", "request-2", project="till")).blob())
+    assert later.project == "shop one"
+    assert later.is_foreign_to(Claim("claim-3", "request-3", project="till"))
+    assert not later.is_foreign_to(Claim("claim-3", "request-3", project="shop one"))
+    assert not later.is_foreign_to(Claim("claim-3", "request-3"))
+    assert not Ledger().is_foreign_to(Claim("claim-3", "request-3", project="till"))
