@@ -16,6 +16,7 @@ class NotSubmitted(Exception):
 OUTAGES = (
     OSError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the driver's word for a connection that was cut while it was being reset
     asyncpg.TargetServerAttributeNotMatched,
     asyncpg.PostgresConnectionError,
     asyncpg.InsufficientResourcesError,
