@@ -50,14 +50,7 @@ class Auditor:
     async def terms(self, request: EventData) -> Terms:
         """The lesser of the request's limit and the agent's own."""
         data = _expected(request)
-        sandbox = self._workshop.driver.sandbox.name
-        try:
-            agent = self._workshop.agents.resolve(Role.AUDITOR, data.agent)
-        except (AgentUnknown, AgentUnavailable):
-            return Terms(data.limit_seconds, agent=data.agent, sandbox=sandbox)
-        if isinstance(agent, ExternalAgent):
-            return Terms(data.limit_seconds, agent=agent.name)
-        return Terms(min(data.limit_seconds, agent.timeout_seconds), agent=agent.name, sandbox=sandbox)
+        return self._workshop.terms(Role.AUDITOR, data.agent, data.limit_seconds)
 
     async def perform(self, assignment: Assignment) -> AuditCompleted | AuditFailed:
         """Show the agent the whole change, and read its verdict."""

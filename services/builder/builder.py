@@ -56,16 +56,8 @@ class Builder:
     async def terms(self, request: EventData) -> Terms:
         """The lesser of the request's limit and the agent's own, with the time for the preparation."""
         data = _expected(request)
-        sandbox = self._workshop.driver.sandbox.name
-        try:
-            agent = self._workshop.agents.resolve(Role.BUILDER, data.agent)
-        except (AgentUnknown, AgentUnavailable):
-            return Terms(data.limit_seconds, agent=data.agent, sandbox=sandbox)
-        if isinstance(agent, ExternalAgent):
-            return Terms(data.limit_seconds, agent=agent.name)
         preparing_seconds = data.prepare.timeout_seconds if data.prepare else 0.0
-        limit_seconds = min(data.limit_seconds, agent.timeout_seconds + preparing_seconds)
-        return Terms(limit_seconds, agent=agent.name, sandbox=sandbox)
+        return self._workshop.terms(Role.BUILDER, data.agent, data.limit_seconds, preparing_seconds)
 
     async def perform(self, assignment: Assignment) -> BuildSucceeded | BuildFailed:
         """Clone, let the agent work, and take what it changed."""
