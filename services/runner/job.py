@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from time import time
+from time import monotonic, time
 
 import structlog
-from uuid_utils import uuid7
 
 from events.catalogue import AnyEventData, Topic
 from events.event import Event
@@ -22,6 +21,8 @@ from services.runner.worker import Assignment, Terms, Worker, WorkReplaced
 
 ANSWER_AGAIN_SECONDS = 5.0
 CLAIM_AGAIN_SECONDS = 5.0
+CLAIM_PATIENCE_SECONDS = 60.0
+LONGEST_PAUSE_SECONDS = 60.0
 LIMIT_MARGIN_SECONDS = 10.0
 TRIES = 3
 logger = structlog.get_logger(__name__)
@@ -61,8 +62,18 @@ class Job:
         self._say = say
         self.work = work
         self.signals = Signals.fresh()
-        self.claim_id = str(uuid7())
+        self.claim_id = derived_id("claim", work.id, instance, self._replaced_id or "")
+        self.is_answering = False
         self._performing: asyncio.Task[AnyEventData | None] | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Nothing is performed before a claim is granted, and it has not been yet."""
+        return self._worker.traits.awaits_claim and self._performing is None and not self.is_answering
+
+    @property
+    def _replaced_id(self) -> str | None:
+        return self.work.claim.id if self.work.claim else None
 
     @property
     def source(self) -> str:
@@ -89,9 +100,10 @@ class Job:
             if not await self._granted(terms):
                 return
         answer = await self._performed(terms)
-        await claiming
         if answer is not None:
-            await self._answer(await self._keep(answer))
+            answer = await self._keep(answer)
+            await claiming
+            await self._answer(answer)
 
     async def _recall(self) -> NewRecord | None:
         if self._results is None:
@@ -99,17 +111,22 @@ class Job:
         return await self._results.recall(self.work.project, self.work.id)
 
     async def _keep(self, answer: NewRecord) -> NewRecord:
+        """Keep an answer before anything else; one that cannot be kept has been paid for all the same."""
         if self._results is None or self.signals.revoked.is_set():
             return answer
-        return await self._results.keep(self.work.project, self.work.id, answer)
+        try:
+            return await self._results.keep(self.work.project, self.work.id, answer)
+        except Exception:  # whatever a store far away raises
+            logger.exception("result not kept", request=self.work.id)
+            return answer
 
     def _claim(self, terms: Terms) -> NewRecord:
-        replaces = self.work.claim.id if self.work.claim else None
+        """The claim, under an id that follows from what it is for: submitted again it is a repetition."""
         data = WorkStarted(
             request_id=self.work.id,
             instance=self._instance,
             limit_seconds=terms.limit_seconds,
-            replaces=replaces,
+            replaces=self._replaced_id,
             agent=terms.agent,
             agent_version=terms.agent_version,
             sandbox=terms.sandbox,
@@ -129,12 +146,18 @@ class Job:
         return submission(event, self.work.project)
 
     async def _granted(self, terms: Terms) -> bool:
-        """Wait until the history shows our claim, or that the request is somebody else's or closed."""
-        while True:
-            heard = await _first_of(self.signals, CLAIM_AGAIN_SECONDS, "claimed", "lost", "closed", "revoked")
+        """Wait until the history shows our claim, or that the request is somebody else's or closed.
+
+        A claim that is refused shows nowhere. So after a while the place is left to other requests.
+        """
+        give_up_at, pause = monotonic() + CLAIM_PATIENCE_SECONDS, CLAIM_AGAIN_SECONDS
+        while monotonic() < give_up_at:
+            heard = await _first_of(self.signals, pause, "claimed", "lost", "closed", "revoked")
             if heard is not None:
                 return heard == "claimed"
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             await submit_until_taken(self._log, Topic.RESULTS, [self._claim(terms)])
+        return False
 
     async def _performed(self, terms: Terms) -> NewRecord | None:
         """The answer as a record, or None where nobody needs one any more."""
@@ -175,7 +198,7 @@ class Job:
             requested_at=self.work.event.recorded_at,
             request=self.work.event.data,
             claim_id=self.claim_id,
-            replaced_claim_id=self.work.claim.id if self.work.claim else None,
+            replaced_claim_id=self._replaced_id,
             limit_seconds=terms.limit_seconds,
             say=self._say,
             earlier_claim_ids=self.work.claim_ids,
@@ -184,15 +207,16 @@ class Job:
     async def _limited(self, assignment: Assignment) -> AnyEventData | None:
         """Perform within the claim's limit; a fault of ours is tried again, then reported as such."""
         for attempt in range(1, TRIES + 1):
+            limit = asyncio.timeout(assignment.limit_seconds + LIMIT_MARGIN_SECONDS)
             try:
-                async with asyncio.timeout(assignment.limit_seconds + LIMIT_MARGIN_SECONDS):
+                async with limit:
                     return await self._worker.perform(assignment)
-            except TimeoutError:
-                reason = f"not done within {assignment.limit_seconds:g} seconds"
-                return self._worker.failed(assignment, FailureClass.TIMEOUT, reason)
             except WorkReplaced:
                 raise
             except Exception as error:
+                if limit.expired():
+                    reason = f"not done within {assignment.limit_seconds:g} seconds"
+                    return self._worker.failed(assignment, FailureClass.TIMEOUT, reason)
                 logger.exception("work failed", request=assignment.request_id, attempt=attempt)
                 reason = f"{type(error).__name__}: {error}"
         return self._worker.failed(assignment, FailureClass.INTERNAL, reason[:3000])
@@ -202,10 +226,13 @@ class Job:
 
         An answer to a revoked request may be refused, so it is submitted once and not waited for.
         """
+        self.is_answering = True
+        pause = ANSWER_AGAIN_SECONDS
         while not self.signals.closed.is_set():
             await submit_until_taken(self._log, Topic.RESULTS, [record])
-            if await _first_of(self.signals, ANSWER_AGAIN_SECONDS, "closed", "revoked") == "revoked":
+            if await _first_of(self.signals, pause, "closed", "revoked") == "revoked":
                 return
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 async def _first_of(signals: Signals, wait_seconds: float | None, *names: str) -> str | None:

@@ -13,6 +13,7 @@ from events.plan import EXTERNAL
 from services.runner.worker import WorkerTraits
 
 _ENDS = (RunCompleted, RunFailed)
+RUNS_REMEMBERED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,12 @@ class OpenWork:
 class OpenRequests:
     """Folds the history of one partition into the open requests of one kind of worker.
 
-    Records of types that do not matter here are passed over by their header, unread.
+    Records of types that do not matter here are passed over by their header, unread. A record that comes a
+    second time is passed over as well, as far as the runs last heard of go: else it would open anew what was
+    answered long ago.
     """
 
-    def __init__(self, traits: WorkerTraits) -> None:
+    def __init__(self, traits: WorkerTraits, runs_remembered: int = RUNS_REMEMBERED) -> None:
         self._requests = traits.requests
         self._answers = traits.answers
         types: tuple[type[EventData], ...] = (
@@ -59,13 +62,30 @@ class OpenRequests:
         )
         self._names = frozenset(t.__name__ for t in types)
         self._open: dict[str, OpenWork] = {}
+        self._sequences: dict[tuple[str, str], int] = {}
+        self._runs_remembered = runs_remembered
+
+    @property
+    def runs_known(self) -> int:
+        """Of how many runs it is known how far they were folded."""
+        return len(self._sequences)
 
     def fold(self, record: StoredRecord) -> OpenWork | None:
         """Take in one record; the request that it changes or closes, if it is one of ours."""
         if record.type_name is not None and self._name(record.type_name) not in self._names:
             return None
         read = read_history(record.value, record.type_name)
-        return self._take(read, record.offset)
+        return self._take(read, record.offset) if self._is_news(read) else None
+
+    def _is_news(self, read: HistoryEvent) -> bool:
+        key = (read.project, read.event.run_id)
+        if read.sequence <= self._sequences.get(key, -1):
+            return False
+        self._sequences.pop(key, None)  # so that the run last heard of stands last
+        self._sequences[key] = read.sequence
+        if len(self._sequences) > self._runs_remembered:
+            del self._sequences[next(iter(self._sequences))]
+        return True
 
     @staticmethod
     def _name(type_name: str) -> str:

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 import orjson
+import structlog
 
 from events.catalogue import Topic
 from events.log.port import EventLog, LogUnavailable, NewRecord
@@ -12,6 +12,8 @@ from events.log.port import EventLog, LogUnavailable, NewRecord
 FLUSH_SECONDS = 0.25
 LINES_KEPT = 40
 LINE_LENGTH_LIMIT = 500
+Key = tuple[str, str, str, str]
+logger = structlog.get_logger(__name__)
 
 
 class LiveOutput:
@@ -24,7 +26,7 @@ class LiveOutput:
     def __init__(self, log: EventLog, service: str) -> None:
         self._log = log
         self._service = service
-        self._lines: dict[tuple[str, str, str, str], list[str]] = {}
+        self._lines: dict[Key, list[str]] = {}
         self._arrived = asyncio.Event()
 
     def channel(self, project: str, run_id: str, phase_id: str, request_id: str) -> Callable[[str], None]:
@@ -46,10 +48,18 @@ class LiveOutput:
             await asyncio.sleep(FLUSH_SECONDS)
             self._arrived.clear()
             lines, self._lines = self._lines, {}
-            with suppress(LogUnavailable):  # lines are for watching only; the next ones may get through
-                await self._log.submit(Topic.OUTPUT, [self._record(key, said) for key, said in lines.items()])
+            await self._send(lines)
 
-    def _record(self, key: tuple[str, str, str, str], lines: list[str]) -> NewRecord:
+    async def _send(self, lines: dict[Key, list[str]]) -> None:
+        """Lines are for watching only: what does not get through is gone, and the next ones may."""
+        try:
+            await self._log.submit(Topic.OUTPUT, [self._record(key, said) for key, said in lines.items()])
+        except LogUnavailable:
+            return
+        except Exception:
+            logger.exception("output not shown", service=self._service)
+
+    def _record(self, key: Key, lines: list[str]) -> NewRecord:
         project, run_id, phase_id, request_id = key
         body = {
             "service": self._service,

@@ -1,7 +1,6 @@
 """The runner: follows the history, claims what is open, performs several at a time, drains when told to stop."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass
 from time import monotonic
 
@@ -10,10 +9,12 @@ import structlog
 from events.codec import UnreadableRecord
 from events.log.port import EventLog, LogUnavailable, Membership
 from services.retrying import Backoff
-from services.runner.following import Followed, Following
+from services.runner.following import Following
 from services.runner.job import Job
+from services.runner.living import Living
 from services.runner.open_requests import OpenWork
 from services.runner.output import LiveOutput
+from services.runner.pauses import Pauses
 from services.runner.results import RememberedResults, ResultStore
 from services.runner.worker import Worker
 from services.status import ServiceStatus
@@ -51,9 +52,7 @@ class Runner:
         self._results = RememberedResults(store, worker.traits.name) if worker.traits.keeps_results else None
         self._output = LiveOutput(log, worker.traits.name)
         self._jobs: dict[str, tuple[int, Job, asyncio.Task[None]]] = {}
-        self._not_before: dict[str, float] = {}
-        self._living: frozenset[str] = frozenset()
-        self._living_at = float("-inf")
+        self._pauses = Pauses(RETRY_SECONDS)
         self._committed_at = monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -66,57 +65,66 @@ class Runner:
                     await self._as_member(stop)
                 except LogUnavailable as error:
                     self._status.unavailable(str(error))
-                    await backoff.pause(stop)
+                except UnreadableRecord as error:
+                    await self._stand_still(error, stop)
+                except Exception as error:
+                    self._fail(error)
+                await backoff.pause(stop)
         finally:
-            await self._kill_all()
             showing.cancel()
+            await asyncio.wait({showing})
+
+    def _fail(self, error: Exception) -> None:
+        """A fault of ours: it must not end in silence, nor take the other services along, and it may pass."""
+        logger.exception("worker failed", worker=self._worker.traits.name)
+        trouble = f"{type(error).__name__}: {error}"
+        self._status.alarm(self._worker.traits.name, trouble)
+        self._status.unavailable(trouble)
 
     async def _as_member(self, stop: asyncio.Event) -> None:
         """One membership: a member that was expelled kills its own work and joins anew."""
         membership = await self._log.join(self._worker.traits.name)
+        living = Living(membership)
         backoff = Backoff()
         try:
-            while not stop.is_set() and not await self._expelled(membership):
+            while not stop.is_set() and not living.is_gone(membership.instance):
                 try:
-                    await self._follow(membership, stop)
+                    await self._follow(membership, living, stop)
                 except LogUnavailable as error:
                     self._status.unavailable(str(error))
                     await backoff.pause(stop)
-                except UnreadableRecord as error:
-                    await self._stand_still(error, stop)
         finally:
             await self._kill_all()
             await membership.leave()
 
-    async def _expelled(self, membership: Membership) -> bool:
-        try:
-            return membership.instance not in await membership.living()
-        except LogUnavailable:
-            return False  # nobody can have replaced us while the log is away
-
     async def _stand_still(self, error: UnreadableRecord, stop: asyncio.Event) -> None:
-        """The history holds what this version cannot read: alive, not ready, and saying why."""
+        """The history holds what this version cannot read: alive, not ready, and saying why.
+
+        By now the group is left, and running work killed: whoever can read the history goes on with it.
+        """
         self._status.alarm("history", error.message)
         self._status.unavailable(error.message)
         logger.error("history unreadable", error=error.message)
         await stop.wait()
 
-    async def _follow(self, membership: Membership, stop: asyncio.Event) -> None:
+    async def _follow(self, membership: Membership, living: Living, stop: asyncio.Event) -> None:
         following = Following(self._log, membership, self._worker.traits)
-        give_up_at: float | None = None
+        give_up_at = float("inf")
         try:
             while True:
+                await living.look(LIVING_SECONDS)
+                if living.is_gone(membership.instance):
+                    return
                 await following.adjust(membership.partitions, self._busy())
                 await following.read(POLL_SECONDS)
                 self._reconcile(following)
-                if not await self._check_living(membership):
-                    return
                 if stop.is_set():
-                    give_up_at = give_up_at or monotonic() + self._settings.grace_seconds
-                    if not self._jobs or monotonic() > give_up_at:
+                    give_up_at = min(give_up_at, monotonic() + self._settings.grace_seconds)
+                    self._drop_waiting()
+                    if not self._jobs or monotonic() >= give_up_at:
                         return
                 else:
-                    self._start_jobs(following, membership)
+                    await self._start_jobs(following, membership, living)
                 await self._commit(following, membership)
                 self._report(following)
         finally:
@@ -129,6 +137,7 @@ class Runner:
         followed = following.followed.values()
         if all(f.caught_up for f in followed):
             waiting = sum(len(f.requests.standing()) for f in followed) - len(self._jobs)
+            self._status.clear(self._worker.traits.name)
             self._status.ready(running=len(self._jobs), waiting=max(0, waiting), partitions=len(followed))
 
     def _reconcile(self, following: Following) -> None:
@@ -144,38 +153,32 @@ class Runner:
     def _finish(self, request_id: str, task: asyncio.Task[None]) -> None:
         """A job that ended without its request being closed comes again after a while, not at once."""
         del self._jobs[request_id]
-        self._not_before[request_id] = monotonic() + RETRY_SECONDS
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("job failed", request=request_id, exc_info=error)
+        self._pauses.begin(request_id)
+        _tell_failure(request_id, task)
 
-    def _start_jobs(self, following: Following, membership: Membership) -> None:
-        free = self._settings.capacity - len(self._jobs)
+    def _drop_waiting(self) -> None:
+        """Whoever has not been granted its claim yet does not begin any more."""
+        for _, job, task in self._jobs.values():
+            if job.is_waiting:
+                task.cancel()
+
+    async def _start_jobs(self, following: Following, membership: Membership, living: Living) -> None:
+        """Work that is done, and whose answer is on its way, takes no place."""
+        free = self._settings.capacity - sum(not job.is_answering for _, job, _ in self._jobs.values())
         if free <= 0:
             return
         own = [f for p, f in following.followed.items() if p in membership.partitions and f.caught_up]
-        waiting = sorted(self._startable(own, membership.instance), key=lambda pair: pair[1].event.recorded_at)
-        for partition, work in waiting[:free]:
+        open_work = [(f.partition, work) for f in own for work in f.requests.standing() if self._is_idle(work)]
+        others = {w.claim.instance for _, w in open_work if w.claim and w.claim.instance != membership.instance}
+        if any(map(living.is_gone, others)):
+            await living.look()  # who has just come may have claimed since we last asked
+        gone = {instance for instance in others if living.is_gone(instance)} | {membership.instance}
+        startable = [(p, work) for p, work in open_work if work.claim is None or work.claim.instance in gone]
+        for partition, work in sorted(startable, key=lambda pair: pair[1].event.recorded_at)[:free]:
             self._start(partition, work, membership.instance)
 
-    def _startable(self, own: list[Followed], instance: str) -> Iterator[tuple[int, OpenWork]]:
-        """Open requests that nobody works on: unclaimed, or claimed by an instance that is gone."""
-        self._not_before = {id_: at for id_, at in self._not_before.items() if at > monotonic()}
-        for followed in own:
-            for work in followed.requests.standing():
-                if work.id in self._jobs or work.id in self._not_before:
-                    continue
-                if work.claim is None or work.claim.instance == instance or self._gone(work.claim.instance):
-                    yield followed.partition, work
-
-    def _gone(self, instance: str) -> bool:
-        return bool(self._living) and instance not in self._living
-
-    async def _check_living(self, membership: Membership) -> bool:
-        """Look now and then who lives; whether we still do."""
-        if monotonic() - self._living_at >= LIVING_SECONDS:
-            self._living = await membership.living()
-            self._living_at = monotonic()
-        return membership.instance in self._living or not self._living
+    def _is_idle(self, work: OpenWork) -> bool:
+        return work.id not in self._jobs and not self._pauses.holds(work.id)
 
     def _start(self, partition: int, work: OpenWork, instance: str) -> None:
         phase_id = str(getattr(work.event.data, "phase_id", ""))
@@ -192,15 +195,23 @@ class Runner:
         for partition, followed in following.followed.items():
             if partition in membership.partitions and followed.caught_up:
                 await membership.commit(partition, followed.committable)
+        self._pauses.forget_all_but({w.id for f in following.followed.values() for w in f.requests.standing()})
 
     async def _kill_all(self) -> None:
         """End running work without an answer: its request stays open for whoever comes next."""
-        tasks = [task for _, _, task in self._jobs.values()]
-        self._jobs.clear()
-        for task in tasks:
+        jobs, self._jobs = self._jobs, {}
+        tasks = {request_id: task for request_id, (_, _, task) in jobs.items()}
+        for task in tasks.values():
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks.values())
+        for request_id, task in tasks.items():
+            _tell_failure(request_id, task)
+
+
+def _tell_failure(request_id: str, task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("job failed", request=request_id, exc_info=error)
 
 
 def _tell(job: Job, work: OpenWork | None) -> None:
