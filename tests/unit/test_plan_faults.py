@@ -156,3 +156,7 @@ def test_phases_are_ordered_by_tier_then_index_then_as_written():
     assert [t.tier_id for t in tiers_in_order(request)] == ["T1", "T2"]
     assert [p.phase_id for p in phases_in_order(request)] == ["A", "B", "C", "D"]
     assert dependencies(request) == {"A": (), "B": ("A",), "C": ("B",), "D": ()}
+
+
+def test_an_unknown_tier_is_one_fault():
+    assert places(phase("P1", tier_id="T9"), tiers=[TIERS[0]]) == ["phases[0].tier_id"]
