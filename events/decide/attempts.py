@@ -30,9 +30,7 @@ CHECKS_OVERHEAD_SECONDS = 120.0
 
 
 def phase_due(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
-    """The next event of a phase that has begun and not ended."""
-    if run.waiting(phase.spec.phase_id) is not None:
-        return
+    """The next event of a phase that has begun, waits for no answer, and has not ended."""
     if phase.setback is not None:
         yield from _after_setback(run, phase, phase.setback, now)
     elif phase.commit is not None:

@@ -60,8 +60,9 @@ def _acceptance(run: Run) -> RunAccepted | RunFailed:
 
 
 def _phases_due(run: Run, now: datetime) -> Iterator[AnyEventData]:
+    waiting = {request.phase_id for request in run.open.values() if request.stands}
     for phase in run.phases:
-        if phase.begun and not phase.ended:
+        if phase.begun and not phase.ended and phase.spec.phase_id not in waiting:
             yield from phase_due(run, phase, now)
 
 

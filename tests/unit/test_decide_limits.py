@@ -1,5 +1,7 @@
 """The caps of a run, and numbers too large for an event."""
 
+from time import process_time
+
 import pytest
 
 from events.configuration import Configuration
@@ -8,6 +10,7 @@ from events.families.budget import BudgetExceeded, BudgetKind
 from events.families.build import BuildRequested
 from events.families.time import DeadlineKind
 from events.families.work import RevokeReason, WorkRevoked
+from events.plan import MOST_PHASES
 from events.states import RunState
 from support.scenario import Scenario, commit, plan, used
 
@@ -149,3 +152,12 @@ def test_a_run_without_a_cap_goes_on_to_success(cap: str):
     run.completed("P1", 1)
     run.completed("P2", 2)
     run.ended_as(RunState.DONE_SUCCESS)
+
+
+def test_the_largest_plan_whose_phases_all_begin_at_once_is_decided_in_a_moment():
+    """Nothing else of its service runs meanwhile, not even the signs of life."""
+    run = Scenario()
+    run.say(plan([{"phase_id": f"P{n}", "depends_on": []} for n in range(MOST_PHASES)], max_phases=None))
+    began = process_time()
+    assert run.prepared().count("BuildRequested") == MOST_PHASES
+    assert process_time() - began < 1.2
