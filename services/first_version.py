@@ -1,6 +1,6 @@
 """The first version's request for a run, read as laxly as it was, and written as one of today's."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from events.families.base import Value
@@ -21,17 +21,22 @@ def as_run_request(document: Mapping[str, Any]) -> dict[str, Any]:
     Unknown fields are passed over, there are no checks, and agents work elsewhere and report by themselves.
     """
     run = _known(document[RUN], RunRequest)
-    tiers = [_known(tier, TierSpec) for tier in document.get("tiers") or ()]
+    tiers = _each(document.get("tiers"), lambda tier: _known(tier, TierSpec))
     return {
         **run,
         "safety_profile": _safety_profile(run.get("safety_profile")),
-        "run_scope": _scope(run.get("run_scope"), len(tiers)),
+        "run_scope": _scope(run.get("run_scope"), tiers),
         "tier": None,
         "agents": AgentChoice(builder=EXTERNAL, auditor=EXTERNAL).model_dump(),
         "checks": "none",
         "tiers": tiers,
-        "phases": [_phase(phase) for phase in document.get("phases") or ()],
+        "phases": _each(document.get("phases"), _phase),
     }
+
+
+def _each(items: Any, read: Callable[[Any], Any]) -> Any:
+    """What stands in a list; what is no list is left for the validation to name."""
+    return [read(item) for item in items or ()] if isinstance(items or [], list) else items
 
 
 def _known(fields: Any, model: type[Value]) -> Any:
@@ -48,9 +53,9 @@ def _phase(fields: Any) -> Any:
     return phase
 
 
-def _scope(written: object, tier_count: int) -> RunScope:
+def _scope(written: object, tiers: Any) -> RunScope:
     """Clients wrote other words too; one tier was never demanded of a single-tier run."""
-    single = written == RunScope.SINGLE_TIER and tier_count == 1
+    single = written == RunScope.SINGLE_TIER and isinstance(tiers, list) and len(tiers) == 1
     return RunScope.SINGLE_TIER if single else RunScope.MULTI_TIER
 
 

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, AnyUrl, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from events.plan import SafeId
+
 PREFIX = "AUTOPACK_"
 
 
@@ -29,7 +31,7 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("AUTOPACK_RUN_FILES", "AUTONOMOUS_RUNS_DIR")
     )
     repository: str | None = None
-    project: str = "Autopack"
+    project: SafeId = "Autopack"
     listen: str = "127.0.0.1:8000"
     url: str | None = None
     token: str | None = Field(default=None, repr=False)

@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from services.api import histories, operations, runs
+from services.api.bodies import BodyLimit
 from services.api.context import ApiContext
 from services.api.problems import install_handlers
 from services.status import ServiceStatus
@@ -22,6 +23,7 @@ def create_app(context: ApiContext) -> FastAPI:
     """The API over a context."""
     app = FastAPI(title="Autopack", version=version("autopack"), description=DESCRIPTION)
     app.state.context = context
+    app.add_middleware(BodyLimit)
     install_handlers(app)
     for module in (runs, histories, operations):
         app.include_router(module.router)

@@ -1,7 +1,7 @@
 """Commands: one record to the log, then waiting until what became of it can be seen."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import time
 from typing import Annotated
@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 from events.catalogue import AnyEventData, Topic
 from events.envelope import write_submission
 from events.event import Event
+from events.ids import derived_id
 from events.log.port import NewRecord
 from projections.answers import AnswerRow
 from projections.catalogue import RUN_FILES
@@ -44,6 +45,11 @@ def preference(
     return Preference(wait_seconds, idempotency_key or str(uuid7()))
 
 
+def under_own_key(preferred: Preference, *parts: str) -> Preference:
+    """The same preference for one kind of command: a client may use a key again for another kind."""
+    return replace(preferred, event_id=derived_id(*parts, preferred.event_id))
+
+
 Preferred = Annotated[Preference, Depends(preference)]
 
 
@@ -63,11 +69,14 @@ async def emit(
     return await context.changes.answer(project, SOURCE, preferred.event_id, wait_seconds=preferred.wait_seconds)
 
 
+_STATUS = {"run_ended": 409, "run_not_ended": 409, "quarantined": 409, "too_large": 413}
+
+
 def refusal(answer: AnswerRow) -> Problem:
     """The problem that a rejection is to a client; what it asked for was at fault, or came at a wrong time."""
     reason, _, message = answer.detail.partition(": ")
     if reason == "duplicate_run_id":
         return Problem(400, f"Run {answer.run_id} already exists", reason=reason)
     faults = [{"pointer": fault["place"], "detail": fault["message"]} for fault in answer.faults]
-    status = 409 if reason in ("run_ended", "run_not_ended", "quarantined") else 400
+    status = _STATUS.get(reason, 400)
     return Problem(status, message or reason, reason=reason, errors=faults)

@@ -28,7 +28,7 @@ async def get_events(
     context: Context,
     run_id: str,
     project: Project = None,
-    after: Annotated[int, Query(ge=-1, description="the sequence behind which to begin")] = -1,
+    after: Annotated[int, Query(ge=-1, lt=2**31, description="the sequence behind which to begin")] = -1,
     limit: Annotated[int | None, Query(ge=1, le=10_000)] = None,
     follow: bool = False,
     accept: Annotated[str, Header()] = "",

@@ -5,6 +5,7 @@ same with JSON pointers.
 """
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,6 +17,8 @@ from events.log.port import LogUnavailable
 from projections.database import UNAVAILABLE
 
 MEDIA_TYPE = "application/problem+json"
+MOST_FAULTS = 100
+LONGEST_INPUT = 200
 _TITLES = {
     400: "Bad request",
     404: "Not found",
@@ -59,24 +62,23 @@ def problem_response(
 
 def invalid_body(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
     """The response for a body or parameter that does not fit; each fault with its place."""
+    named = [{**error, "loc": [_printable(part) for part in error["loc"]]} for error in errors[:MOST_FAULTS]]
     detail = [
-        {
-            "type": error["type"],
-            "loc": list(error["loc"]),
-            "msg": error["msg"],
-            "input": _printable(error.get("input")),
-        }
-        for error in errors
+        {"type": e["type"], "loc": e["loc"], "msg": _printable(e["msg"]), "input": _printable(e.get("input"))}
+        for e in named
     ]
     pointers = [
-        {"pointer": "/" + "/".join(str(part) for part in error["loc"][1:]), "detail": error["msg"]}
-        for error in errors
+        {"pointer": "/" + "/".join(str(part) for part in e["loc"][1:]), "detail": _printable(e["msg"])}
+        for e in named
     ]
     return problem_response(422, detail, errors=pointers)
 
 
 def _printable(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool | None) else str(value)[:200]
+    """What a client sent, as JSON can hold it: no half characters, no infinity, nothing long."""
+    if isinstance(value, bool | int | None) or (isinstance(value, float) and isfinite(value)):
+        return value
+    return str(value)[:LONGEST_INPUT].encode("utf-8", "replace").decode()
 
 
 def install_handlers(app: FastAPI) -> None:

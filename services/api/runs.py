@@ -1,6 +1,6 @@
 """Runs: start, list, look, cancel."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query, Response
@@ -25,14 +25,16 @@ from projections.queries.runs import (
 )
 from projections.queries.summary import summarize
 from services.api.context import ApiContext, Context
-from services.api.emitting import SOURCE, Preference, Preferred, emit, refusal
-from services.api.problems import Problem, run_not_found
+from services.api.emitting import SOURCE, Preference, Preferred, emit, refusal, under_own_key
+from services.api.problems import MOST_FAULTS, Problem, run_not_found
 from services.api.views import plain, run_line, run_view
 from services.first_version import as_run_request, is_first_version
 
 router = APIRouter()
 Project = Annotated[str | None, Query(description="needed where two projects have a run of that id")]
+OfProject = Annotated[str | None, Query(pattern=r"^[^\x00]*$", description="of this project alone")]
 PageLimit = Annotated[int, Query(ge=1, le=500)]
+FIRST_YEAR = 1970
 
 
 @router.post("/runs/start", status_code=201)
@@ -79,7 +81,7 @@ def _filled_in(context: ApiContext, request: RunRequest) -> RunRequest:
         request = request.model_copy(update={"repository": context.default_repository})
     faults = plan_faults(request)
     if faults:
-        errors = [{"pointer": fault.place, "detail": fault.message} for fault in faults]
+        errors = [{"pointer": fault.place, "detail": fault.message} for fault in faults[:MOST_FAULTS]]
         raise Problem(400, faults[0].message, reason="invalid_plan", errors=errors)
     return request
 
@@ -93,7 +95,7 @@ def _not_yet(run_id: str, project: str, location: str) -> JSONResponse:
 @router.get("/runs")
 async def get_runs(
     context: Context,
-    project: str | None = None,
+    project: OfProject = None,
     state: RunState | None = None,
     limit: PageLimit = 50,
     cursor: str | None = None,
@@ -114,9 +116,16 @@ def _page_key(cursor: str | None) -> PageKey | None:
         return None
     at, _, row_id = cursor.rpartition("~")
     try:
-        return PageKey(datetime.fromisoformat(at), int(row_id))
+        key = PageKey(datetime.fromisoformat(at), int(row_id))
     except ValueError as error:
-        raise Problem(400, "cursor: not one that this list gave out") from error
+        raise _no_cursor() from error
+    if key.created_at.utcoffset() != timedelta(0) or key.created_at.year < FIRST_YEAR or key.id.bit_length() > 63:
+        raise _no_cursor()
+    return key
+
+
+def _no_cursor() -> Problem:
+    return Problem(400, "cursor: not one that this list gave out")
 
 
 @router.get("/runs/{run_id}")
@@ -127,6 +136,8 @@ async def get_run(context: Context, run_id: str, project: Project = None) -> dic
 
 async def view_of_run(context: ApiContext, run_id: str, project: str | None) -> RunView:
     """The run of that id; a problem where there is none, or one in each of several projects."""
+    if "\x00" in f"{run_id}{project}":  # what the database cannot hold, it cannot be asked for
+        raise run_not_found(run_id)
     async with context.pool.acquire() as connection:
         try:
             return await read_run(connection, run_id, project)
@@ -162,7 +173,8 @@ async def cancel_run(
     run = (await view_of_run(context, run_id, project)).run
     told = body or Cancellation()
     data = RunCancelRequested(reason=told.reason, requested_by=told.requested_by)
-    answer = await _answered(context, run.project, run_id, data, preferred)
+    once = under_own_key(preferred, "cancel", run.project, run_id)
+    answer = await _answered(context, run.project, run_id, data, once)
     state = (await view_of_run(context, run_id, run.project)).run.state
     return {"run_id": run_id, "state": state, "outcome": answer.outcome if answer else "pending"}
 
@@ -180,7 +192,7 @@ async def _answered(
 async def get_metrics(
     context: Context,
     status: RunState | Literal[""] | None = None,
-    project: str | None = None,
+    project: OfProject = None,
     limit: PageLimit = 100,
     cursor: str | None = None,
 ) -> dict[str, Any]:
