@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -109,12 +109,13 @@ async def compose(
             await _add_workers(application, services, commands or Commands())
         if services & _READING:
             pool = await _opened_pool(servers.database_url)
-            stack.push_async_callback(pool.close)
+            stack.push_async_callback(_closed, pool)
             _add_readers(application, services, pool)
         yield application
 
 
 READING_CONNECTIONS = 16
+CLOSING_SECONDS = 5.0
 _WORKERS = frozenset({Service.BUILDER, Service.AUDITOR, Service.APPLIER, Service.VERIFIER})
 _READING = frozenset({Service.PROJECTOR, Service.API})
 _SANDBOXED = _WORKERS - {Service.APPLIER}
@@ -152,9 +153,20 @@ async def _add_workers(application: Application, services: frozenset[Service], c
 async def _opened_pool(database_url: str) -> Pool:
     """Connections to the read models, whose tables are there from now on: queries need not wait for events."""
     pool = await open_pool(database_url, most_connections=READING_CONNECTIONS)
-    async with pool.acquire() as connection:
-        await install(connection, PROJECTIONS)
+    try:
+        async with pool.acquire() as connection:
+            await install(connection, PROJECTIONS)
+    except BaseException:
+        await _closed(pool)
+        raise
     return pool
+
+
+async def _closed(pool: Pool) -> None:
+    """Every connection ends, by force where the database does not answer."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSING_SECONDS):
+            await pool.close()
 
 
 def _add_readers(application: Application, services: frozenset[Service], pool: Pool) -> None:

@@ -1,15 +1,19 @@
 """What the routes work with."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from events.log.port import EventLog
-from projections.database import Pool
+from projections.database import Connection, Pool
 from projections.queries.answers import Changes
 from services.status import ServiceStatus
+
+DATABASE_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,29 @@ class ApiContext:
     statuses: Mapping[str, ServiceStatus]
     default_project: str
     default_repository: str | None
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[Connection]:
+        """A connection to the read models, for a moment: a database that hangs must hold nobody for ever.
+
+        Raises TimeoutError, which says like other outages that the database cannot be reached.
+        """
+        try:
+            async with asyncio.timeout(DATABASE_SECONDS), self._lent() as connection:
+                yield connection
+        except TimeoutError as error:
+            raise TimeoutError(f"no answer within {DATABASE_SECONDS:g} s") from error
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Connection]:
+        connection = await self.pool.acquire()
+        try:
+            yield connection
+        except asyncio.CancelledError:
+            connection.terminate()  # giving it back would wait for what it is doing
+            raise
+        finally:
+            await self.pool.release(connection)
 
 
 def _context(request: Request) -> ApiContext:

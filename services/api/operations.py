@@ -37,7 +37,7 @@ async def _troubles(context: ApiContext) -> dict[str, str]:
     troubles: dict[str, str] = {}
     try:
         await context.log.check()
-        async with context.pool.acquire() as connection:
+        async with context.database() as connection:
             trouble = (await read_status(connection, context.log)).trouble
         if trouble is not None:
             troubles["projections"] = trouble
@@ -51,7 +51,7 @@ async def _troubles(context: ApiContext) -> dict[str, str]:
 @router.get("/metrics")
 async def metrics(context: Context) -> Response:
     """Counters in Prometheus' text format."""
-    async with context.pool.acquire() as connection:
+    async with context.database() as connection:
         totals = await read_totals(connection)
         status = await read_status(connection, context.log)
     registry = CollectorRegistry()

@@ -60,7 +60,7 @@ async def start_run(
 
 async def _demand_unused(context: ApiContext, project: str, run_id: str, preferred: Preference) -> None:
     """A key stands for one request: refused before anything is submitted for another run."""
-    async with context.pool.acquire() as connection:
+    async with context.database() as connection:
         earlier = await find_answer(connection, project, SOURCE, preferred.event_id)
     if earlier is not None and earlier.run_id != run_id:
         raise Problem(409, f"this Idempotency-Key was used for run {earlier.run_id}", reason="key_taken")
@@ -102,7 +102,7 @@ async def get_runs(
 ) -> dict[str, Any]:
     """Runs, the newest first. `next` is the cursor of the page behind, null on the last."""
     states = [state] if state else None
-    async with context.pool.acquire() as connection:
+    async with context.database() as connection:
         page = await list_runs(connection, project=project, states=states, behind=_page_key(cursor), limit=limit)
     return {"runs": [run_line(run) for run in page.runs], "next": _cursor(page.next)}
 
@@ -138,7 +138,7 @@ async def view_of_run(context: ApiContext, run_id: str, project: str | None) -> 
     """The run of that id; a problem where there is none, or one in each of several projects."""
     if "\x00" in f"{run_id}{project}":  # what the database cannot hold, it cannot be asked for
         raise run_not_found(run_id)
-    async with context.pool.acquire() as connection:
+    async with context.database() as connection:
         try:
             return await read_run(connection, run_id, project)
         except RunNotFound as error:
@@ -198,7 +198,7 @@ async def get_metrics(
 ) -> dict[str, Any]:
     """A line a run, the newest first. `next` is the cursor of the page behind."""
     states = [status] if status else None
-    async with context.pool.acquire() as connection:
+    async with context.database() as connection:
         page = await list_metrics(
             connection, project=project, states=states, behind=_page_key(cursor), limit=limit
         )

@@ -1,0 +1,203 @@
+"""What the API sends over time: a run's records and live output, over a log that others fill, and goes away."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from events.catalogue import Topic
+from events.log.port import LogUnavailable, NewRecord, Place, StoredRecord
+from services.compose import Service
+from services.settings import Settings
+from support.builds import Build, request
+from support.service import serving
+
+SERVICES = frozenset({Service.API, Service.PROJECTOR, Service.SUPERVISOR})
+NDJSON = {"Accept": "application/x-ndjson"}
+
+
+@pytest.fixture
+async def served(postgres_settings: Settings) -> AsyncIterator[tuple[Build, httpx.AsyncClient]]:
+    async with serving(postgres_settings, services=SERVICES) as (build, client):
+        yield build, client
+
+
+def plan(run_id: str) -> dict[str, Any]:
+    """A run that only tracks."""
+    return request(None, run_id=run_id, agents={"builder": "external"})
+
+
+async def started(client: httpx.AsyncClient, *run_ids: str) -> None:
+    for run_id in run_ids:
+        assert (await client.post("/runs/start", json=plan(run_id))).status_code == 201
+
+
+async def ended(build: Build, client: httpx.AsyncClient, run_id: str) -> None:
+    await client.post(f"/runs/{run_id}/cancel")
+    await build.end(run_id)
+    async with asyncio.timeout(30):
+        while (await client.get(f"/runs/{run_id}")).json()["state"] != "DONE_FAILED_CANCELLED":
+            await asyncio.sleep(0.02)
+
+
+class Reads:
+    """How much of the log is read for an answer."""
+
+    def __init__(self, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.records = 0
+        self.away = False
+        self._read = build.log.read
+        monkeypatch.setattr(build.log, "read", self.read)
+
+    async def read(self, place: Place, start: int, end: int | None = None) -> list[StoredRecord]:
+        if self.away:
+            raise LogUnavailable("away")
+        found = list(await self._read(place, start, end))
+        self.records += len(found)
+        return found
+
+
+async def test_a_run_is_told_without_reading_what_lies_around_it(
+    served: tuple[Build, httpx.AsyncClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, client = served
+    await started(client, "before", "run-1")
+    await started(client, *(f"between-{number}" for number in range(40)))
+    await ended(build, client, "run-1")
+    await started(client, *(f"behind-{number}" for number in range(40)))
+    history = await build.history()
+    reads = Reads(build, monkeypatch)
+    whole = await client.get("/runs/run-1/events", headers=NDJSON)
+    assert [json.loads(line) for line in whole.content.splitlines()] == history
+    assert reads.records < 2 * len(history) + 100
+    reads.records = 0
+    last = len(history) - 1
+    rest = await client.get("/runs/run-1/events", params={"after": last - 1}, headers=NDJSON)
+    assert [json.loads(line) for line in rest.content.splitlines()] == history[-1:]
+    assert reads.records <= 2
+
+
+@pytest.mark.parametrize("after", [-1, 0, 1, 2, 3, 1_000])
+async def test_a_stream_begins_behind_a_sequence_and_ends_with_the_run(
+    served: tuple[Build, httpx.AsyncClient], after: int
+) -> None:
+    build, client = served
+    await started(client, "run-1", "run-2")
+    query = {"after": after, "follow": "true"}
+    early = asyncio.create_task(client.get("/runs/run-1/events", params=query, headers=NDJSON))
+    await ended(build, client, "run-1")
+    history = await build.history()
+    late = await client.get("/runs/run-1/events", params=query, headers=NDJSON)
+    limited = await client.get("/runs/run-1/events", params={**query, "limit": 1}, headers=NDJSON)
+    told = [[json.loads(line) for line in answer.content.splitlines()] for answer in (await early, late, limited)]
+    assert told == [history[after + 1 :], history[after + 1 :], history[after + 1 : after + 2]]
+
+
+async def test_a_followed_stream_outlives_a_log_that_goes_away(
+    served: tuple[Build, httpx.AsyncClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, client = served
+    await started(client, "run-1")
+    reads = Reads(build, monkeypatch)
+    async with client.stream("GET", "/runs/run-1/events", params={"follow": "true"}, headers=NDJSON) as answer:
+        lines = answer.aiter_lines()
+        assert json.loads(await anext(lines))["sequence"] == 0
+        reads.away = True
+        await client.post("/runs/run-1/cancel")
+        reads.away = False
+        rest = [json.loads(line)["type"] async for line in lines if line]
+    assert rest[-1] == "autopack.RunFailed.v1"
+
+
+async def test_output_outlives_a_log_that_goes_away(
+    served: tuple[Build, httpx.AsyncClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, client = served
+    await started(client, "run-1")
+    said = NewRecord("shop", b'{"lines":["hello"]}', {"run": b"run-1"})
+    other = NewRecord("shop", b'{"lines":["other"]}', {"run": b"run-2"})
+    async with client.stream("GET", "/runs/run-1/output") as answer, asyncio.timeout(30):
+        lines = answer.aiter_lines()
+        await _heard(build, lines, [other, said])
+        await _disconnect_all(build)
+        await _heard(build, lines, [other, said])
+
+
+async def _heard(build: Build, lines: AsyncIterator[str], records: list[NewRecord]) -> None:
+    """What is said again and again is heard in the end, and nothing else is."""
+
+    async def saying() -> None:
+        while True:
+            try:
+                await build.log.submit(Topic.OUTPUT, records)
+            except LogUnavailable:
+                continue
+            await asyncio.sleep(0.1)
+
+    task = asyncio.create_task(saying())
+    try:
+        while not (line := await anext(lines)):
+            continue
+        assert json.loads(line) == {"lines": ["hello"]}
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def _disconnect_all(build: Build) -> None:
+    """Every connection of the log breaks, as with a server that was started again."""
+    connection = await asyncpg.connect(build.application.servers.log_url)
+    try:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'autopack log' AND datname = current_database()"
+        )
+    finally:
+        await connection.close()
+
+
+async def test_a_client_that_goes_leaves_nothing_running(served: tuple[Build, httpx.AsyncClient]) -> None:
+    build, client = served
+    await started(client, "run-1")
+    before = len(asyncio.all_tasks())
+    for path in ("/runs/run-1/output", "/runs/run-1/events?follow=true"):
+        async with client.stream("GET", path) as answer:
+            await anext(answer.aiter_bytes())
+        async with asyncio.timeout(30):
+            while len(asyncio.all_tasks()) > before:
+                await asyncio.sleep(0.02)
+    assert build.log is not None
+
+
+@asynccontextmanager
+async def _locked(build: Build, table: str) -> AsyncIterator[None]:
+    """Whoever reads the table waits."""
+    connection = await asyncpg.connect(build.application.servers.database_url)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def test_a_database_that_does_not_answer_is_a_503_and_holds_nobody_for_ever(
+    postgres_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.api.context.DATABASE_SECONDS", 0.5)
+    reading = frozenset({Service.API, Service.SUPERVISOR})
+    async with serving(postgres_settings, services=reading) as (build, client):
+        async with _locked(build, "runs_v1"), _locked(build, "projection_checkpoints"):
+            answers = await asyncio.gather(
+                *(client.get(path) for path in ("/runs", "/runs/run-1", "/metrics", "/health/ready") * 10)
+            )
+            assert {answer.status_code for answer in answers} == {503}
+            assert "no answer within 0.5 s" in answers[0].json()["detail"]
+            assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/runs")).status_code == 200
+        assert (await client.get("/health/ready")).status_code == 200
