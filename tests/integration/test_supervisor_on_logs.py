@@ -1,0 +1,229 @@
+"""The supervisor on real logs: taken over again and again, and through outages, its history is one story."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from events.catalogue import Topic
+from events.codec import HistoryEvent, read_history
+from events.configuration import Configuration
+from events.envelope import write_submission
+from events.event import Event
+from events.families.base import EventData
+from events.families.build import BuildRequested, BuildSucceeded
+from events.families.run import PrepareRequested, RunCompleted, RunPrepared, RunRequested
+from events.families.work import WorkStarted
+from events.history import PartitionState, fold
+from events.log.kafka import KafkaLog
+from events.log.partitions import home_partition
+from events.log.port import EventLog, NewRecord, Place, Positions
+from events.log.postgres import PostgresLog
+from services.embedded.cluster import read_leader
+from services.embedded.layout import Layout
+from services.embedded.postgres import EmbeddedPostgres
+from services.runner.runner import Runner, RunnerSettings
+from services.status import ServiceStatus
+from services.supervisor import partition as module
+from services.supervisor.judging import Limits
+from services.supervisor.partition import PartitionOwner
+from services.supervisor.snapshots import Snapshots
+from services.supervisor.supervisor import Supervisor
+from support.scenario import BASE, START, plan
+from support.stage import SIDE_BY_SIDE, Doer, Store
+
+PARTITIONS = 2
+HOME = home_partition("shop", PARTITIONS)
+HISTORY = Place(Topic.EVENTS, HOME)
+
+
+@pytest.fixture(params=["postgres", "kafka"])
+def opening(request: pytest.FixtureRequest) -> Callable[[], Awaitable[EventLog]]:
+    """Opens a fresh log of two partitions, on one server or on the other."""
+    if request.param == "postgres":
+        url = request.getfixturevalue("database_url")
+        return lambda: PostgresLog.open(url, PARTITIONS)
+    broker = request.getfixturevalue("kafka_broker")
+    return lambda: KafkaLog.open(broker.bootstrap, PARTITIONS, topic_prefix=f"t{uuid4().hex[:12]}.")
+
+
+@pytest.fixture
+async def log(opening: Callable[[], Awaitable[EventLog]]) -> AsyncIterator[EventLog]:
+    opened = await opening()
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def history(log: EventLog, event_type: type[EventData] | None = None) -> list[HistoryEvent]:
+    found: list[HistoryEvent] = []
+    start = 0
+    while records := await log.read(HISTORY, start):
+        found += [read_history(record.value, record.type_name) for record in records]
+        start = records[-1].offset + 1
+    return [one for one in found if event_type is None or isinstance(one.event.data, event_type)]
+
+
+async def folded(log: EventLog) -> PartitionState:
+    state, start = PartitionState(), 0
+    while records := await log.read(HISTORY, start):
+        for record in records:
+            state = fold(state, record.value, record.type_name)
+        start = records[-1].offset + 1
+    return state
+
+
+async def until(log: EventLog, event_type: type[EventData], count: int, seconds: float = 60) -> list[HistoryEvent]:
+    async with asyncio.timeout(seconds):
+        while len(found := await history(log, event_type)) < count:
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def say(log: EventLog, topic: Topic, data: EventData, run_id: str) -> None:
+    event = Event(f"{uuid4()}", "/test", run_id, START, data)  # type: ignore[arg-type]  # members of the union
+    await log.submit(topic, [NewRecord("shop", write_submission(event, "shop"))])
+
+
+@asynccontextmanager
+async def served(log: EventLog, store: Store) -> AsyncIterator[PartitionOwner]:
+    """The partition of the project, folded and being served."""
+    status = ServiceStatus("supervisor")
+    owner = PartitionOwner(log, HOME, "one", Snapshots(store, "log"), Limits(), status)
+    ready = asyncio.Event()
+    task = asyncio.create_task(owner.serve(ready.set))
+    try:
+        async with asyncio.timeout(30):
+            while not ready.is_set():
+                assert not task.done(), task
+                await asyncio.sleep(0.005)
+        yield owner
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def test_taking_over_gives_one_state_with_a_snapshot_without_and_folded_by_anybody(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SNAPSHOT_EVERY_RECORDS", 5)
+    store = Store()
+    for number in range(6):
+        async with served(log, store):
+            await say(log, Topic.COMMANDS, plan(run_id=f"run-{number}"), f"run-{number}")
+            asked = await until(log, PrepareRequested, number + 1)
+            prepared = RunPrepared(request_id=asked[-1].event.id, base_commit=BASE, configuration=Configuration())
+            await say(log, Topic.RESULTS, prepared, f"run-{number}")
+            await until(log, BuildRequested, number + 1)
+    assert store.values
+    async with served(log, store) as owner:
+        with_snapshot = owner._state
+    async with served(log, Store()) as owner:
+        without = owner._state
+    assert with_snapshot == without == await folded(log)
+    assert len(await history(log, RunRequested)) == 6
+
+
+async def test_a_step_of_rejections_alone_is_not_repeated_by_the_next_owner(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DELETE_EVERY_SECONDS", 3_600.0)
+    junk, store = Place(Topic.REJECTIONS, HOME), Store()
+    await log.submit(Topic.COMMANDS, [NewRecord("shop", b"junk")] * 3)
+    for owners in range(3):
+        async with served(log, store):
+            await log.submit(Topic.RESULTS, [NewRecord("shop", b"junk")])
+            async with asyncio.timeout(30):
+                while len(await log.read(junk, 0)) < 3 + owners + 1:
+                    await asyncio.sleep(0.02)
+    writer = await log.take_over(HOME, "two")
+    assert writer.positions == Positions(commands=3, results=3)
+    await writer.close()
+    assert len(await log.read(junk, 0)) == 6
+
+
+class Answering(Doer):
+    """A builder that needs a moment for each patch."""
+
+    async def perform(self, assignment: object) -> object:  # type: ignore[override]
+        asyncio.get_running_loop().call_later(0.3, lambda: self._finish(assignment))
+        return await super().perform(assignment)  # type: ignore[arg-type]
+
+    def _finish(self, assignment: object) -> None:
+        for number, begun in enumerate(self.begun):
+            if begun is assignment and not self.answers[begun.request_id].done():
+                self.finish(number)
+
+
+@asynccontextmanager
+async def both_services(
+    log: EventLog,
+) -> AsyncIterator[tuple[list[ServiceStatus], list[asyncio.Task[None]]]]:
+    """A supervisor and a worker, whose tasks are over only when they are told to stop."""
+    statuses = [ServiceStatus("supervisor"), ServiceStatus("builder")]
+    stop = asyncio.Event()
+    supervisor = Supervisor(log, Snapshots(Store(), "log"), Limits(), statuses[0])
+    runner = Runner(log, Answering(), Store(), RunnerSettings(2, 5.0), statuses[1])
+    tasks = [asyncio.create_task(service.run(stop)) for service in (supervisor, runner)]
+    try:
+        yield statuses, tasks
+    finally:
+        stop.set()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            task.result()
+
+
+@pytest.fixture
+async def own_log(tmp_path: Path) -> AsyncIterator[tuple[EventLog, Callable[[signal.Signals], None]]]:
+    """A log on a server that is this test's own, and what sends it a signal."""
+    async with EmbeddedPostgres(tmp_path) as server:
+        log = await PostgresLog.open(server.url, PARTITIONS, lease_seconds=3.0, limit_seconds=1.0)
+        leader = psutil.Process(read_leader(Layout.under(tmp_path).data))
+
+        def tell(number: signal.Signals) -> None:
+            for process in [leader, *leader.children(recursive=True)]:
+                os.kill(process.pid, number)
+
+        try:
+            yield log, tell
+        finally:
+            tell(signal.SIGCONT)
+            await log.close()
+
+
+async def test_a_server_that_stands_still_is_waited_for_and_nothing_is_lost_or_doubled(
+    own_log: tuple[EventLog, Callable[[signal.Signals], None]],
+) -> None:
+    log, tell = own_log
+    async with both_services(log) as (statuses, tasks):
+        await say(log, Topic.COMMANDS, plan(SIDE_BY_SIDE), "run-1")
+        asked = await until(log, PrepareRequested, 1)
+        prepared = RunPrepared(request_id=asked[0].event.id, base_commit=BASE, configuration=Configuration())
+        await say(log, Topic.RESULTS, prepared, "run-1")
+        await until(log, BuildSucceeded, 1)
+        tell(signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(30):
+                while any(status.is_ready for status in statuses):
+                    await asyncio.sleep(0.05)
+        finally:
+            tell(signal.SIGCONT)
+        await until(log, BuildSucceeded, len(SIDE_BY_SIDE))
+        async with asyncio.timeout(30):
+            while not all(status.is_ready for status in statuses):
+                await asyncio.sleep(0.05)
+        assert not any(task.done() for task in tasks)
+    answered = [one.event.data.request_id for one in await history(log, BuildSucceeded)]  # type: ignore[union-attr]
+    claimed = [one.event.data.request_id for one in await history(log, WorkStarted)]  # type: ignore[union-attr]
+    assert len(set(answered)) == len(answered) == len(SIDE_BY_SIDE)
+    assert set(claimed) == set(answered)
+    assert await history(log, RunCompleted) == []
+    assert not (await folded(log)).quarantined
