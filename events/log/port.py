@@ -105,7 +105,10 @@ class PartitionWriter(Protocol):
         """Write one step atomically and return the end of the history behind it. Fenced, LogUnavailable."""
 
     async def delete_before(self, positions: Positions) -> None:
-        """Let go of submitted records before the positions, which must be those of a written step."""
+        """Let go of submitted records before the positions, which must be those of a written step.
+
+        LogUnavailable here says that some are still there, and no more: the writer stays as it was.
+        """
 
     async def renew(self) -> None:
         """Show that this writer lives, where the log needs to see it. Raises Fenced."""

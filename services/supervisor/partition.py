@@ -107,6 +107,8 @@ class PartitionOwner:
             self._fold(records)
         self._positions = self._written = writer.positions
         self._timer.load(self._state)
+        for (project, run_id), reason in self._state.quarantined.items():
+            self._status.alarm(f"quarantine-{project}-{run_id}", f"run {run_id!r} of {project!r}: {reason}")
 
     async def _fits(self, snapshot: Snapshot, end: int) -> bool:
         """Whether the snapshot was folded from this very log."""

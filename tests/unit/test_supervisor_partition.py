@@ -369,6 +369,19 @@ async def test_the_time_of_the_history_is_known_when_the_machine_is_a_day_behind
         await until(lambda: "RunFailed" in types(log))
 
 
+async def test_a_forked_run_is_an_alarm_until_somebody_has_looked_and_others_go_on(log: MemoryLog) -> None:
+    await _told(log, None, range(2))
+    forked = log.records[HISTORY][1]
+    spoilt = NewRecord("shop", forked.value.replace(b'"sequence":1,', b'"sequence":7,'), forked.headers)
+    log.write(HISTORY, spoilt)
+    async with serving(log) as (owner, _):
+        await log.submit(Topic.COMMANDS, [record(plan(run_id="run-2"), "run-2")])
+        await until(lambda: types(log).count("RunRequested") == 3)
+        (told,) = owner._status.alarms.values()
+    assert "run-0" in told
+    assert "does not extend the chain" in told
+
+
 async def test_the_history_goes_on_behind_the_state_that_was_folded(log: MemoryLog) -> None:
     await _told(log, None, range(1))
     failed = PrepareFailed(
