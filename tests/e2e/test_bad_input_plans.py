@@ -48,7 +48,7 @@ def _faulty(repo: Path) -> dict[str, tuple[dict[str, Any], str, tuple[str, ...]]
         "tier": (
             {**good, "phases": [{**phase, "tier_id": "T9"}]},
             "invalid_plan",
-            ("phases[0].tier_id", "phases"),
+            ("phases[0].tier_id",),
         ),
         "empty": (request(repo, []), "invalid_plan", ("phases",)),
         "homeless": (request(None), "invalid_plan", ("repository",)),
