@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
+import structlog
+
 from services.status import ServiceStatus
 
 FOLDER = "ready"
 TOUCH_SECONDS = 5.0
+logger = structlog.get_logger(__name__)
 
 
 async def show_readiness(home: Path, statuses: Iterable[ServiceStatus], stop: asyncio.Event) -> None:
@@ -26,9 +29,13 @@ async def show_readiness(home: Path, statuses: Iterable[ServiceStatus], stop: as
 
 
 def _show(ready: dict[Path, bool]) -> None:
-    for file, is_ready in ready.items():
-        if is_ready:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
-        else:
-            file.unlink(missing_ok=True)
+    """A disk that is full, say, makes files grow old, which is what watchers look at; it ends no service."""
+    try:
+        for file, is_ready in ready.items():
+            if is_ready:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()
+            else:
+                file.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("readiness not shown", error=str(error))
