@@ -19,9 +19,10 @@ async def test_a_disk_that_takes_no_file_does_not_end_the_services(
     status.ready()
     in_the_way = tmp_path / "ready"
     in_the_way.write_text("no folder")
+    shown, show = [], readiness._show
+    monkeypatch.setattr(readiness, "_show", lambda ready: (shown.append(ready), show(ready)))
     task = asyncio.create_task(show_readiness(tmp_path, [status], stop))
-    for _ in range(20):
-        await asyncio.sleep(0.01)
+    await until(lambda: len(shown) == 3)
     assert not task.done()
     in_the_way.unlink()
     await until(lambda: (tmp_path / "ready" / "supervisor").exists())
