@@ -194,7 +194,6 @@ class Job:
             project=self.work.project,
             run_id=self.work.event.run_id,
             request_id=self.work.id,
-            request_sequence=self.work.sequence,
             requested_at=self.work.event.recorded_at,
             request=self.work.event.data,
             claim_id=self.claim_id,

@@ -20,7 +20,6 @@ class Assignment:
     project: str
     run_id: str
     request_id: str
-    request_sequence: int
     requested_at: datetime
     request: EventData
     claim_id: str

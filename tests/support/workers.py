@@ -118,7 +118,6 @@ class Home:
             "project": "shop",
             "run_id": RUN,
             "request_id": f"{type(request).__name__}-1",
-            "request_sequence": 7,
             "requested_at": REQUESTED_AT,
             "request": request,
             "claim_id": str(uuid7()),
