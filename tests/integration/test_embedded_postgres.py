@@ -15,6 +15,7 @@ import asyncpg
 import psutil
 import pytest
 
+from events.log.postgres.failures import OUTAGES
 from services.embedded.binaries import locate_binaries
 from services.embedded.cluster import make_cluster, start_server, stop_server, until_ready
 from services.embedded.launch import as_another_user, as_it_is, choose_launch, in_a_namespace
@@ -89,7 +90,7 @@ async def execute(url: str, statement: str) -> object:
 async def until_it_answers(url: str) -> None:
     async with asyncio.timeout(20):
         while True:
-            with contextlib.suppress(OSError, asyncpg.PostgresError):
+            with contextlib.suppress(*OUTAGES):
                 await execute(url, "SELECT 1")
                 return
             await asyncio.sleep(0.05)

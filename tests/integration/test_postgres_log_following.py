@@ -13,6 +13,7 @@ from events.catalogue import Topic
 from events.log.partitions import home_partition
 from events.log.port import LogUnavailable, Membership, NewRecord, Place, Positions, Step, StoredRecord, Tail
 from events.log.postgres import PostgresLog
+from events.log.postgres.failures import OUTAGES
 from services.embedded.cluster import read_leader
 from services.embedded.layout import Layout
 from services.embedded.postgres import EmbeddedPostgres
@@ -252,11 +253,11 @@ async def started_at(url: str) -> object:
     """When the server was started; none while it is down."""
     try:
         connection = await asyncpg.connect(url)
-    except (OSError, asyncpg.PostgresError):
+    except OUTAGES:
         return None
     try:
         return await connection.fetchval("SELECT pg_postmaster_start_time()")
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except OUTAGES:
         return None
     finally:
         connection.terminate()
