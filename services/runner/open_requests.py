@@ -30,7 +30,6 @@ class OpenWork:
 
     project: str
     event: Event
-    sequence: int
     offset: int
     claim: StandingClaim | None = None
     revoked: RevokeReason | None = None
@@ -96,7 +95,7 @@ class OpenRequests:
         if isinstance(data, self._requests):
             if getattr(data, "agent", None) == EXTERNAL:
                 return None
-            return self._set(OpenWork(read.project, event, read.sequence, offset))
+            return self._set(OpenWork(read.project, event, offset))
         if isinstance(data, WorkStarted):
             return self._claimed(data.request_id, StandingClaim(event.id, data.instance))
         if isinstance(data, WorkRevoked):
