@@ -83,6 +83,7 @@ class CommandLine:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             stdin=asyncio.subprocess.DEVNULL,
+            preexec_fn=_heed_interrupts,
         )
         self.running.append(process)
         return process
@@ -152,6 +153,11 @@ class CommandLine:
     def builds_begun(self) -> list[Path]:
         """The clones in which a builder that waits has begun."""
         return list(self.home.glob("work/**/begun"))
+
+
+def _heed_interrupts() -> None:
+    """As at a terminal: whoever tests in the background of a shell ignores Ctrl-C, and children take that over."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def keeper_lives(home: Path) -> bool:
