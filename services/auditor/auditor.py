@@ -9,27 +9,14 @@ from events.families.apply import CandidateOrigin
 from events.families.audit import AuditCompleted, AuditFailed, AuditRequested
 from events.families.base import ArtifactRef, EventData, Finding
 from events.families.failure import FailureClass
-from services.agents import (
-    AgentFailure,
-    AgentUnavailable,
-    AgentUnknown,
-    AuditAnswer,
-    CommandAgent,
-    ExternalAgent,
-    Role,
-    Session,
-)
+from services.agents import AgentFailure, AuditAnswer, CommandAgent, Role
 from services.agents import answers as agent_answers
-from services.candidates import PatchesConflict, failure_class
 from services.clipping import clipped, first
-from services.git.failures import GitFailure
 from services.runner.worker import Assignment, Terms, WorkerTraits
-from services.usage import usage_of
-from services.workshop import Workshop
+from services.workshop import OBSTACLES, Workshop, obstacle_class, paid, session_of
 
 FINDINGS_BYTES = 40_000
 PATCHES_LIMIT = 20
-SHORTEST_SESSION_SECONDS = 1.0
 _SHORT = 400
 
 
@@ -56,29 +43,22 @@ class Auditor:
         """Show the agent the whole change, and read its verdict."""
         data = _expected(assignment.request)
         try:
-            agent = self._workshop.agents.resolve(Role.AUDITOR, data.agent)
-            if isinstance(agent, ExternalAgent):
-                return self.failed(assignment, FailureClass.MISSING_AGENT, "the default auditor is external")
+            agent = self._workshop.agent(Role.AUDITOR, data.agent)
             return await self._audited(assignment, data, agent)
-        except (AgentUnknown, AgentUnavailable) as error:
-            return self.failed(assignment, FailureClass.MISSING_AGENT, str(error))
-        except PatchesConflict as error:
-            return self.failed(assignment, FailureClass.CONFLICT, str(error))
-        except GitFailure as error:
-            return self.failed(assignment, failure_class(error), str(error))
+        except OBSTACLES as obstacle:
+            return self.failed(assignment, obstacle_class(obstacle), str(obstacle))
 
     async def _audited(
         self, assignment: Assignment, data: AuditRequested, agent: CommandAgent
     ) -> AuditCompleted | AuditFailed:
         give_up_at = monotonic() + assignment.limit_seconds
         diff = await self._diff(assignment, data)
-        limit_seconds = max(SHORTEST_SESSION_SECONDS, give_up_at - monotonic())
-        session = Session(limit_seconds=limit_seconds, on_line=assignment.say)
         request = await asyncio.to_thread(auditor_request, assignment.run_id, data, diff)
-        answer = await self._workshop.driver.audit(agent, request, session)
+        session = session_of(assignment, give_up_at)
+        answer = await paid(assignment, self._workshop.driver.audit(agent, request, session))
         log = await self._workshop.store.put(answer.log) if answer.log else None
         if isinstance(answer, AgentFailure):
-            return _failed(assignment, data, answer, log)
+            return self.failed(assignment, answer.failure, answer.reason, log)
         suggested = [
             await self._workshop.store.put(text.encode())
             for text in answer.verdict.suggested_patches[:PATCHES_LIMIT]
@@ -100,9 +80,20 @@ class Auditor:
             assignment.run_id, data.phase_id, data.repository, origin
         )
 
-    def failed(self, assignment: Assignment, failure: FailureClass, reason: str) -> AuditFailed:
-        """That there is no verdict, without anything known of what was used."""
-        return _failed(assignment, _expected(assignment.request), AgentFailure(failure, reason), None)
+    def failed(
+        self, assignment: Assignment, failure: FailureClass, reason: str, log: ArtifactRef | None = None
+    ) -> AuditFailed:
+        """That there is no verdict, and what was used as far as it is known."""
+        data = _expected(assignment.request)
+        return AuditFailed(
+            request_id=assignment.request_id,
+            phase_id=data.phase_id,
+            attempt=data.attempt,
+            failure=failure,
+            reason=clipped(reason),
+            usage=assignment.spending.usage,
+            log=log,
+        )
 
 
 def auditor_request(run_id: str, data: AuditRequested, diff: bytes) -> bytes:
@@ -128,20 +119,6 @@ def _expected(request: EventData) -> AuditRequested:
     return request
 
 
-def _failed(
-    assignment: Assignment, data: AuditRequested, failure: AgentFailure, log: ArtifactRef | None
-) -> AuditFailed:
-    return AuditFailed(
-        request_id=assignment.request_id,
-        phase_id=data.phase_id,
-        attempt=data.attempt,
-        failure=failure.failure,
-        reason=clipped(failure.reason),
-        usage=usage_of(failure.usage),
-        log=log,
-    )
-
-
 def _completed(
     assignment: Assignment,
     data: AuditRequested,
@@ -159,7 +136,7 @@ def _completed(
         confidence=verdict.confidence,
         findings=first(findings, FINDINGS_BYTES, lambda count: Finding(message=f"and {count} more")),
         suggested_patches=suggested,
-        usage=usage_of(answer.usage),
+        usage=assignment.spending.usage,
         log=log,
     )
 

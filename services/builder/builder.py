@@ -8,33 +8,21 @@ import orjson
 from events.families.base import ArtifactRef, EventData, Probe, SuggestedIssue
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.failure import FailureClass
-from services.agents import (
-    AgentFailure,
-    AgentUnavailable,
-    AgentUnknown,
-    BuildAnswer,
-    CommandAgent,
-    ExternalAgent,
-    Role,
-    Session,
-)
+from services.agents import AgentFailure, BuildAnswer, CommandAgent, Role, Session
 from services.agents import answers as agent_answers
-from services.candidates import failure_class
 from services.clipping import clipped, first
 from services.git.failures import GitFailure, GitOutputTooLarge, GitTimedOut
 from services.git.patch import TakenPatch, take_patch
 from services.git.workspace import Workspace, clone_for_agent
-from services.preparation import PreparationFailed, Wanted
+from services.preparation import Wanted
 from services.processes.finishing import in_any_case
 from services.runner.worker import Assignment, Terms, WorkerTraits
-from services.sandbox import SandboxUnavailable, remove_folder
-from services.usage import usage_of
-from services.workshop import Workshop
+from services.sandbox import remove_folder
+from services.workshop import OBSTACLES, Workshop, obstacle_class, paid, session_of
 
 FILES_BYTES = 20_000
 PROBES_BYTES = 12_000
 ISSUES_BYTES = 14_000
-SHORTEST_SESSION_SECONDS = 1.0
 _SHORT = 400
 _PATH_CHARACTERS = 1000
 
@@ -63,18 +51,10 @@ class Builder:
         """Clone, let the agent work, and take what it changed."""
         data = _expected(assignment.request)
         try:
-            agent = self._workshop.agents.resolve(Role.BUILDER, data.agent)
-            if isinstance(agent, ExternalAgent):
-                return self.failed(assignment, FailureClass.MISSING_AGENT, "the default builder is external")
+            agent = self._workshop.agent(Role.BUILDER, data.agent)
             return await self._in_clone(assignment, data, agent)
-        except (AgentUnknown, AgentUnavailable) as error:
-            return self.failed(assignment, FailureClass.MISSING_AGENT, str(error))
-        except PreparationFailed as error:
-            return self.failed(assignment, FailureClass.PREPARATION, str(error))
-        except SandboxUnavailable as error:
-            return self.failed(assignment, FailureClass.SANDBOX_UNAVAILABLE, str(error))
-        except GitFailure as error:
-            return self.failed(assignment, failure_class(error), str(error))
+        except OBSTACLES as obstacle:
+            return self.failed(assignment, obstacle_class(obstacle), str(obstacle))
 
     async def _in_clone(
         self, assignment: Assignment, data: BuildRequested, agent: CommandAgent
@@ -89,8 +69,7 @@ class Builder:
             workspace = await clone_for_agent(mirror, data.base_commit, folder)
             preparations = self._workshop.preparations
             async with preparations.lent(mirror, wanted, workspace.tree, assignment.say) as lent:
-                limit_seconds = max(SHORTEST_SESSION_SECONDS, give_up_at - monotonic())
-                session = Session(limit_seconds=limit_seconds, on_line=assignment.say, lent=lent)
+                session = session_of(assignment, give_up_at, lent)
                 return await self._built(assignment, data, agent, workspace, session)
         finally:
             await in_any_case(asyncio.to_thread(remove_folder, folder))
@@ -111,27 +90,37 @@ class Builder:
         session: Session,
     ) -> BuildSucceeded | BuildFailed:
         request = builder_request(assignment.run_id, data)
-        answer = await self._workshop.driver.build(agent, workspace.tree, request, session)
+        work = self._workshop.driver.build(agent, workspace.tree, request, session)
+        answer = await paid(assignment, work)
         log = await self._kept_log(answer.log)
         if isinstance(answer, AgentFailure):
-            return _failed(assignment, data, answer, log)
+            return self.failed(assignment, answer.failure, answer.reason, log)
         try:
             taken = await take_patch(workspace)
         except GitFailure as error:
-            failure = AgentFailure(_class_of_unreadable(error), str(error), answer.usage)
-            return _failed(assignment, data, failure, log)
-        fault = _fault_of(taken)
-        if fault is not None:
-            return _failed(assignment, data, AgentFailure(*fault, answer.usage), log)
+            return self.failed(assignment, _class_of_unreadable(error), str(error), log)
+        if (fault := _fault_of(taken)) is not None:
+            return self.failed(assignment, *fault, log)
         patch = await self._workshop.store.put(taken.patch)
         return _succeeded(assignment, data, answer, taken, patch, log)
 
     async def _kept_log(self, log: bytes) -> ArtifactRef | None:
         return await self._workshop.store.put(log) if log else None
 
-    def failed(self, assignment: Assignment, failure: FailureClass, reason: str) -> BuildFailed:
-        """That there is no patch, without anything known of what was used."""
-        return _failed(assignment, _expected(assignment.request), AgentFailure(failure, reason), None)
+    def failed(
+        self, assignment: Assignment, failure: FailureClass, reason: str, log: ArtifactRef | None = None
+    ) -> BuildFailed:
+        """That there is no patch, and what was used as far as it is known."""
+        data = _expected(assignment.request)
+        return BuildFailed(
+            request_id=assignment.request_id,
+            phase_id=data.phase_id,
+            attempt=data.attempt,
+            failure=failure,
+            reason=clipped(reason),
+            usage=assignment.spending.usage,
+            log=log,
+        )
 
 
 def builder_request(run_id: str, data: BuildRequested) -> bytes:
@@ -174,20 +163,6 @@ def _fault_of(taken: TakenPatch) -> tuple[FailureClass, str] | None:
     return None
 
 
-def _failed(
-    assignment: Assignment, data: BuildRequested, failure: AgentFailure, log: ArtifactRef | None
-) -> BuildFailed:
-    return BuildFailed(
-        request_id=assignment.request_id,
-        phase_id=data.phase_id,
-        attempt=data.attempt,
-        failure=failure.failure,
-        reason=clipped(failure.reason),
-        usage=usage_of(failure.usage),
-        log=log,
-    )
-
-
 def _succeeded(
     assignment: Assignment,
     data: BuildRequested,
@@ -206,7 +181,7 @@ def _succeeded(
         files=first(files, FILES_BYTES, lambda count: f"… and {count} more"),
         lines_added=taken.lines_added,
         lines_removed=taken.lines_removed,
-        usage=usage_of(answer.usage),
+        usage=assignment.spending.usage,
         summary=clipped("\n".join((report.summary, *report.notes)).strip()),
         needs_review=report.needs_review,
         probes=first([_probe(probe) for probe in report.probes], PROBES_BYTES, _more_probes),

@@ -24,6 +24,8 @@ CLAIM_AGAIN_SECONDS = 5.0
 CLAIM_PATIENCE_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 60.0
 LIMIT_MARGIN_SECONDS = 10.0
+LAST_WORDS_SECONDS = 4.0
+"""An ending run waits 5 s for what revoked work used: the answer must be on its way before."""
 TRIES = 3
 logger = structlog.get_logger(__name__)
 
@@ -81,7 +83,10 @@ class Job:
         return f"/autopack/{self._worker.traits.name}/{self._instance}"
 
     async def run(self) -> None:
-        """All of it. Ends early, without an answer, when the request is closed or another holds it."""
+        """All of it. Ends early, without an answer, when the request is closed or another holds it.
+
+        Whichever way it ends, nothing of the work goes on afterwards.
+        """
         kept = await self._recall()
         if kept is not None:
             await self._answer(kept)
@@ -92,6 +97,9 @@ class Job:
             await self._work(terms, claiming)
         finally:
             claiming.cancel()
+            if self._performing is not None:
+                self._performing.cancel()
+                await asyncio.wait({self._performing})
 
     async def _work(self, terms: Terms, claiming: asyncio.Task[None]) -> None:
         """Perform, at once or when the claim is granted, and answer behind the claim, never before it."""
@@ -166,28 +174,40 @@ class Job:
         stopped = asyncio.create_task(_first_of(self.signals, None, "revoked", "lost", "closed"))
         try:
             await asyncio.wait({self._performing, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not self._performing.done():
-                if not await self._stopped(self._performing):
-                    return None
-                data = self._worker.failed(assignment, FailureClass.REVOKED, "the request was revoked")
-            else:
-                data = self._performing.result()
+            data = await self._outcome(assignment, self._performing)
         except WorkReplaced as fact:
             logger.info("left to another instance", request=self.work.id, fact=str(fact))
             return None
         finally:
             stopped.cancel()
-            self._performing.cancel()
-            await asyncio.wait({self._performing})
         if data is None:
             return None
         return self._record(data, derived_id("answer", self.work.id, self.claim_id))
 
-    async def _stopped(self, performing: asyncio.Task[AnyEventData | None]) -> bool:
-        """Stop the work, and say whether its end is to be reported."""
-        performing.cancel()
-        await asyncio.wait({performing})
-        return self.signals.revoked.is_set() and not self.signals.lost.is_set()
+    async def _outcome(
+        self, assignment: Assignment, performing: asyncio.Task[AnyEventData | None]
+    ) -> AnyEventData | None:
+        if performing.done():
+            return performing.result()
+        if self.signals.lost.is_set() or not self.signals.revoked.is_set():
+            return None
+        return await self._last_words(assignment, performing)
+
+    async def _last_words(
+        self, assignment: Assignment, performing: asyncio.Task[AnyEventData | None]
+    ) -> AnyEventData | None:
+        """End revoked work, and say what it cost.
+
+        An agent is told to stop and may still report what it used. What costs nothing has nothing to say.
+        """
+        assignment.revoked.set()
+        if not assignment.spending.begun:
+            performing.cancel()
+        await asyncio.wait({performing}, timeout=LAST_WORDS_SECONDS)
+        said = performing.result() if performing.done() and not performing.cancelled() else None
+        if getattr(said, "failure", None) is FailureClass.REVOKED:
+            return said
+        return self._worker.failed(assignment, FailureClass.REVOKED, "the request was revoked")
 
     def _assignment(self, terms: Terms) -> Assignment:
         return Assignment(
@@ -204,7 +224,11 @@ class Job:
         )
 
     async def _limited(self, assignment: Assignment) -> AnyEventData | None:
-        """Perform within the claim's limit; a fault of ours is tried again, then reported as such."""
+        """Perform within the claim's limit; a fault of ours is tried again, then reported as such.
+
+        Once an agent has begun, nothing is tried again: it would be paid a second time, and for a fault that
+        is not its own. What it left is lost, and the report says what it used.
+        """
         for attempt in range(1, TRIES + 1):
             limit = asyncio.timeout(assignment.limit_seconds + LIMIT_MARGIN_SECONDS)
             try:
@@ -218,18 +242,21 @@ class Job:
                     return self._worker.failed(assignment, FailureClass.TIMEOUT, reason)
                 logger.exception("work failed", request=assignment.request_id, attempt=attempt)
                 reason = f"{type(error).__name__}: {error}"
+                if assignment.spending.begun:
+                    break
         return self._worker.failed(assignment, FailureClass.INTERNAL, reason[:3000])
 
     async def _answer(self, record: NewRecord) -> None:
         """Submit until the history has closed the request, whoever's answer it took.
 
-        An answer to a revoked request may be refused, so it is submitted once and not waited for.
+        An answer to a revoked request may be refused, so it is submitted once and not waited for; also when the
+        run has ended meanwhile, for what was used is settled then.
         """
         self.is_answering = True
         pause = ANSWER_AGAIN_SECONDS
-        while not self.signals.closed.is_set():
+        while self.signals.revoked.is_set() or not self.signals.closed.is_set():
             await submit_until_taken(self._log, Topic.RESULTS, [record])
-            if await _first_of(self.signals, pause, "closed", "revoked") == "revoked":
+            if await _first_of(self.signals, pause, "revoked", "closed") == "revoked":
                 return
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 

@@ -217,9 +217,10 @@ def _tell_failure(request_id: str, task: asyncio.Task[None]) -> None:
 def _tell(job: Job, work: OpenWork | None) -> None:
     if work is None:
         job.signals.closed.set()
-    elif work.revoked is not None:
-        job.signals.revoked.set()
-    elif work.claim is not None and work.claim.id == job.claim_id:
+        return
+    if work.claim is not None and work.claim.id == job.claim_id:
         job.signals.claimed.set()
     elif work.claim is not None and work.claim.id != (job.work.claim.id if job.work.claim else None):
         job.signals.lost.set()
+    if work.revoked is not None:
+        job.signals.revoked.set()

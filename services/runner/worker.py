@@ -1,13 +1,22 @@
 """What the runner asks of a worker, and what it hands it."""
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from events.catalogue import AnyEventData
-from events.families.base import EventData
+from events.families.base import EventData, Usage
 from events.families.failure import FailureClass
+
+
+@dataclass(slots=True)
+class Spending:
+    """What a piece of work costs: nothing before an agent has `begun`; then `usage`, as soon as it is known."""
+
+    begun: bool = False
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +24,8 @@ class Assignment:
     """A request that this instance has claimed. `say` shows a line of output to whoever watches.
 
     `earlier_claim_ids` are all claims of the request before this one, the replaced one being the last of them.
+    `revoked` is set when nobody needs the answer any more: an agent that works then is told to stop, and what
+    it used is still reported. `spending` is the worker's to fill in, whatever becomes of its answer.
     """
 
     project: str
@@ -27,6 +38,8 @@ class Assignment:
     limit_seconds: float
     say: Callable[[str], None]
     earlier_claim_ids: tuple[str, ...] = ()
+    revoked: asyncio.Event = field(default_factory=asyncio.Event)
+    spending: Spending = field(default_factory=Spending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +80,15 @@ class Worker(Protocol):
         ...
 
     async def perform(self, assignment: Assignment) -> AnyEventData:
-        """Do the work and return the answer. Cancelled when the request is revoked or the service stops."""
+        """Do the work and return the answer.
+
+        Cancelled when another holds the request, the service stops, or the request is revoked. In the last case
+        work whose spending has begun is first left a few seconds in which to end by itself.
+        """
         ...
 
     def failed(self, assignment: Assignment, failure: FailureClass, reason: str) -> AnyEventData | None:
-        """The answer that says that the work could not be done; None leaves the request open."""
+        """The answer that says that the work could not be done, and what it cost; None leaves the request open."""
         ...
 
 

@@ -192,6 +192,22 @@ async def test_an_audit_without_a_repository_shows_the_patches_as_they_are(home:
     assert answer.findings[0].message == "one\n\ntwo\n"
 
 
+async def test_a_revoked_audit_says_what_its_agent_used(home: Home):
+    report = 'echo \'{"tokens": {"input": 10, "output": 4}, "cost_usd": 0.5}\' > $AUTOPACK_REPORT'
+    source = f"report() {{ {report}; exit 0; }}; trap report TERM; echo begun; while :; do sleep 0.05; done"
+    assignment = home.assignment(home.audit_request(await one_patch(home)))
+    running = asyncio.create_task(home.auditor(shell(source)).perform(assignment))
+    async with asyncio.timeout(20):
+        while home.lines != ["begun"]:
+            await asyncio.sleep(0.01)
+    assignment.revoked.set()
+    answer = await running
+    assert isinstance(answer, AuditFailed)
+    assert answer.failure is FailureClass.REVOKED
+    assert (answer.usage.tokens, answer.usage.cost_usd) == (Tokens(input=10, output=4), 0.5)
+    assert home.left_over() == []
+
+
 async def test_a_cancelled_audit_kills_its_agent_and_leaves_nothing(home: Home):
     word = f"agent-{secrets.token_hex(8)}"
     agent = shell(f"trap '' TERM; : {word}; echo begun; while :; do sleep 0.1; done")

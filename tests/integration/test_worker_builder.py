@@ -237,6 +237,67 @@ async def test_a_cancelled_build_kills_its_agent_and_leaves_nothing(home: Home):
     assert home.left_over() == []
 
 
+LAST_WORDS = {
+    "an agent that writes its report when it is told": (
+        f"report() {{ {REPORTS}exit 0; }}; trap report TERM; echo begun; WAIT",
+        2.5,
+    ),
+    "an agent that wrote it before and listens to nobody": (f"{REPORTS}trap '' TERM; echo begun; WAIT", 5.0),
+}
+
+
+@pytest.mark.parametrize("kind", LAST_WORDS)
+async def test_a_revoked_build_ends_in_time_and_says_what_its_agent_used(home: Home, kind: str):
+    source, seconds = LAST_WORDS[kind]
+    word = f"agent-{secrets.token_hex(8)}"
+    assignment = home.assignment(home.build_request())
+    agent = shell(f": {word}; " + source.replace("WAIT", "while :; do sleep 0.05; done"))
+    running = asyncio.create_task(home.builder(agent).perform(assignment))
+    await until(lambda: home.lines == ["begun"])
+    assignment.revoked.set()
+    begun = time.monotonic()
+    answer = await running
+    assert time.monotonic() - begun < seconds
+    assert isinstance(answer, BuildFailed)
+    assert (answer.failure, answer.usage.tokens) == (FailureClass.REVOKED, Tokens(input=10, output=4))
+    assert with_command_line(word) == []
+    assert home.left_over() == []
+
+
+async def test_what_a_revoked_agent_left_half_written_stays_unknown(home: Home):
+    source = 'echo \'{"tokens": {"input": 10\' > $AUTOPACK_REPORT; echo begun; sleep 600'
+    assignment = home.assignment(home.build_request())
+    running = asyncio.create_task(home.builder(shell(source)).perform(assignment))
+    await until(lambda: home.lines == ["begun"])
+    assignment.revoked.set()
+    answer = await running
+    assert isinstance(answer, BuildFailed)
+    assert (answer.failure, answer.usage.tokens) == (FailureClass.REVOKED, None)
+
+
+async def test_what_an_agent_used_is_known_also_when_its_patch_cannot_be_kept(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    async def refusing(*_: object) -> object:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(builder_module, "take_patch", refusing)
+    builder, assignment = home.builder(shell(REPORTS + "echo > made")), home.assignment(home.build_request())
+    assert not assignment.spending.begun
+    with pytest.raises(OSError, match="No space left"):
+        await builder.perform(assignment)
+    assert assignment.spending.begun
+    reported = builder.failed(assignment, FailureClass.INTERNAL, "no space left")
+    assert reported.usage.tokens == Tokens(input=10, output=4)
+
+
+async def test_nothing_is_spent_before_the_agent_begins(home: Home):
+    for changes in ({"repository": "/no/such/repository"}, {"agent": "nobody"}, {"base_commit": None}):
+        assignment = home.assignment(home.build_request(**changes))
+        await home.builder(shell("true")).perform(assignment)
+        assert not assignment.spending.begun
+
+
 async def test_a_build_cancelled_at_any_moment_leaves_nothing(home: Home):
     agent = shell("echo > made; sleep 600")
     await failed(home, agent, limit_seconds=0.1)

@@ -7,16 +7,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from events.catalogue import AnyEventData, Topic
 from events.codec import HistoryEvent, read_history, read_submission
 from events.configuration import Configuration
 from events.envelope import write_submission
 from events.event import Event
-from events.families.base import EventData
+from events.families.base import EventData, Usage
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.failure import FailureClass
 from events.families.run import PrepareRequested, RunCancelRequested, RunPrepared
+from events.families.work import WorkStarted
 from events.log.port import NewRecord, Place
+from services.runner import runner as runner_module
 from services.runner.runner import Runner, RunnerSettings
 from services.runner.worker import Assignment, Terms, WorkerTraits
 from services.status import ServiceStatus
@@ -55,7 +59,10 @@ class Store:
 
 @dataclass
 class Doer:
-    """A builder that performs what it is told to; without being told it waits."""
+    """A builder that performs what it is told to; without being told it waits.
+
+    `spends` is what an agent of its uses; one that `heeds` ends when its request is revoked, and tells.
+    """
 
     awaits_claim: bool = True
     keeps_results: bool = True
@@ -64,6 +71,8 @@ class Doer:
     begun: list[Assignment] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
     error: Exception | None = None
+    spends: Usage | None = None
+    heeds: bool = True
     answers: dict[str, asyncio.Future[AnyEventData]] = field(default_factory=dict)
 
     @property
@@ -76,17 +85,33 @@ class Doer:
 
     async def perform(self, assignment: Assignment) -> AnyEventData:
         self.begun.append(assignment)
+        if self.spends is not None:
+            assignment.spending.begun = True
         if self.error is not None:
+            assignment.spending.usage = self.spends or Usage()
             raise self.error
         answer = self.answers.setdefault(assignment.request_id, asyncio.get_running_loop().create_future())
         try:
-            return await asyncio.shield(answer)
+            return await (self._heeding(assignment, answer) if self.heeds else asyncio.shield(answer))
         except asyncio.CancelledError:
             self.killed.append(assignment.request_id)
             raise
 
     def failed(self, assignment: Assignment, failure: FailureClass, reason: str) -> AnyEventData | None:
-        return BuildFailed(**_of(assignment), failure=failure, reason=reason)
+        return BuildFailed(**_of(assignment), failure=failure, reason=reason, usage=assignment.spending.usage)
+
+    async def _heeding(self, assignment: Assignment, answer: asyncio.Future[AnyEventData]) -> AnyEventData:
+        told = asyncio.create_task(assignment.revoked.wait())
+        try:
+            await asyncio.wait({told, answer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
+        if answer.done():
+            return answer.result()
+        assignment.spending.usage = self.spends or Usage()
+        return BuildFailed(
+            **_of(assignment), failure=FailureClass.REVOKED, reason="told to stop", usage=assignment.spending.usage
+        )
 
     def finish(self, number: int = 0) -> None:
         """Let the work that was begun at this place succeed."""
@@ -97,6 +122,12 @@ class Doer:
 def _of(assignment: Assignment) -> dict[str, Any]:
     asked: Any = assignment.request
     return {"request_id": assignment.request_id, "phase_id": asked.phase_id, "attempt": asked.attempt}
+
+
+def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short pauses for runners; the conditions that tests wait for are the same."""
+    monkeypatch.setattr(runner_module, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(runner_module, "LIVING_SECONDS", 0.02)
 
 
 async def until(holds: Callable[[], bool], seconds: float = 10) -> None:
@@ -129,6 +160,16 @@ class Stage:
         """Why records were refused."""
         places = [Place(Topic.REJECTIONS, number) for number in range(self.log.partition_count)]
         return [r.headers["reason"].decode() for place in places for r in self.log.records[place]]
+
+    def claimants(self) -> list[str]:
+        """Who has claimed something, one entry a claim."""
+        return [one.event.data.instance for one in self.history(WorkStarted)]  # type: ignore[union-attr]
+
+    async def turns(self, count: int = 20) -> None:
+        """Let a runner look around so often."""
+        for _ in range(count):
+            self.log.wake()
+            await asyncio.sleep(0.005)
 
     async def say(self, topic: Topic, data: AnyEventData, run_id: str = "run-1", project: str = "shop") -> None:
         """Submit something."""

@@ -1,0 +1,178 @@
+"""The runner claims: before it performs what costs money, one instance at a time, and not for ever."""
+
+import asyncio
+
+import pytest
+
+from events.catalogue import Topic
+from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
+from events.families.work import WorkStarted
+from services.runner import job as job_module
+from services.runner import runner as runner_module
+from services.runner.worker import WorkReplaced
+from support.stage import SIDE_BY_SIDE, Doer, hasten, supervised, until, working
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    hasten(monkeypatch)
+
+
+async def test_a_request_is_claimed_performed_and_answered() -> None:
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker):
+        await stage.start()
+        await until(lambda: len(worker.begun) == 1)
+        assert [type(one.event.data) for one in stage.history()][-1] is WorkStarted
+        worker.finish()
+        await until(lambda: bool(stage.history(BuildSucceeded)))
+        (claim,), (answer,) = stage.history(WorkStarted), stage.history(BuildSucceeded)
+    assert worker.begun[0].claim_id == claim.event.id
+    assert answer.event.cause_id == worker.begun[0].request_id
+    assert stage.reasons() == []
+
+
+async def test_nothing_begins_before_the_history_shows_the_claim() -> None:
+    """Nobody judges: the claim is submitted, and that is all."""
+    worker = Doer()
+    async with supervised() as stage:
+        await stage.start()
+        log = stage.log
+    async with working(stage, worker):
+        await until(lambda: len(stage.submitted(WorkStarted)) == 1)
+        for _ in range(3):
+            log.wake()
+            await asyncio.sleep(0)
+        assert worker.begun == []
+
+
+async def test_what_costs_nothing_begins_while_its_claim_is_on_its_way() -> None:
+    worker = Doer(awaits_claim=False)
+    async with supervised() as stage:
+        await stage.start()
+    async with working(stage, worker):
+        await until(lambda: len(worker.begun) == 1)
+        assert stage.history(WorkStarted) == []
+
+
+async def test_no_more_is_performed_at_once_than_there_is_room_for() -> None:
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker, capacity=2):
+        await stage.start(SIDE_BY_SIDE)
+        await until(lambda: len(worker.begun) == 2)
+        worker.finish(0)
+        await until(lambda: len(worker.begun) == 3)
+        await until(lambda: len(stage.history(WorkStarted)) == 3)
+        asked = [one.event.id for one in stage.history(BuildRequested)]
+        assert [assignment.request_id for assignment in worker.begun] == asked[:3]
+        assert len(worker.begun) - len(stage.history(BuildSucceeded)) == 2
+
+
+async def test_a_claim_that_is_never_granted_does_not_hold_a_place_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The request of a run in quarantine, for instance: its claims are all refused, and others wait."""
+    monkeypatch.setattr(job_module, "CLAIM_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(job_module, "CLAIM_PATIENCE_SECONDS", 0.05)
+    worker = Doer()
+    async with supervised() as stage:
+        await stage.start(SIDE_BY_SIDE)
+    async with working(stage, worker, capacity=1):
+        await until(lambda: len({event.data.request_id for event in stage.submitted(WorkStarted)}) == 3)  # type: ignore[union-attr]
+
+
+async def test_claims_and_answers_are_submitted_again_more_and_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(job_module, "CLAIM_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(job_module, "ANSWER_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(job_module, "LONGEST_PAUSE_SECONDS", 0.5)
+    granted, free = Doer(), Doer(awaits_claim=False, name="verifier")
+    async with supervised() as stage:
+        await stage.start()
+    async with working(stage, granted), working(stage, free):
+        await until(lambda: len(free.begun) == 1)
+        free.finish()
+        began = asyncio.get_running_loop().time()
+        await until(lambda: len(stage.submitted(WorkStarted)) >= 7 and len(stage.submitted(BuildSucceeded)) >= 6)
+        assert asyncio.get_running_loop().time() - began > 0.3
+    assert len({event.id for event in stage.submitted(WorkStarted)}) == 2
+
+
+async def test_an_instance_claims_under_the_same_id_when_it_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of its claims is read first grants the work; the others are repetitions, and no rejections."""
+    monkeypatch.setattr(job_module, "CLAIM_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(job_module, "CLAIM_PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(runner_module, "RETRY_SECONDS", 0.01)
+    worker = Doer()
+    async with supervised() as stage:
+        await stage.start()
+    async with working(stage, worker):
+        await until(lambda: len(stage.submitted(WorkStarted)) > 5)
+    assert len({event.id for event in stage.submitted(WorkStarted)}) == 1
+
+
+async def test_a_claim_of_a_living_instance_is_left_to_it_and_that_of_a_dead_one_is_replaced() -> None:
+    first, second = Doer(), Doer()
+    async with supervised() as stage, working(stage, first) as one:
+        await stage.start()
+        await until(lambda: len(first.begun) == 1)
+        async with working(stage, second):
+            stage.log.groups["builder"].reverse()
+            stage.log.share_out("builder")
+            await until(lambda: stage.log.groups["builder"][0].partitions == {0})
+            for _ in range(20):
+                stage.log.wake()
+                await asyncio.sleep(0.005)
+            assert second.begun == []
+            assert first.killed == []
+            one.stop.set()
+            stage.log.wake()
+            await until(lambda: len(second.begun) == 1)
+        assert first.killed == [first.begun[0].request_id]
+        assert second.begun[0].replaced_claim_id == first.begun[0].claim_id
+        assert stage.claimants() == ["builder-2", "builder-3"]
+
+
+async def test_a_claim_of_an_instance_that_has_just_come_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of the living may be older than the claim that is judged by it."""
+    monkeypatch.setattr(runner_module, "LIVING_SECONDS", 3_600.0)
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker, capacity=1):
+        await stage.start(SIDE_BY_SIDE[:2])
+        await until(lambda: len(worker.begun) == 1)
+        (first,) = stage.claimants()
+        newcomer = await stage.log.join("builder")
+        stage.log.groups["builder"][0].partitions = frozenset({0})
+        second = stage.history(BuildRequested)[1].event.id
+        await stage.say(
+            Topic.RESULTS, WorkStarted(request_id=second, instance=newcomer.instance, limit_seconds=60)
+        )
+        await until(lambda: len(stage.history(WorkStarted)) == 2)
+        worker.finish()
+        await until(lambda: bool(stage.history(BuildSucceeded)))
+        await stage.turns()
+        assert stage.claimants() == [first, newcomer.instance]
+
+
+async def test_what_another_has_taken_over_is_left_to_it_and_looked_at_again_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner_module, "RETRY_SECONDS", 0.02)
+    worker = Doer(awaits_claim=False, error=WorkReplaced("another claim stands at the fence"))
+    async with supervised() as stage, working(stage, worker):
+        await stage.start()
+        await until(lambda: len(worker.begun) == 3)
+        assert stage.history(BuildFailed) == []
+
+
+async def test_work_that_ends_without_an_answer_is_begun_again_more_and_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner_module, "RETRY_SECONDS", 0.02)
+    worker = Doer(awaits_claim=False, error=WorkReplaced("for ever"))
+    async with supervised() as stage, working(stage, worker):
+        await stage.start()
+        began = asyncio.get_running_loop().time()
+        await until(lambda: len(worker.begun) == 6)
+        assert asyncio.get_running_loop().time() - began > 0.02 * (1 + 2 + 4 + 8)

@@ -1,0 +1,184 @@
+"""The runner as a member of its group: coming, staying, being told to stop, and what it leaves to others."""
+
+import asyncio
+
+import pytest
+
+from events.catalogue import Topic
+from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
+from events.families.work import WorkStarted
+from events.log.port import NewRecord, Place
+from services.runner import runner as runner_module
+from support.stage import SIDE_BY_SIDE, Doer, hasten, supervised, until, working
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    hasten(monkeypatch)
+
+
+async def test_work_goes_on_when_its_partition_goes_to_another_member() -> None:
+    first, second = Doer(), Doer()
+    async with supervised(2) as stage, working(stage, first):
+        await stage.start()
+        await until(lambda: len(first.begun) == 1)
+        async with working(stage, second):
+            await until(lambda: len(stage.log.groups["builder"]) == 2)
+            stage.log.groups["builder"].reverse()
+            stage.log.share_out("builder")
+            await stage.turns()
+            assert first.killed == []
+            first.finish()
+            await until(lambda: bool(stage.history(BuildSucceeded)))
+            assert second.begun == []
+    assert len(stage.claimants()) == 1
+
+
+async def test_an_expelled_member_kills_its_own_work_and_joins_again() -> None:
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker):
+        await stage.start()
+        await until(lambda: len(worker.begun) == 1)
+        other = await stage.log.join("builder")
+        stage.log.expel("builder", stage.claimants()[0])
+        await until(lambda: worker.killed == [worker.begun[0].request_id])
+        await other.leave()
+        await until(lambda: len(worker.begun) == 2)
+        assert len(set(stage.claimants())) == 2
+        assert stage.history(BuildFailed) == []
+
+
+async def test_a_new_member_does_not_begin_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the last membership knew of the living does not name the new one."""
+    monkeypatch.setattr(runner_module, "LIVING_SECONDS", 0.3)
+    followings = 0
+    made = runner_module.Following
+
+    def counted(*arguments: object) -> object:
+        nonlocal followings
+        followings += 1
+        return made(*arguments)  # type: ignore[arg-type]  # passed on as they came
+
+    monkeypatch.setattr(runner_module, "Following", counted)
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker) as running:
+        await until(lambda: running.status.is_ready)
+        other = await stage.log.join("builder")
+        stage.log.away = True
+        stage.log.expel("builder", stage.log.groups["builder"][0].instance)
+        await until(lambda: not running.status.is_ready)
+        stage.log.away = False
+        await until(lambda: len(stage.log.groups["builder"]) == 2)
+        await other.leave()
+        await stage.start()
+        await until(lambda: len(worker.begun) == 1)
+        assert followings <= 4
+
+
+async def test_a_log_that_is_away_is_waited_for_and_running_work_goes_on() -> None:
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker) as running:
+        await stage.start()
+        await until(lambda: len(worker.begun) == 1)
+        stage.log.away = True
+        stage.log.wake()
+        await until(lambda: not running.status.is_ready)
+        worker.finish()
+        await stage.turns()
+        assert not running.task.done()
+        stage.log.away = False
+        await until(lambda: bool(stage.history(BuildSucceeded)))
+        await until(lambda: running.status.is_ready)
+    assert len(worker.begun) == 1
+
+
+async def test_a_fault_of_ours_is_told_and_the_worker_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker) as running:
+        await until(lambda: running.status.is_ready)
+        whole = runner_module.Following.read
+
+        async def broken(*_: object) -> object:
+            raise RuntimeError("a fault of ours")
+
+        monkeypatch.setattr(runner_module.Following, "read", broken)
+        await until(lambda: "a fault of ours" in str(running.status.trouble))
+        assert list(running.status.alarms.values()) == ["RuntimeError: a fault of ours"]
+        monkeypatch.setattr(runner_module.Following, "read", whole)
+        await stage.start()
+        await until(lambda: len(worker.begun) == 1)
+        await until(lambda: running.status.is_ready)
+        assert running.status.alarms == {}
+
+
+async def test_a_history_that_cannot_be_read_stops_the_worker_and_leaves_its_work_to_others() -> None:
+    first, second = Doer(), Doer()
+    async with supervised() as stage, working(stage, first) as one:
+        await stage.start()
+        await until(lambda: len(first.begun) == 1)
+        newer = NewRecord("shop", b"{}", {"type": b"autopack.BuildRequested.v99"})
+        stage.log.write(Place(Topic.EVENTS, 0), newer)
+        await until(lambda: first.killed == [first.begun[0].request_id])
+        await until(lambda: stage.log.groups["builder"] == [])
+        assert "upgrade" in str(one.status.trouble)
+        assert not one.task.done()
+    assert second.begun == []
+
+
+async def test_a_stopped_worker_lets_running_work_end_and_takes_no_more() -> None:
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker, capacity=1, grace_seconds=30) as running:
+        await stage.start(SIDE_BY_SIDE)
+        await until(lambda: len(worker.begun) == 1)
+        running.stop.set()
+        await stage.turns()
+        assert not running.task.done()
+        worker.finish()
+        await asyncio.wait_for(running.task, 10)
+        assert len(stage.history(BuildSucceeded)) == 1
+        assert len(worker.begun) == 1
+
+
+async def test_behind_the_grace_work_is_killed_and_left_open() -> None:
+    worker = Doer()
+    async with supervised() as stage:
+        async with working(stage, worker, grace_seconds=0.05) as running:
+            await stage.start()
+            await until(lambda: len(worker.begun) == 1)
+            running.stop.set()
+            await asyncio.wait_for(running.task, 10)
+        assert worker.killed == [worker.begun[0].request_id]
+        assert stage.history(BuildFailed) == []
+        assert stage.log.groups["builder"] == []
+
+
+async def test_a_stopped_worker_does_not_begin_what_was_not_granted_yet() -> None:
+    worker = Doer()
+    async with supervised() as stage:
+        await stage.start()
+    async with working(stage, worker, grace_seconds=30) as running:
+        await until(lambda: len(stage.submitted(WorkStarted)) == 1)
+        running.stop.set()
+        await asyncio.wait_for(running.task, 10)
+    assert worker.begun == []
+
+
+async def test_what_is_committed_lets_the_next_owner_find_every_open_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner_module, "COMMIT_SECONDS", 0.0)
+    worker = Doer()
+    async with supervised() as stage:
+        async with working(stage, worker, capacity=1):
+            await stage.start(SIDE_BY_SIDE[:2])
+            first, second = (one.event.id for one in stage.history(BuildRequested))
+            offsets = [r.offset for r in stage.log.records[Place(Topic.EVENTS, 0)] if b"BuildRequested" in r.value]
+            await until(lambda: len(worker.begun) == 1)
+            await until(lambda: stage.log.committed.get(("builder", 0)) == offsets[0])
+            worker.finish(0)
+            await until(lambda: len(worker.begun) == 2)
+            await until(lambda: stage.log.committed["builder", 0] == offsets[1])
+        other = Doer()
+        async with working(stage, other):
+            await until(lambda: [a.request_id for a in other.begun] == [second])
+    assert worker.begun[0].request_id == first
