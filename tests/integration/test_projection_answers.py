@@ -1,0 +1,144 @@
+"""What became of a submitted record: who is told, when, and which refusals are kept."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from events.catalogue import Topic
+from events.decide.verdicts import Reason, Rejection
+from events.log.port import NewRecord, StoredRecord
+from projections.answers import Outcome
+from projections.database import Pool
+from projections.lane import Lane
+from projections.projector import Projector
+from projections.queries.answers import Changes, find_answer
+from projections.runs import RUNS
+from services.supervisor.judging import rejection_record
+from support.histories import ListLog, recorded, success
+from support.projecting import (
+    Heard,
+    passed,
+    running,
+    until,
+    view,
+)
+from support.scenario import START
+from support.tables import (
+    EVENTS,
+    HISTORY_READERS,
+    REFUSAL_READERS,
+    REJECTIONS,
+    tables_at_zero,
+)
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with tables_at_zero(database_url) as pool:
+        yield pool
+
+
+def refused(log: ListLog, story: Any, number: int, run_id: str = "run-1") -> StoredRecord:
+    """A submitted record that is refused, as the supervisor writes it down."""
+    event = replace(story.history[number], source=f"{story.history[number].source}/{run_id}")
+    submitted = StoredRecord(Topic.COMMANDS, 0, 77, "shop", b'{"raw":"\xff"}', {"type": b"x"}, START)
+    rejection = rejection_record(submitted, Rejection(Reason.DUPLICATE_RUN_ID, "taken"), "shop", event)
+    return log.append(Topic.REJECTIONS, rejection)
+
+
+async def answer(pool: Pool, event_id: str, run_id: str = "run-1") -> Any:
+    async with pool.acquire() as connection:
+        return await find_answer(connection, "shop", f"/test/{run_id}", event_id)
+
+
+async def test_a_request_is_undecided_until_its_run_is_accepted_or_has_failed(pool: Pool) -> None:
+    log, history = ListLog(), recorded(success())
+    log.write(history)
+    records = log.records[EVENTS]
+    lane = Lane(pool, EVENTS, 0, HISTORY_READERS)
+    await lane.take(records[:2])
+    assert (await answer(pool, "e1")).outcome == Outcome.UNDECIDED
+    accepted = next(i for i, r in enumerate(history) if r.type_name == "autopack.RunAccepted.v1")
+    await lane.take(records[: accepted + 1])
+    found = await answer(pool, "e1")
+    assert (found.outcome, found.log_offset, found.run_id) == (Outcome.ACCEPTED, accepted, "run-1")
+    await lane.take(records)
+    assert await answer(pool, "e1") == found
+    assert (await answer(pool, "e2")).outcome == Outcome.ACCEPTED
+    assert await answer(pool, "never") is None
+
+
+async def test_an_admission_has_precedence_over_a_refusal_of_the_same_record(pool: Pool) -> None:
+    log, story = ListLog(), success()
+    log.write(recorded(story)[:1])
+    refused(log, story, 0)
+    refusals = Lane(pool, REJECTIONS, 0, REFUSAL_READERS)
+    await refusals.take(log.records[REJECTIONS])
+    first = await answer(pool, "e1")
+    assert (first.outcome, first.detail) == (Outcome.REJECTED, "duplicate_run_id: taken")
+    await Lane(pool, EVENTS, 0, HISTORY_READERS).take(log.records[EVENTS])
+    assert (await answer(pool, "e1")).outcome == Outcome.UNDECIDED
+
+
+async def test_a_refused_record_is_kept_with_its_bytes_and_the_reason(pool: Pool) -> None:
+    log, story = ListLog(), success()
+    refused(log, story, 0)
+    log.append(Topic.REJECTIONS, NewRecord("", b"\x00\xff", {"reason": b"unreadable", "source_offset": b"many"}))
+    lane = Lane(pool, REJECTIONS, 0, REFUSAL_READERS)
+    await lane.take(log.records[REJECTIONS])
+    assert lane.projections == REFUSAL_READERS
+    rows = await pool.fetch("SELECT * FROM rejections_v1 ORDER BY log_offset")
+    assert (rows[0]["reason"], rows[0]["raw"], rows[0]["source_topic"]) == (
+        "duplicate_run_id",
+        b'{"raw":"\xff"}',
+        "autopack.commands",
+    )
+    assert (rows[0]["source_partition"], rows[0]["source_offset"], rows[0]["run_id"]) == (0, 77, "run-1")
+    assert (rows[1]["raw"], rows[1]["source_offset"], rows[1]["event_id"]) == (b"\x00\xff", None, None)
+
+
+async def test_whoever_waits_for_an_answer_gets_it_when_all_named_tables_show_it(pool: Pool) -> None:
+    log, history, changes = ListLog(), recorded(success()), Changes(pool)
+    listening = asyncio.create_task(changes.listen())
+    try:
+        async with running(Projector(pool, log, Heard())):
+            log.write(history[:2])
+            await until(lambda: passed(pool, "answers", 2))
+            assert await changes.answer("shop", "/test/run-1", "e1", wait_seconds=0.05) is None
+            waiting = asyncio.create_task(changes.answer("shop", "/test/run-1", "e1", wait_seconds=10))
+            log.write(history[2:])
+            found = await waiting
+            assert found is not None
+            assert found.outcome == Outcome.ACCEPTED
+            assert (await view(pool)).run.accepted_at is not None
+    finally:
+        listening.cancel()
+
+
+async def test_an_answer_waits_for_a_table_that_stands_still(pool: Pool) -> None:
+    log = ListLog()
+    log.write(recorded(success()))
+    changes = Changes(pool)
+    others = [p for p in HISTORY_READERS if p is not RUNS]
+    await Lane(pool, EVENTS, 0, others).take(log.records[EVENTS])
+    asked = ("shop", "/test/run-1", "e1")
+    assert await changes.answer(*asked, wait_seconds=0.05) is None
+    assert await changes.answer(*asked, projections=["tiers", "rejections"], wait_seconds=5) is not None
+
+
+async def test_refusals_that_the_log_has_let_go_are_forgotten(pool: Pool) -> None:
+    log, story = ListLog(), success()
+    for number in range(3):
+        refused(log, story, number)
+    await Lane(pool, REJECTIONS, 0, REFUSAL_READERS).take(log.records[REJECTIONS])
+    del log.records[REJECTIONS][:2]
+    async with running(Projector(pool, log, Heard())):
+        await until(lambda: only_one_refusal(pool))
+    assert await pool.fetchval("SELECT count(*) FROM answers_v1") == 1
+
+
+async def only_one_refusal(pool: Pool) -> bool:
+    return bool(await pool.fetchval("SELECT count(*) = 1 FROM rejections_v1"))

@@ -1,0 +1,200 @@
+"""What stops a projection, where it stops, and that the others go on."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from events.catalogue import Topic
+from events.families.tier import TierStarted
+from events.log.port import NewRecord
+from projections.database import Pool
+from projections.lane import Lane, fold_into
+from projections.phases import PHASES
+from projections.projection import Entry
+from projections.projector import Projector
+from projections.rebuild import rebuild
+from projections.status import Standing
+from projections.tiers import TIERS
+from projections.timeline import TIMELINE
+from support.histories import ListLog, failure, random_history, recorded, success
+from support.projecting import (
+    Heard,
+    at,
+    is_alarmed,
+    passed,
+    running,
+    sabotaged,
+    status,
+    stopped,
+    until,
+    view,
+    with_one,
+)
+from support.scenario import plan
+from support.tables import (
+    EVENTS,
+    HISTORY_READERS,
+    REFUSAL_READERS,
+    REJECTIONS,
+    all_rows,
+    tables_at_zero,
+)
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with tables_at_zero(database_url) as pool:
+        yield pool
+
+
+async def test_a_projection_that_raises_stops_at_that_event_and_the_others_go_on(pool: Pool) -> None:
+    log, alarms, history = ListLog(), {}, recorded(success())
+    log.write(history)
+    stops_at = next(i for i, r in enumerate(history) if r.type_name == TierStarted.type_name())
+    lane = Lane(pool, EVENTS, 0, with_one(sabotaged(TIERS, TierStarted)), alarms.__setitem__)
+    await lane.take(log.records[EVENTS])
+    now = await status(pool, log)
+    tiers = at(now, "tiers")
+    assert (tiers.standing, tiers.next_offset, tiers.error) == (
+        Standing.STOPPED,
+        stops_at,
+        "RuntimeError: cannot fold this",
+    )
+    assert "tiers stands still" in (now.trouble or "")
+    assert list(alarms) == ["tiers_v1 autopack.events/0"]
+    assert {s.standing for s in now.projections if s.projection not in ("tiers", "run_files")} == {
+        Standing.FOLLOWING
+    }
+    assert (await view(pool)).run.state == "DONE_SUCCESS"
+
+
+async def test_a_stopped_projection_is_followed_again_once_it_is_rebuilt(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.projector.LOOK_AGAIN_SECONDS", 0.2)
+    log, broken = ListLog(), with_one(sabotaged(TIERS, TierStarted))
+    log.write(recorded(success()))
+    async with running(Projector(pool, log, Heard(), projections=[*broken, *REFUSAL_READERS[-1:]])):
+        await until(lambda: stopped(pool, log, "tiers"))
+        await rebuild(pool, log, TIERS)
+        log.write(random_history(1)[:1])
+        await until(lambda: passed(pool, "tiers", len(log.records[EVENTS])))
+
+
+async def test_a_record_that_cannot_be_read_stops_those_who_want_it_and_no_others(pool: Pool) -> None:
+    log, history = ListLog(), recorded(success())
+    place = next(i for i, r in enumerate(history) if r.type_name == TierStarted.type_name())
+    log.write(history)
+    good = log.records[EVENTS][place]
+    log.records[EVENTS][place] = replace(good, value=good.value.replace(b'"tier_index"', b'"tier_number"'))
+    lane = Lane(pool, EVENTS, 0, [PHASES, TIERS, TIMELINE])
+    await lane.take(log.records[EVENTS][: place + 1])
+    assert lane.projections == [PHASES]
+    now = await status(pool, log)
+    assert (at(now, "tiers").standing, at(now, "tiers").next_offset) == (Standing.STOPPED, place)
+    assert (at(now, "timeline").standing, at(now, "timeline").next_offset) == (Standing.STOPPED, place)
+    assert "unreadable: data.tier_" in at(now, "tiers").error
+    assert at(now, "phases").next_offset == place + 1
+
+
+@pytest.mark.parametrize("unknown", [b"autopack.BuildSucceeded.v9", b"autopack.PhasePaused.v1"])
+async def test_an_event_of_a_newer_version_stops_every_projection(pool: Pool, unknown: bytes) -> None:
+    log, history = ListLog(), recorded(success())
+    log.write(history[:12])
+    newer = log.records[EVENTS][10]
+    log.records[EVENTS][10] = replace(newer, headers={"type": unknown})
+    lane = Lane(pool, EVENTS, 0, HISTORY_READERS)
+    await lane.take(log.records[EVENTS])
+    assert lane.projections == []
+    standings = [s for s in (await status(pool, log)).projections if s.topic is Topic.EVENTS]
+    assert {(s.standing, s.next_offset) for s in standings if s.projection != "run_files"} == {
+        (Standing.STOPPED, 10)
+    }
+
+
+async def test_junk_in_the_history_stops_every_projection_before_it(pool: Pool) -> None:
+    log = ListLog()
+    log.write(recorded(success())[:5])
+    log.append(Topic.EVENTS, NewRecord("shop", b"\xff{junk", {"type": b"autopack.TierStarted.v1"}))
+    lane = Lane(pool, EVENTS, 0, HISTORY_READERS)
+    await lane.take(log.records[EVENTS])
+    assert lane.projections == []
+    assert len((await all_rows(pool))["timeline_v1"]) == 5
+
+
+async def test_a_fork_puts_its_run_into_quarantine_and_the_others_go_on(pool: Pool) -> None:
+    log, alarms = ListLog(), {}
+    honest, forged = recorded(success(), "forged"), recorded(failure(), "forged")
+    log.write([*honest[:10], *forged[10:14], *recorded(success(), "other"), *honest[10:]])
+    lane = Lane(pool, EVENTS, 0, HISTORY_READERS, alarms.__setitem__)
+    await lane.take(log.records[EVENTS])
+    assert lane.projections == HISTORY_READERS
+    assert list(alarms) == ["run shop/forged"]
+    assert list((await status(pool, log)).quarantined) == [("shop", "forged")]
+    assert (await view(pool, "other")).run.state == "DONE_SUCCESS"
+    assert (await view(pool, "forged")).run.sequence == 9
+
+
+async def test_rows_that_the_database_refuses_stop_their_projection_at_the_very_event(pool: Pool) -> None:
+    def project(rows: Any, entry: Entry) -> Any:
+        made = TIMELINE.project(rows, entry)
+        return [replace(row, sequence=2**40 if row.sequence == 23 else row.sequence) for row in made]
+
+    log = ListLog()
+    log.write(recorded(success()))
+    lane = Lane(pool, EVENTS, 0, with_one(replace(TIMELINE, project=project)))
+    await lane.take(log.records[EVENTS])
+    now = await status(pool, log)
+    assert (at(now, "timeline").standing, at(now, "timeline").next_offset) == (Standing.STOPPED, 23)
+    assert len((await all_rows(pool))["timeline_v1"]) == 23
+    assert (await view(pool)).run.state == "DONE_SUCCESS"
+
+
+async def test_text_that_postgres_cannot_keep_is_kept_as_well_as_it_can_be(pool: Pool) -> None:
+    story = success()
+    story.history[0] = replace(
+        story.history[0],
+        source="/te\x00st",
+        data=plan([{"phase_id": "P1", "tier_id": "T1", "description": "a\x00b\\u0000c"}]),
+    )
+    log = ListLog()
+    log.write(recorded(story)[:1])
+    lane = Lane(pool, EVENTS, 0, HISTORY_READERS)
+    await lane.take(log.records[EVENTS])
+    assert lane.projections == HISTORY_READERS
+    found = await pool.fetchrow("SELECT description, source FROM phases_v1 JOIN runs_v1 USING (project, run_id)")
+    assert tuple(found) == ("a\ufffdb\\u0000c", "/te\ufffdst/run-1")
+
+
+async def test_a_checkpoint_beyond_the_end_of_the_log_is_an_alarm_never_a_reset(pool: Pool) -> None:
+    log, heard = ListLog(), Heard()
+    log.write(recorded(success()))
+    await Lane(pool, EVENTS, 0, HISTORY_READERS).take(log.records[EVENTS])
+    another = ListLog()
+    another.write(recorded(failure())[:3])
+    before = await all_rows(pool)
+    async with running(Projector(pool, another, heard)):
+        await until(lambda: is_alarmed(heard, "runs_v1 autopack.events/0"))
+    assert await all_rows(pool) == before
+    assert at(await status(pool, another), "runs").standing is Standing.AHEAD
+
+
+async def test_a_flood_of_large_junk_is_taken_in_lots(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    async def counting(connection: Any, place: Any, projections: Any, records: Any, start: int, end: int) -> Any:
+        taken.append(sum(len(record.value) for record in records))
+        return await fold_into(connection, place, projections, records, start, end)
+
+    monkeypatch.setattr("projections.lane.fold_into", counting)
+    monkeypatch.setattr("projections.lane.BYTES_AT_ONCE", 5_000)
+    log = ListLog()
+    for size_bytes in (10, 4_000, 4_000, 9_000, 10, 10):
+        log.append(Topic.REJECTIONS, NewRecord("shop", b"x" * size_bytes, {"reason": b"unreadable"}))
+    lane = Lane(pool, REJECTIONS, 0, REFUSAL_READERS)
+    await lane.take(log.records[REJECTIONS])
+    assert taken == [4_010, 4_000, 9_000, 20]
+    assert lane.offset == 6
+    assert await pool.fetchval("SELECT sum(size_bytes) FROM rejections_v1") == 17_030

