@@ -1,5 +1,6 @@
 """The chain of a run's records: numbered, each bound to the exact bytes of the one before."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -81,12 +82,17 @@ class PartitionState:
         """The project, empty where nothing was ever heard of it."""
         return self.projects.get(project_id) or Project(project_id)
 
+    def places_lost(self, project_id: str) -> int:
+        """How many runs of the project were begun, and can neither go on nor end: they hold no place any more."""
+        runs = self.project(project_id).runs
+        return sum(project == project_id and run_id in runs for project, run_id in self.quarantined)
+
 
 def fold(state: PartitionState, value: bytes, type_name: str | None = None) -> PartitionState:
     """The state after one more record of the history; raises UnreadableRecord.
 
-    A repeated record changes nothing; one that does not extend its run's chain puts that run, and no
-    other, into quarantine.
+    A repeated record changes nothing. One that does not extend its run's chain, or that cannot have happened to
+    the run as it stands, puts that run, and no other, into quarantine.
     """
     record = read_history(value, type_name)
     key = (record.project, record.event.run_id)
@@ -96,16 +102,43 @@ def fold(state: PartitionState, value: bytes, type_name: str | None = None) -> P
         case Link.REPEATS:
             return state
         case Link.FORKS:
-            reason = f"record {record.sequence} ({record.event.id}) does not extend the chain"
-            return replace(state, quarantined=state.quarantined.set(key, reason))
+            return _quarantined(state, record, "does not extend the chain")
         case Link.EXTENDS:
-            return _extended(state, key, record, value)
+            return _extended(state, record, value)
 
 
-def _extended(state: PartitionState, key: tuple[str, str], record: HistoryEvent, value: bytes) -> PartitionState:
-    project = evolve(state.project(record.project), record.event)
+def _extended(state: PartitionState, record: HistoryEvent, value: bytes) -> PartitionState:
+    try:
+        project = evolve(state.project(record.project), record.event)
+    except (MemoryError, RecursionError):
+        raise  # of this machine at this moment: the next fold may come to another end
+    except Exception as error:  # whatever the rules meet in an event that they did not expect
+        return _quarantined(state, record, f"cannot be folded: {_said(error)}")
+    key = (record.project, record.event.run_id)
     return replace(
         state,
         projects=state.projects.set(project.project_id, project),
         heads=state.heads.set(key, Head(record.sequence, sha256(value).hexdigest())),
     )
+
+
+def _quarantined(state: PartitionState, record: HistoryEvent, fault: str) -> PartitionState:
+    """The run stays as it was before the record. If it waits in line it leaves that: it must not be begun."""
+    run_id = record.event.run_id
+    reason = f"record {record.sequence} ({record.event.id}) {fault}"
+    project = state.project(record.project)
+    project = replace(project, queue=tuple(waiting for waiting in project.queue if waiting != run_id))
+    return replace(
+        state,
+        projects=state.projects.set(project.project_id, project),
+        quarantined=state.quarantined.set((record.project, run_id), reason),
+    )
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+LONGEST_SAYING = 500
+
+
+def _said(error: Exception) -> str:
+    """The error in words that every process finds: they become part of what is written."""
+    return _ADDRESS.sub("", f"{type(error).__name__}: {error}")[:LONGEST_SAYING]

@@ -262,12 +262,17 @@ class EndedRun:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The boundary of consistency: all runs of one project."""
+    """The boundary of consistency: all runs of one project.
+
+    `adrift` are ended runs of which nobody knows where their integration branch stands, and which nobody has
+    taken up again.
+    """
 
     project_id: str
     runs: Map[str, Run] = field(default_factory=Map)
     ended: Map[str, EndedRun] = field(default_factory=Map)
     queue: tuple[str, ...] = ()
+    adrift: tuple[str, ...] = ()
 
     @property
     def started_runs(self) -> int:

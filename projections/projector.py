@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import structlog
 
 from events.catalogue import Topic
-from events.log.port import EventLog, LogUnavailable, Membership, Place, StoredRecord, Tail
+from events.log.port import EventLog, HistoryCutOff, LogUnavailable, Membership, Place, StoredRecord, Tail
 from projections.catalogue import PROJECTIONS
 from projections.checkpoints import Overtaken
 from projections.database import UNAVAILABLE, Pool, install
@@ -95,7 +95,7 @@ class Projector:
             except Overtaken as overtaken:
                 logger.info("projector overtaken", detail=str(overtaken))
                 await _until_set(stop, FIRST_PAUSE_SECONDS)
-            except (FilesStopped, LogUnavailable, *UNAVAILABLE) as error:
+            except (FilesStopped, HistoryCutOff, LogUnavailable, *UNAVAILABLE) as error:
                 trouble(f"{type(error).__name__}: {error}")
                 logger.warning("projector waits", error=str(error))
                 await _until_set(stop, pause)

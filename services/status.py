@@ -3,32 +3,56 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import structlog
+
+logger = structlog.get_logger(__name__)
+
 
 @dataclass(slots=True)
 class ServiceStatus:
-    """The state of one service in this process. Alive is not ready: what it waits for is in `trouble`."""
+    """The state of one service in this process. Alive is not ready: what it waits for is in `trouble`.
+
+    The log hears of each change once: when a service begins to wait and when that is over, and of alarms.
+    """
 
     name: str
-    trouble: str | None = "starting"
     facts: dict[str, int | str] = field(default_factory=dict)
     alarms: dict[str, str] = field(default_factory=dict)
+    _trouble: str | None = "starting"
+    _stall: str | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """What the service waits for, or that it stands still; None where nothing is in the way."""
+        return self._trouble or self._stall
 
     def ready(self, **facts: int | str) -> None:
         """The service does its work."""
-        self.trouble = None
         self.facts |= facts
+        if self._trouble is not None:
+            self._trouble = None
+            logger.info("ready", service=self.name)
 
     def unavailable(self, trouble: str) -> None:
         """The service waits for something outside itself."""
-        self.trouble = trouble
+        if self._trouble is None:
+            logger.warning("not ready", service=self.name, trouble=trouble)
+        self._trouble = trouble
+
+    def stalled(self, stall: str | None) -> None:
+        """Somebody who watches the service has seen it stand still; or that it goes on, None."""
+        self._stall = stall
 
     def alarm(self, key: str, message: str) -> None:
         """Somebody must look at this; it stands until it is cleared."""
+        if self.alarms.get(key) != message:
+            logger.error("alarm", service=self.name, alarm=key, message=message)
         self.alarms[key] = message
 
     def clear(self, key: str) -> None:
         """The alarm's cause is gone."""
-        self.alarms.pop(key, None)
+        if self.alarms.pop(key, None) is not None:
+            logger.info("alarm over", service=self.name, alarm=key)
 
     @property
     def is_ready(self) -> bool:

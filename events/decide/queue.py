@@ -18,7 +18,7 @@ def next_in_line(project: Project, runs_at_once: int | None) -> tuple[str, AnyEv
         return None
     for run_id in project.queue:
         run = project.runs[run_id]
-        if run.request.follows not in project.runs:
+        if run.request.follows is None or run.request.follows in project.ended:
             return run_id, _first_event(project, run)
     return None
 

@@ -8,7 +8,7 @@ from events.event import Event
 from events.evolve.run import evolve_run
 from events.families.budget import BudgetSettled
 from events.families.run import RunCompleted, RunFailed, RunPromoted, RunRequested
-from events.state import EndedRun, Project, Run
+from events.state import EndedRun, Project, RequestKind, Run
 
 
 def evolve(project: Project, event: Event) -> Project:
@@ -32,17 +32,24 @@ def _requested(project: Project, event: Event, data: RunRequested) -> Project:
         requested_at=event.recorded_at,
         admitted=Map({(event.source, event.id): True}),
     )
-    return replace(project, runs=project.runs.set(run.run_id, run), queue=(*project.queue, run.run_id))
+    return replace(
+        project,
+        runs=project.runs.set(run.run_id, run),
+        queue=(*project.queue, run.run_id),
+        adrift=_without(project.adrift, data.retry_of),  # whoever retries a run has looked at it
+    )
 
 
 def _ended(project: Project, event: Event, data: RunCompleted | RunFailed) -> Project:
     run = project.runs[event.run_id]
     ended = EndedRun(state=data.state, origin=run.origin, head=run.head, unsettled=run.unsettled)
+    branch_unknown = any(request.kind is RequestKind.INTEGRATION for request in run.open.values())
     return replace(
         project,
         runs=project.runs.delete(run.run_id),
         ended=project.ended.set(run.run_id, ended),
         queue=_without(project.queue, run.run_id),
+        adrift=(*project.adrift, run.run_id) if branch_unknown else project.adrift,
     )
 
 
@@ -69,5 +76,5 @@ def _inside(project: Project, event: Event) -> Project:
     return replace(project, runs=project.runs.set(run.run_id, run), queue=queue)
 
 
-def _without(queue: tuple[str, ...], run_id: str) -> tuple[str, ...]:
+def _without(queue: tuple[str, ...], run_id: str | None) -> tuple[str, ...]:
     return tuple(r for r in queue if r != run_id) if run_id in queue else queue

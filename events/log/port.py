@@ -87,6 +87,10 @@ class LogUnfit(Exception):
     """The log that is there is not as it was asked for: waiting does not help, somebody must decide."""
 
 
+class HistoryCutOff(Exception):
+    """The history was asked for from an offset that the log no longer holds."""
+
+
 class PartitionWriter(Protocol):
     """The one writer of a partition's history, from its taking over to its being fenced.
 
@@ -125,8 +129,23 @@ class Place:
     partition: int
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Submitted records that were deleted before they were read: those from `position` up to `first`, which is
+    the first that is left. Somebody else deleted them: no step has passed them.
+    """
+
+    place: Place
+    position: int
+    first: int
+
+
 class Tail(Protocol):
-    """Follows places of the log from given offsets; records of one place come in order, committed only."""
+    """Follows places of the log from given offsets; records of one place come in order, committed only.
+
+    A position before the start of its place never sets the reading back, nor does it pass in silence: the
+    history raises HistoryCutOff, and elsewhere reading goes on with what is left, and `take_missing` says so.
+    """
 
     def follow(self, place: Place, offset: int) -> None:
         """Add a place, or move it to an offset."""
@@ -135,7 +154,13 @@ class Tail(Protocol):
         """Leave a place; none of its records comes any more."""
 
     async def batches(self, wait_seconds: float) -> Mapping[Place, Sequence[StoredRecord]]:
-        """What has come, by place; waits up to `wait_seconds` for the first record. LogUnavailable."""
+        """What has come, by place; waits up to `wait_seconds` for the first record.
+
+        Raises LogUnavailable, and HistoryCutOff.
+        """
+
+    def take_missing(self) -> Sequence[Missing]:
+        """What was found to be missing since this was last asked."""
 
     async def close(self) -> None:
         """End it."""
@@ -194,7 +219,11 @@ class EventLog(Protocol):
         """Fence every earlier writer of the partition's history, then read where it ended."""
 
     async def read(self, place: Place, start: int, end: int | None = None) -> Sequence[StoredRecord]:
-        """The next records in [start, end), some of them; empty when there are none (yet)."""
+        """The next records in [start, end), some of them; empty when there are none (yet).
+
+        Where the first have been deleted, reading goes on with what is left; not so in the history, which
+        raises HistoryCutOff.
+        """
 
     async def ends(self, topic: Topic) -> Mapping[int, int]:
         """The offset behind the last committed record, by partition."""

@@ -42,7 +42,7 @@ async def replay(run_id: str, records: AsyncIterator[bytes], to: int | None) -> 
             raise Unsuccessful(f"record {found.sequence + 1} cannot be read: {error}") from error
         forked = state.quarantined.get((event.project, run_id))
         if forked is not None:
-            raise Unsuccessful(f"record {event.sequence} does not extend the chain: {forked}")
+            raise Unsuccessful(f"the run is in quarantine: {forked}")
         found = _after(found, state.project(event.project), event.sequence)
     return found
 

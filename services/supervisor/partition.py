@@ -14,7 +14,9 @@ from events.decide.verdicts import Reason
 from events.history import PartitionState, fold
 from events.log.port import (
     EventLog,
+    HistoryCutOff,
     LogUnavailable,
+    Missing,
     PartitionWriter,
     Place,
     Positions,
@@ -22,7 +24,7 @@ from events.log.port import (
     StoredRecord,
     Tail,
 )
-from services.status import ServiceStatus
+from services.supervisor.alarms import PartitionAlarms
 from services.supervisor.judging import Judge, Judgement, Limits
 from services.supervisor.reminders import deadline_record
 from services.supervisor.snapshots import Snapshot, Snapshots
@@ -48,13 +50,13 @@ class PartitionOwner:
         instance: str,
         snapshots: Snapshots,
         limits: Limits,
-        status: ServiceStatus,
+        alarms: PartitionAlarms,
     ) -> None:
         self._log = log
         self._partition = partition
         self._instance = instance
         self._snapshots = snapshots
-        self._status = status
+        self._alarms = alarms
         self._judge = Judge(partition, log.partition_count, limits)
         self._state = PartitionState()
         self._timer = Timer()
@@ -81,23 +83,24 @@ class PartitionOwner:
             while True:
                 await self._round(writer, tail)
         except UnreadableRecord as error:
-            await self._stand_still(writer, error)
+            raise self._standing_still(f"offset {self._end}: {error.message}") from error
+        except HistoryCutOff as error:
+            raise self._standing_still(str(error)) from error
         finally:
             await tail.close()
             await writer.close()
 
-    async def _stand_still(self, writer: PartitionWriter, error: UnreadableRecord) -> None:
-        """The history holds what this version cannot read: going on would decide on half the truth."""
-        message = f"partition {self._partition}, offset {self._end}: {error.message}"
-        self._status.alarm(f"partition-{self._partition}", message)
-        logger.error("history unreadable", partition=self._partition, offset=self._end, error=error.message)
-        raise HistoryUnreadable(message) from error
+    def _standing_still(self, message: str) -> "HistoryUnreadable":
+        """The history cannot be read to its end: going on would decide on half the truth."""
+        self._alarms.stand_still(message)
+        return HistoryUnreadable(message)
 
     async def _catch_up(self, writer: PartitionWriter) -> None:
         """Fold the history up to where it ended when every earlier writer was fenced."""
-        snapshot = await self._snapshots.newest(self._partition)
-        if snapshot is not None and await self._fits(snapshot, writer.end):
-            self._state, self._end = snapshot.state, snapshot.offset
+        async for snapshot in self._snapshots.newest_first(self._partition):
+            if await self._fits(snapshot, writer.end):
+                self._state, self._end = snapshot.state, snapshot.offset
+                break
         self._snapshot_end = self._end
         place = Place(Topic.EVENTS, self._partition)
         while self._end < writer.end:
@@ -107,8 +110,7 @@ class PartitionOwner:
             self._fold(records)
         self._positions = self._written = writer.positions
         self._timer.load(self._state)
-        for (project, run_id), reason in self._state.quarantined.items():
-            self._status.alarm(f"quarantine-{project}-{run_id}", f"run {run_id!r} of {project!r}: {reason}")
+        self._alarms.load(self._state)
 
     async def _fits(self, snapshot: Snapshot, end: int) -> bool:
         """Whether the snapshot was folded from this very log."""
@@ -133,6 +135,8 @@ class PartitionOwner:
         """Wait for records or a deadline, and take one step after another until nothing is left to read."""
         waiting = self._timer.seconds_to_next(self._clock.now())
         batches = await tail.batches(IDLE_SECONDS if waiting is None else min(IDLE_SECONDS, waiting))
+        for missing in tail.take_missing():
+            self._tell_missing(missing)
         records = deque(record for batch in batches.values() for record in batch)
         if not records:
             await writer.renew()
@@ -161,7 +165,9 @@ class PartitionOwner:
                 break
         await self._write(writer, _joined(judgements, positions))
         self._state, self._positions = state, positions
-        self._timer.update(state, {key for judgement in judgements for key in judgement.touched})
+        touched = {key for judgement in judgements for key in judgement.touched}
+        self._timer.update(state, touched)
+        self._alarms.update(state, {project for project, _ in touched})
         self.made_progress = True
 
     async def _write(self, writer: PartitionWriter, step: Step) -> None:
@@ -182,6 +188,12 @@ class PartitionOwner:
             if refusal is not None and refusal.headers["reason"] == Reason.EARLY_DEADLINE.encode():
                 self._clock.correct(record.recorded_at)
                 self._timer.clock_corrected()
+
+    def _tell_missing(self, missing: Missing) -> None:
+        """Whoever deleted them, what was in them was never decided."""
+        place = f"{missing.place.topic}, partition {missing.place.partition}"
+        what = f"offset {missing.position} was to be read, and the first that is left is {missing.first}"
+        self._alarms.missing(missing.place.topic, f"{place}: {what}: records were deleted before they were read")
 
     async def _submit_deadlines(self) -> None:
         now = self._clock.now()
@@ -216,7 +228,7 @@ class PartitionOwner:
 
 
 class HistoryUnreadable(Exception):
-    """The history holds a record that this version cannot read."""
+    """The history cannot be read on: a record of a newer version, or one that is not there any more."""
 
 
 def _behind(positions: Positions, record: StoredRecord) -> Positions:

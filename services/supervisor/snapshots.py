@@ -8,6 +8,7 @@ to the artifact store must not be able to run code here.
 import asyncio
 import io
 import pickle
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from functools import cache
@@ -34,6 +35,12 @@ class SnapshotStore(Protocol):
     async def replace(self, name: str, data: bytes) -> None:
         """Set the value of that name, whole or not at all."""
 
+    async def list(self, prefix: str) -> list[str]:
+        """The names that begin so."""
+
+    async def delete(self, name: str) -> None:
+        """Forget a name; one that has no value is no error."""
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -49,6 +56,10 @@ class Snapshot:
     state: PartitionState
 
 
+KEPT = 2
+"""Of each partition: where the newest is damaged, or not of this log, the one before may do."""
+
+
 class Snapshots:
     """The snapshots of one log's partitions.
 
@@ -59,25 +70,54 @@ class Snapshots:
         self._store = store
         self._log_name = log_name
 
-    async def newest(self, partition: int) -> Snapshot | None:
-        """The partition's snapshot, if there is one that this version of the code can use."""
+    async def newest_first(self, partition: int) -> AsyncIterator[Snapshot]:
+        """The partition's snapshots that this version of the code can use."""
+        for name in reversed(await self._names(partition)):
+            if name.endswith(f"-{core_version()}") and (snapshot := await self._read(name)) is not None:
+                yield snapshot
+
+    async def keep(self, partition: int, snapshot: Snapshot) -> None:
+        """Keep a snapshot, and let go of those that it makes superfluous.
+
+        They are all but the newest two, of whatever version, and those that are ahead of it: they belong to
+        a log that was there before, at the same address.
+        """
+        data = await asyncio.to_thread(dump_snapshot, snapshot)
+        own = f"{self._folder(partition)}{snapshot.offset:020}-{core_version()}"
         try:
-            data = await self._store.read(self._name(partition))
+            await self._store.replace(own, data)
         except Exception as error:  # whatever a store far away raises
-            logger.warning("snapshot not read", partition=partition, error=repr(error))
+            logger.warning("snapshot not kept", partition=partition, error=repr(error))
+            return
+        names = await self._names(partition)
+        place = names.index(own) + 1 if own in names else len(names)
+        for name in (*names[place:], *names[: max(0, place - KEPT)]):
+            await self._forget(name)
+
+    async def _names(self, partition: int) -> list[str]:
+        """Oldest first: an offset has the same number of digits everywhere."""
+        try:
+            return sorted(await self._store.list(self._folder(partition)))
+        except Exception as error:  # as above
+            logger.warning("snapshots not listed", partition=partition, error=repr(error))
+            return []
+
+    async def _read(self, name: str) -> Snapshot | None:
+        try:
+            data = await self._store.read(name)
+        except Exception as error:  # as above
+            logger.warning("snapshot not read", name=name, error=repr(error))
             return None
         return None if data is None else await asyncio.to_thread(load_snapshot, data)
 
-    async def keep(self, partition: int, snapshot: Snapshot) -> None:
-        """Replace the partition's snapshot."""
-        data = await asyncio.to_thread(dump_snapshot, snapshot)
+    async def _forget(self, name: str) -> None:
         try:
-            await self._store.replace(self._name(partition), data)
+            await self._store.delete(name)
         except Exception as error:  # as above
-            logger.warning("snapshot not kept", partition=partition, error=repr(error))
+            logger.warning("snapshot not deleted", name=name, error=repr(error))
 
-    def _name(self, partition: int) -> str:
-        return f"snapshots/{self._log_name}/{core_version()}/{partition}"
+    def _folder(self, partition: int) -> str:
+        return f"snapshots/{self._log_name}/{partition}/"
 
 
 @cache

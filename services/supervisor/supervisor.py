@@ -7,6 +7,7 @@ import structlog
 from events.log.port import EventLog, Fenced, LogUnavailable, Membership
 from services.retrying import Backoff
 from services.status import ServiceStatus
+from services.supervisor.alarms import PartitionAlarms
 from services.supervisor.judging import Limits
 from services.supervisor.partition import HistoryUnreadable, PartitionOwner
 from services.supervisor.snapshots import Snapshots
@@ -26,6 +27,7 @@ class Supervisor:
         self._owners: dict[int, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._troubles: dict[int, str] = {}
+        self._alarms: dict[int, PartitionAlarms] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then leave. A step under way is written whole or not at all."""
@@ -35,7 +37,6 @@ class Supervisor:
                 await self._serve(stop)
             except LogUnavailable as error:
                 self._status.unavailable(str(error))
-                logger.warning("log unavailable", error=str(error))
                 await backoff.pause(stop)
 
     async def _serve(self, stop: asyncio.Event) -> None:
@@ -80,6 +81,13 @@ class Supervisor:
         task.cancel()
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
+        task.add_done_callback(lambda _: self._forget(partition))
+
+    def _forget(self, partition: int) -> None:
+        """Whoever serves the partition now raises its alarms; that may be this instance again."""
+        if partition not in self._owners:
+            self._status.clear(f"supervisor-{partition}")
+            self._alarms.pop(partition, PartitionAlarms(self._status, partition)).withdraw()
 
     async def _release(self) -> None:
         for partition in list(self._owners):
@@ -113,11 +121,13 @@ class Supervisor:
         of the cancellation, so whether it is ours is looked up, not concluded.
         """
         backoff = Backoff()
+        alarms = self._alarms.setdefault(partition, PartitionAlarms(self._status, partition))
         while self._owners.get(partition) is asyncio.current_task():
-            owner = PartitionOwner(self._log, partition, instance, self._snapshots, self._limits, self._status)
+            owner = PartitionOwner(self._log, partition, instance, self._snapshots, self._limits, alarms)
             try:
                 await owner.serve(lambda: self._served(partition))
             except Fenced as error:
+                alarms.withdraw()
                 logger.info("fenced", partition=partition)
                 self._troubled(partition, str(error))
             except LogUnavailable as error:

@@ -74,6 +74,10 @@ class Ground:
         """Write a record as a program that is not ours would."""
         await self._provider.write_foreign(self._address, place, key, value, headers)
 
+    async def delete_before(self, place: Place, offset: int) -> None:
+        """Delete the records before an offset as an administrator would, whoever has read them or not."""
+        await self._provider.delete_before(self._address, place, offset)
+
     async def launch(self, script: str, *arguments: str) -> Child:
         """Start a child that opens this log; its errors go where the test's own go."""
         name = self._provider.__name__.rpartition(".")[2]

@@ -2,11 +2,12 @@
 
 import asyncio
 
+import pytest
 from contract.ground import Ground, OpenLog, project_at, record
 from contract.waiting import collect, texts, until
 
 from events.catalogue import Topic
-from events.log.port import EventLog, Place, Step
+from events.log.port import EventLog, HistoryCutOff, Missing, Place, Step
 
 
 async def test_a_tail_delivers_what_was_there_and_what_comes_in_order(open_log: OpenLog) -> None:
@@ -145,4 +146,79 @@ async def test_a_place_whose_first_records_were_deleted_is_followed_all_the_same
     tail = log.tail()
     tail.follow(place, 0)
     assert texts((await collect(tail, 2))[place]) == ["2", "3"]
+    await tail.close()
+
+
+async def test_a_position_before_the_start_of_its_place_is_told_once_and_never_set_back(ground: Ground) -> None:
+    log = await ground.open_log()
+    project, place = project_at(log, 0), Place(Topic.COMMANDS, 0)
+    await log.submit(Topic.COMMANDS, [record(project, f"{n}") for n in range(5)])
+    await ground.delete_before(place, 3)
+    tail = log.tail()
+    tail.follow(place, 1)
+    found = (await collect(tail, 2))[place]
+    assert [(r.offset, r.value) for r in found] == [(3, b"3"), (4, b"4")]
+    assert tail.take_missing() == [Missing(place, position=1, first=3)]
+    await log.submit(Topic.COMMANDS, [record(project, "5")])
+    assert texts((await collect(tail, 1))[place]) == ["5"]
+    assert not tail.take_missing()
+    await tail.close()
+
+
+async def test_a_place_that_was_emptied_before_it_was_read_is_told_as_well(ground: Ground) -> None:
+    log = await ground.open_log()
+    project, place = project_at(log, 1), Place(Topic.RESULTS, 1)
+    await log.submit(Topic.RESULTS, [record(project, f"{n}") for n in range(4)])
+    await ground.delete_before(place, 4)
+    tail = log.tail()
+    tail.follow(place, 1)
+    missing: list[Missing] = []
+
+    async def is_told() -> bool:
+        assert not await tail.batches(0.1)
+        missing.extend(tail.take_missing())
+        return bool(missing)
+
+    await until(is_told, "what is missing")
+    assert missing == [Missing(place, position=1, first=4)]
+    await log.submit(Topic.RESULTS, [record(project, "4")])
+    assert texts((await collect(tail, 1))[place]) == ["4"]
+    await tail.close()
+
+
+async def test_what_was_read_before_it_was_deleted_is_not_missing(ground: Ground) -> None:
+    log = await ground.open_log()
+    project, place = project_at(log, 0), Place(Topic.COMMANDS, 0)
+    tail = log.tail()
+    tail.follow(place, 0)
+    await log.submit(Topic.COMMANDS, [record(project, f"{n}") for n in range(3)])
+    await collect(tail, 3)
+    await ground.delete_before(place, 3)
+    other = log.tail()
+    other.follow(place, 3)
+    await log.submit(Topic.COMMANDS, [record(project, "3")])
+    for one in (tail, other):
+        assert texts((await collect(one, 1))[place]) == ["3"]
+        assert not one.take_missing()
+        await one.close()
+
+
+async def test_a_history_that_was_cut_off_is_an_error_and_never_passed_over(ground: Ground) -> None:
+    log = await ground.open_log()
+    place = Place(Topic.EVENTS, 0)
+    writer = await log.take_over(0, "one")
+    await writer.append(Step([record("shop", "a"), record("shop", "b")]))
+    await ground.delete_before(place, 1)
+    with pytest.raises(HistoryCutOff, match="the first that is left is 1"):
+        await log.read(place, 0)
+    tail = log.tail()
+    tail.follow(place, 0)
+    for _ in range(2):
+        with pytest.raises(HistoryCutOff):
+            await collect(tail, 1)
+    assert [r.value for r in await log.read(place, 1)] == [b"b"]
+    assert not await log.read(place, 2)
+    await ground.delete_before(place, 2)
+    with pytest.raises(HistoryCutOff):
+        await log.read(place, 1)
     await tail.close()

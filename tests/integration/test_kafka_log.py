@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from events.catalogue import Topic
-from events.log.kafka import HistoryCutOff, KafkaLog, NotSubmitted, RecordTooLarge, StepTooLarge
+from events.log.kafka import KafkaLog, NotSubmitted, RecordTooLarge, StepTooLarge
 from events.log.kafka.connection import LARGEST_STEP_BYTES, LARGEST_SUBMITTED_BYTES
 from events.log.port import Forward, NewRecord, Place, Positions, Step, StoredRecord, Tail
 from servers.kafka import KafkaBroker
@@ -178,30 +178,13 @@ async def test_a_step_too_large_for_one_batch_is_refused_and_nothing_is_written(
 
 
 async def test_reading_goes_on_with_what_is_left_of_submitted_records(
-    log: KafkaLog, prefix: str, kafka_broker: KafkaBroker, caplog: pytest.LogCaptureFixture
+    log: KafkaLog, prefix: str, kafka_broker: KafkaBroker
 ) -> None:
     placed = await log.submit(Topic.COMMANDS, [record(f"{number}") for number in range(5)])
     place = placed[0][0]
     await delete_before(kafka_broker, prefix, place, 3)
     assert [r.offset for r in await followed(log, place, 0, 2)] == [3, 4]
-    assert "offset 0 is gone, reading on from 3" in caplog.text
     assert await texts(log, place) == ["3", "4"]
-
-
-async def test_history_that_is_gone_is_an_error_and_never_passed_over(
-    log: KafkaLog, prefix: str, kafka_broker: KafkaBroker
-) -> None:
-    writer = await log.take_over(0, "one")
-    await writer.append(Step([record("a"), record("b")], positions=Positions(1, 0)))
-    await delete_before(kafka_broker, prefix, EVENTS, 1)
-    with pytest.raises(HistoryCutOff, match="the first that is left is 1"):
-        await log.read(EVENTS, 0)
-    tail = log.tail()
-    tail.follow(EVENTS, 0)
-    for _ in range(2):
-        with pytest.raises(HistoryCutOff):
-            await tail.batches(DEADLINE_SECONDS)
-    assert await texts(log, EVENTS, start=1) == ["b"]
 
 
 async def test_a_tail_that_moves_on_and_leaves_does_not_repeat_or_miss(log: KafkaLog) -> None:

@@ -18,12 +18,13 @@ from events.envelope import write_submission
 from events.event import Event
 from events.families.base import EventData
 from events.families.build import BuildRequested, BuildSucceeded
-from events.families.run import PrepareRequested, RunCompleted, RunPrepared, RunRequested
+from events.families.failure import FailureClass
+from events.families.run import PrepareFailed, PrepareRequested, RunCompleted, RunPrepared, RunRequested
 from events.families.work import WorkStarted
-from events.history import PartitionState, fold
+from events.history import PartitionState, chain, fold
 from events.log.kafka import KafkaLog
 from events.log.partitions import home_partition
-from events.log.port import EventLog, NewRecord, Place, Positions
+from events.log.port import EventLog, NewRecord, PartitionWriter, Place, Positions, Step
 from events.log.postgres import PostgresLog
 from services.embedded.cluster import read_leader
 from services.embedded.layout import Layout
@@ -31,7 +32,8 @@ from services.embedded.postgres import EmbeddedPostgres
 from services.runner.runner import Runner, RunnerSettings
 from services.status import ServiceStatus
 from services.supervisor import partition as module
-from services.supervisor.judging import Limits
+from services.supervisor.alarms import PartitionAlarms
+from services.supervisor.judging import Limits, history_record
 from services.supervisor.partition import PartitionOwner
 from services.supervisor.snapshots import Snapshots
 from services.supervisor.supervisor import Supervisor
@@ -96,7 +98,7 @@ async def say(log: EventLog, topic: Topic, data: EventData, run_id: str) -> None
 async def served(log: EventLog, store: Store) -> AsyncIterator[PartitionOwner]:
     """The partition of the project, folded and being served."""
     status = ServiceStatus("supervisor")
-    owner = PartitionOwner(log, HOME, "one", Snapshots(store, "log"), Limits(), status)
+    owner = PartitionOwner(log, HOME, "one", Snapshots(store, "log"), Limits(), PartitionAlarms(status, HOME))
     ready = asyncio.Event()
     task = asyncio.create_task(owner.serve(ready.set))
     try:
@@ -227,3 +229,62 @@ async def test_a_server_that_stands_still_is_waited_for_and_nothing_is_lost_or_d
     assert set(claimed) == set(answered)
     assert await history(log, RunCompleted) == []
     assert not (await folded(log)).quarantined
+
+
+async def test_an_event_that_cannot_be_folded_costs_its_own_run_and_no_other(log: EventLog) -> None:
+    """The record decodes and extends its chain: only the rules cannot make anything of it."""
+    store = Store()
+    async with served(log, store):
+        for run_id in ("spoilt", "sound"):
+            await say(log, Topic.COMMANDS, plan(run_id=run_id), run_id)
+        asked = await until(log, PrepareRequested, 2)
+    stray = PrepareFailed(request_id="never-asked", failure=FailureClass.REPOSITORY_MISSING, reason="no")
+    event = Event("stray", "/test", "spoilt", START, stray)
+    records, _ = chain((await folded(log)).heads, "shop", [event])
+    writer = await log.take_over(HOME, "a bug of ours")
+    await writer.append(Step(events=[history_record(one) for one in records], positions=writer.positions))
+    await writer.close()
+
+    status, stop = ServiceStatus("supervisor"), asyncio.Event()
+    supervisor = asyncio.create_task(Supervisor(log, Snapshots(store, "log"), Limits(), status).run(stop))
+    try:
+        sound = next(one for one in asked if one.event.run_id == "sound")
+        prepared = RunPrepared(request_id=sound.event.id, base_commit=BASE, configuration=Configuration())
+        await say(log, Topic.RESULTS, prepared, "sound")
+        (build,) = await until(log, BuildRequested, 1)
+        assert build.event.run_id == "sound"
+        assert status.is_ready
+        (told,) = status.alarms.values()
+        assert "run 'spoilt' of 'shop' is in quarantine: record 2 (stray) cannot be folded: KeyError" in told
+    finally:
+        stop.set()
+        await supervisor
+    assert list((await folded(log)).quarantined) == [("shop", "spoilt")]
+
+
+async def test_commands_that_were_deleted_before_they_were_read_are_an_alarm_in_the_status(
+    log: EventLog, request: pytest.FixtureRequest
+) -> None:
+    """The positions stand in the history; what lies between them and the start was never decided."""
+    for number in range(3):
+        await say(log, Topic.COMMANDS, plan(run_id=f"run-{number}"), f"run-{number}")
+    writer = await log.take_over(HOME, "passing all")
+    await writer.append(Step(rejections=[NewRecord("shop", b"junk")], positions=Positions(commands=2)))
+    await writer.delete_before(Positions(commands=2))
+    await writer.close()
+    elsewhere = Positions()  # as of an earlier step: what a history that was put back from a backup says
+    taken = type(log).take_over
+
+    async def earlier(self: EventLog, partition: int, instance: str) -> PartitionWriter:
+        found = await taken(self, partition, instance)
+        found._positions = elsewhere  # type: ignore[attr-defined]  # both adapters keep them there
+        return found
+
+    monkeypatch = request.getfixturevalue("monkeypatch")
+    monkeypatch.setattr(type(log), "take_over", earlier)
+    async with served(log, Store()) as owner:
+        found = await until(log, RunRequested, 1)
+        assert [one.event.run_id for one in found] == ["run-2"]
+        (told,) = owner._alarms._status.alarms.values()
+        assert "autopack.commands" in told
+        assert "offset 0 was to be read, and the first that is left is 2" in told

@@ -15,6 +15,7 @@ from events.log.port import (
     Fenced,
     LogUnavailable,
     Membership,
+    Missing,
     NewRecord,
     PartitionWriter,
     Place,
@@ -169,6 +170,7 @@ class MemoryTail:
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
         self._at: dict[Place, int] = {}
+        self._missing: list[Missing] = []
 
     def follow(self, place: Place, offset: int) -> None:
         self._at[place] = offset
@@ -188,10 +190,18 @@ class MemoryTail:
             return {}
         return await self._found()
 
+    def take_missing(self) -> Sequence[Missing]:
+        found, self._missing = self._missing, []
+        return found
+
     async def close(self) -> None:
         self._at.clear()
 
     async def _found(self) -> dict[Place, Sequence[StoredRecord]]:
+        for place, at in list(self._at.items()):
+            if at < (first := self._log.first[place]):
+                self._missing.append(Missing(place, at, first))
+                self._at[place] = first
         found = {place: await self._log.read(place, at) for place, at in list(self._at.items())}
         for place, records in found.items():
             if records:

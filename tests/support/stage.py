@@ -52,6 +52,14 @@ class Store:
         self._check()
         self.values[name] = data
 
+    async def list(self, prefix: str) -> list[str]:
+        self._check()
+        return [name for name in self.values if name.startswith(prefix)]
+
+    async def delete(self, name: str) -> None:
+        self._check()
+        self.values.pop(name, None)
+
     async def create(self, name: str, data: bytes) -> bool:
         self._check()
         return self.values.setdefault(name, data) is data

@@ -299,6 +299,26 @@ def test_after_an_hour_the_run_ends_and_says_that_its_branch_is_not_known():
     assert run.last(PhaseFailed).cause is PhaseFailure.RUN_ENDED
 
 
+def test_a_run_whose_branch_is_not_known_is_adrift_until_somebody_retries_it():
+    run = integrating()
+    run.cancelled()
+    run.passed(DeadlineKind.ENDING)
+    assert run.project.adrift == ()
+    run.passed(DeadlineKind.INTEGRATION)
+    assert run.project.adrift == ("run-1",)
+    run.say(plan(run_id="run-2"), "run-2")
+    assert run.project.adrift == ("run-1",)
+    run.say(plan(run_id="run-3", retry_of="run-1"), "run-3")
+    assert run.project.adrift == ()
+
+
+def test_a_run_whose_integration_was_answered_is_not_adrift():
+    run = integrating()
+    run.cancelled()
+    run.landed()
+    assert run.project.adrift == ()
+
+
 def test_an_integration_has_no_time_limit_of_its_own():
     run = integrating(max_duration_minutes=None)
     run.claimed()

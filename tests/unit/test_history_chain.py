@@ -7,11 +7,15 @@ from pathlib import Path
 import orjson
 import pytest
 
+from events import history
 from events.codec import UnreadableRecord
+from events.event import Event
+from events.families.failure import FailureClass
 from events.families.phase import PhaseFailed
+from events.families.run import PrepareFailed
 from events.history import NO_HEAD, Head, Link, PartitionState, chain, fold, link
 from events.states import RunState
-from support.scenario import Scenario, plan, used
+from support.scenario import START, Scenario, plan, used
 
 TESTS = Path(__file__).parents[1]
 
@@ -111,6 +115,58 @@ def test_the_first_record_extends_nothing_but_zeros(sequence: int, prevhash: str
 
 def test_the_last_record_again_with_other_bytes_is_a_fork():
     assert link(Head(3, "a" * 64), 3, "b" * 64, b"other bytes") is Link.FORKS
+
+
+def unfit(values: list[bytes], place: int) -> list[bytes]:
+    """A record that decodes and extends its run's chain, and that cannot have happened to the run as it stands."""
+    heads = folded(values[:place]).heads
+    stray = PrepareFailed(request_id="never-asked", failure=FailureClass.REPOSITORY_MISSING, reason="no")
+    event = Event("stray", "/test", "run-1", START, stray)
+    more, _ = chain(heads, "shop", [event])
+    return [*values[:place], more[0].value, *values[place:]]
+
+
+@pytest.mark.parametrize("place", [0, 4, 9])
+def test_an_event_that_cannot_be_folded_quarantines_its_run_and_says_which_and_why(place: int):
+    run = story()
+    values = unfit(records(run), place)
+    state = folded(values)
+    assert list(state.quarantined) == [("shop", "run-1")]
+    assert f"record {place} (stray) cannot be folded: KeyError: " in state.quarantined["shop", "run-1"]
+    assert state.project("shop").runs["run-2"] == run.project.runs["run-2"]
+    assert state.project("shop").runs.get("run-1") == folded(values[:place]).project("shop").runs.get("run-1")
+    assert folded(values) == state
+
+
+def test_a_fault_of_the_machine_is_none_of_the_records(monkeypatch: pytest.MonkeyPatch):
+    def exhausted(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(history, "evolve", exhausted)
+    with pytest.raises(MemoryError):
+        folded(records(story())[:1])
+
+
+def test_what_an_error_says_of_this_process_alone_is_left_out(monkeypatch: pytest.MonkeyPatch):
+    def lost(*_: object) -> None:
+        raise ValueError(f"what is {object()!r} doing here?")
+
+    monkeypatch.setattr(history, "evolve", lost)
+    (reason,) = folded(records(story())[:1]).quarantined.values()
+    assert reason.endswith("ValueError: what is <object object> doing here?")
+
+
+def test_a_quarantined_run_holds_no_place_and_does_not_wait_for_one():
+    run = Scenario(runs_at_once=1).started()
+    for number in (2, 3):
+        run.say(plan(run_id=f"run-{number}"), f"run-{number}")
+    values = records(run)
+    state = folded(unfit(values, len(values)))
+    assert state.project("shop").queue == ("run-2", "run-3")
+    assert state.places_lost("shop") == 1
+    edited = [value.replace(b'"specversion":"1.0",', b'"specversion":"1.0","extra":1,') for value in values[-2:-1]]
+    waiting = folded([*values[:-2], *edited, edited[0].replace(b'"sequence":0', b'"sequence":7'), values[-1]])
+    assert waiting.project("shop").queue == ("run-3",)
 
 
 def test_an_unreadable_record_stops_the_fold():

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from time import monotonic
 
@@ -15,17 +16,19 @@ from events.envelope import write_submission
 from events.event import Event
 from events.families.failure import FailureClass
 from events.families.run import PrepareFailed, RunCancelRequested, RunPrepared
-from events.history import PartitionState, fold
+from events.families.time import DeadlineKind
+from events.history import PartitionState, chain, fold
 from events.log.partitions import home_partition
 from events.log.port import LogUnavailable, NewRecord, Place, Positions
 from services.status import ServiceStatus
 from services.supervisor import partition as module
 from services.supervisor import timer as timer_module
-from services.supervisor.judging import Limits
+from services.supervisor.alarms import PartitionAlarms
+from services.supervisor.judging import Limits, history_record
 from services.supervisor.partition import PartitionOwner
 from services.supervisor.snapshots import Snapshots
 from support.memory_log import MemoryLog, MemoryWriter
-from support.scenario import BASE, START, plan
+from support.scenario import BASE, START, Scenario, plan
 
 HISTORY, COMMANDS, RESULTS, REJECTIONS = (
     Place(topic, 0) for topic in (Topic.EVENTS, Topic.COMMANDS, Topic.RESULTS, Topic.REJECTIONS)
@@ -50,6 +53,12 @@ class Store:
             raise OSError(28, "No space left on device")
         self.values[name] = data
 
+    async def list(self, prefix: str) -> list[str]:
+        return [name for name in self.values if name.startswith(prefix)]
+
+    async def delete(self, name: str) -> None:
+        self.values.pop(name, None)
+
 
 @pytest.fixture(autouse=True)
 def machine_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +77,8 @@ async def serving(
 ) -> AsyncIterator[tuple[PartitionOwner, asyncio.Task[None]]]:
     """An owner that has folded its history, and the task that it serves in."""
     snapshots = Snapshots(store or Store(), "log")
-    owner = PartitionOwner(log, 0, "supervisor-1", snapshots, Limits(), ServiceStatus("supervisor"))
+    status = ServiceStatus("supervisor")
+    owner = PartitionOwner(log, 0, "supervisor-1", snapshots, Limits(), PartitionAlarms(status, 0))
     served = asyncio.Event()
     task = asyncio.create_task(owner.serve(served.set))
     waiting = asyncio.create_task(served.wait())
@@ -377,7 +387,7 @@ async def test_a_forked_run_is_an_alarm_until_somebody_has_looked_and_others_go_
     async with serving(log) as (owner, _):
         await log.submit(Topic.COMMANDS, [record(plan(run_id="run-2"), "run-2")])
         await until(lambda: types(log).count("RunRequested") == 3)
-        (told,) = owner._status.alarms.values()
+        (told,) = alarms(owner).values()
     assert "run-0" in told
     assert "does not extend the chain" in told
 
@@ -392,3 +402,68 @@ async def test_the_history_goes_on_behind_the_state_that_was_folded(log: MemoryL
         await until(lambda: "RunFailed" in types(log))
         assert owner._state == folded(log)
         assert not owner._state.quarantined
+
+
+def alarms(owner: PartitionOwner) -> dict[str, str]:
+    return owner._alarms._status.alarms
+
+
+def adrift() -> Scenario:
+    """A run that has ended without knowing where its integration branch stands."""
+    run = Scenario().started([{"phase_id": "P1"}])
+    run.claimed("P1")
+    run.built("P1")
+    run.applied(1, "P1")
+    run.green("P1")
+    run.cancelled()
+    run.passed(DeadlineKind.ENDING)
+    run.passed(DeadlineKind.INTEGRATION)
+    return run
+
+
+def write_down(log: MemoryLog, run: Scenario) -> None:
+    for one in chain(PartitionState().heads, "shop", run.history)[0]:
+        log.write(HISTORY, history_record(one))
+
+
+async def test_a_branch_that_is_not_known_is_an_alarm_that_outlives_restarts_until_the_run_is_retried(
+    log: MemoryLog,
+) -> None:
+    write_down(log, adrift())
+    for _ in range(2):
+        async with serving(log) as (owner, _):
+            (told,) = alarms(owner).values()
+            assert "run 'run-1' of 'shop' has ended, and where its integration branch stands is not known" in told
+    async with serving(log) as (owner, _):
+        await log.submit(Topic.COMMANDS, [record(plan(run_id="run-2", retry_of="run-1"), "run-2")])
+        await until(lambda: alarms(owner) == {})
+    async with serving(log) as (owner, _):
+        assert alarms(owner) == {}
+
+
+async def test_the_alarm_comes_with_the_step_that_ends_the_run(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = adrift()
+    last = [type(event.data).__name__ for event in run.history].index("DeadlinePassed")
+    write_down(log, replace(run, history=run.history[:last]))
+    log.now = run.now
+    monkeypatch.setattr(timer_module, "time", log.now.timestamp)
+    async with serving(log) as (owner, _):
+        await until(lambda: "RunFailed" in types(log))
+        await until(lambda: len(alarms(owner)) == 1)
+
+
+async def test_records_that_were_deleted_before_they_were_read_are_an_alarm_and_others_are_decided(
+    log: MemoryLog,
+) -> None:
+    await log.submit(Topic.COMMANDS, [record(plan(run_id=f"run-{n}"), f"run-{n}") for n in range(3)])
+    log.first[COMMANDS] = 2
+    async with serving(log) as (owner, _):
+        await until(lambda: "RunRequested" in types(log))
+        assert types_of_runs(log) == {"run-2"}
+        (told,) = alarms(owner).values()
+    assert told == (
+        "autopack.commands, partition 0: offset 0 was to be read, and the first that is left is 2: "
+        "records were deleted before they were read"
+    )

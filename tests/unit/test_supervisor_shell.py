@@ -25,6 +25,12 @@ class Nothing:
     async def replace(self, name: str, data: bytes) -> None:
         return None
 
+    async def list(self, prefix: str) -> list[str]:
+        return []
+
+    async def delete(self, name: str) -> None:
+        return None
+
 
 @asynccontextmanager
 async def running(log: MemoryLog) -> AsyncIterator[tuple[ServiceStatus, asyncio.Task[None]]]:

@@ -3,6 +3,7 @@
 import os
 import pickle
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from events.decide import decide
 from events.history import PartitionState, chain, fold
 from events.log.postgres.server import Server
 from events.plan import plan_faults
+from services.artifacts import open_artifacts
 from services.supervisor import snapshots as module
 from services.supervisor.snapshots import Snapshot, Snapshots, dump_snapshot, load_snapshot
 from support.histories import random_history
@@ -36,8 +38,12 @@ def rich() -> PartitionState:
     return state
 
 
-def snapshot(state: PartitionState | None = None) -> Snapshot:
-    return Snapshot(9, 8, b"d" * 32, state or rich())
+def snapshot(state: PartitionState | None = None, offset: int = 9) -> Snapshot:
+    return Snapshot(offset, offset - 1, b"d" * 32, state or rich())
+
+
+async def found(snapshots: Snapshots, partition: int) -> list[Snapshot]:
+    return [one async for one in snapshots.newest_first(partition)]
 
 
 def forged(parts: Any) -> bytes:
@@ -60,6 +66,16 @@ class Store:
         if self.error:
             raise self.error
         self.values[name] = data
+
+    async def list(self, prefix: str) -> list[str]:
+        if self.error:
+            raise self.error
+        return [name for name in self.values if name.startswith(prefix)]
+
+    async def delete(self, name: str) -> None:
+        if self.error:
+            raise self.error
+        self.values.pop(name, None)
 
 
 class Caller:
@@ -117,10 +133,10 @@ def test_values_that_make_no_snapshot_are_none():
 async def test_another_version_of_the_core_does_not_see_it(monkeypatch: pytest.MonkeyPatch):
     snapshots = Snapshots(Store(), "log")
     await snapshots.keep(3, snapshot())
-    assert await snapshots.newest(3) == snapshot()
-    assert await snapshots.newest(2) is None
+    assert await found(snapshots, 3) == [snapshot()]
+    assert await found(snapshots, 2) == []
     monkeypatch.setattr(module, "core_version", lambda: "another")
-    assert await snapshots.newest(3) is None
+    assert await found(snapshots, 3) == []
 
 
 async def test_a_store_that_fails_costs_the_snapshot_and_no_more():
@@ -129,6 +145,43 @@ async def test_a_store_that_fails_costs_the_snapshot_and_no_more():
     await snapshots.keep(0, snapshot())
     store.error = OSError(28, "No space left on device")
     await snapshots.keep(0, snapshot(PartitionState()))
-    assert await snapshots.newest(0) is None
+    assert await found(snapshots, 0) == []
     store.error = None
-    assert await snapshots.newest(0) == snapshot()
+    assert await found(snapshots, 0) == [snapshot()]
+
+
+async def test_the_newest_two_of_a_partition_are_kept_and_read_newest_first(tmp_path: Path):
+    store = open_artifacts(str(tmp_path))
+    snapshots = Snapshots(store, "log")
+    await snapshots.keep(1, snapshot(offset=5))
+    for offset in (9, 20, 100, 1_000):
+        await snapshots.keep(0, snapshot(offset=offset))
+    assert [one.offset for one in await found(snapshots, 0)] == [1_000, 100]
+    assert [one.offset for one in await found(snapshots, 1)] == [5]
+    assert len(await store.list("snapshots/")) == 3
+
+
+async def test_snapshots_of_older_versions_of_the_core_go_as_well(monkeypatch: pytest.MonkeyPatch):
+    store = Store()
+    snapshots = Snapshots(store, "log")
+    for offset in (9, 19, 29, 39):
+        monkeypatch.setattr(module, "core_version", lambda offset=offset: f"version {offset}")
+        await snapshots.keep(0, snapshot(offset=offset))
+        assert [one.offset for one in await found(snapshots, 0)] == [offset]
+    assert len(store.values) == 2
+
+
+async def test_snapshots_that_are_ahead_belong_to_another_log_and_make_room():
+    snapshots = Snapshots(Store(), "log")
+    for offset in (5_000, 10_000, 7, 8):
+        await snapshots.keep(0, snapshot(offset=offset))
+    assert [one.offset for one in await found(snapshots, 0)] == [8, 7]
+
+
+async def test_where_the_newest_is_damaged_the_one_before_is_used():
+    store = Store()
+    snapshots = Snapshots(store, "log")
+    for offset in (7, 8):
+        await snapshots.keep(0, snapshot(offset=offset))
+    store.values[max(store.values)] = b"spoilt"
+    assert [one.offset for one in await found(snapshots, 0)] == [7]

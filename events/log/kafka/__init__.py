@@ -2,7 +2,6 @@
 
 from events.log.kafka.connection import Security, Timing
 from events.log.kafka.failures import (
-    HistoryCutOff,
     NotSubmitted,
     RecordTooLarge,
     StepTooLarge,
@@ -11,7 +10,6 @@ from events.log.kafka.failures import (
 from events.log.kafka.log import KafkaLog
 
 __all__ = [
-    "HistoryCutOff",
     "KafkaLog",
     "NotSubmitted",
     "RecordTooLarge",

@@ -13,10 +13,6 @@ class TopicsUnfit(LogUnfit):
     """The topics on the server are not as the log needs them."""
 
 
-class HistoryCutOff(Exception):
-    """The history was asked for from an offset that the server does not hold."""
-
-
 class StepTooLarge(Exception):
     """A part of a step that must be one batch is larger than its topic takes; nothing was written."""
 

@@ -11,10 +11,10 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from events.catalogue import Topic
 from events.log.kafka.connection import Connection
 from events.log.kafka.endings import Endings, stop
-from events.log.kafka.failures import HistoryCutOff, within
+from events.log.kafka.failures import within
 from events.log.kafka.offsets import Offsets
 from events.log.kafka.records import TopicNames
-from events.log.port import Place
+from events.log.port import HistoryCutOff, Place
 
 WAIT_MILLISECONDS = 10
 WINDOW_RECORDS = 64

@@ -1,7 +1,6 @@
 """Following places of the log: one consumer, assigned to them all, reading what is committed."""
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
@@ -13,10 +12,9 @@ from events.log.kafka.clients import Clients
 from events.log.kafka.endings import stop
 from events.log.kafka.failures import within
 from events.log.kafka.records import stored
-from events.log.port import LogUnavailable, Place, StoredRecord
+from events.log.port import LogUnavailable, Missing, Place, StoredRecord
 
 WAIT_MILLISECONDS = 100
-logger = logging.getLogger(__name__)
 
 
 class KafkaTail:
@@ -28,6 +26,7 @@ class KafkaTail:
         self._positions: dict[Place, int] = {}
         self._is_followed = asyncio.Event()
         self._silences: dict[Place, tuple[int | None, float]] = {}
+        self._missing: list[Missing] = []
 
     def follow(self, place: Place, offset: int) -> None:
         """Add a place, or move it to an offset."""
@@ -54,6 +53,11 @@ class KafkaTail:
             found = await self._next(left) if self._positions else await self._wait_for_places(left)
             if found or monotonic() >= until:
                 return found
+
+    def take_missing(self) -> Sequence[Missing]:
+        """What was found to be missing since this was last asked."""
+        found, self._missing = self._missing, []
+        return found
 
     async def close(self) -> None:
         """End it."""
@@ -117,15 +121,13 @@ class KafkaTail:
             self._consumer.seek(partition, offset)
 
     async def _go_on_with_what_is_left(self, missing: Mapping[tuple[str, int], int]) -> None:
-        """Submitted records are deleted only when a step has passed them, so that this is worth an alarm,
-        unless a later owner of the partition has deleted them and this one has not heard of it yet.
-        """
+        """Raises HistoryCutOff for the history, where nothing is ever deleted."""
         self._assign()
         for partition, offset in missing.items():
             place = self._clients.names.place(partition)
             first = await self._clients.reader.first_left(place, offset)
             if self._positions.get(place) == offset:
-                logger.error("%s-%d: offset %d is gone, reading on from %d", *partition, offset, first)
+                self._missing.append(Missing(place, offset, first))
                 self.follow(place, first)
 
     def _listen(self, consumer: AIOKafkaConsumer, waited_seconds: float) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from events.log.port import Place, StoredRecord
+from events.catalogue import Topic
+from events.log.port import HistoryCutOff, Place, StoredRecord
 from events.log.postgres.rows import stored
 from events.log.postgres.server import Pool
 
@@ -50,11 +51,43 @@ ORDER BY which, "offset"
 """
 
 
+# Asked before the records: what is written in between must not look as if it had been deleted.
+HEADS = """
+SELECT which, next_offset
+FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS place (topic, partition, which)
+    JOIN autopack_log.heads USING (topic, partition)
+"""
+
+
 async def read_range(pool: Pool, place: Place, start: int, end: int | None) -> list[StoredRecord]:
-    """The next records in [start, end), some of them. Raises LogUnavailable."""
+    """The next records in [start, end), some of them. Raises LogUnavailable, and HistoryCutOff."""
     last = NO_END if end is None else end
-    rows = await pool.fetch(f"reading {place}", RANGE, place.topic, place.partition, start, last)
+    records = await _range(pool, place, start, last)
+    if place.topic is Topic.EVENTS and not (records and records[0].offset == start):
+        records = await _whole(pool, place, start, last)
+    return records
+
+
+async def _whole(pool: Pool, place: Place, start: int, last: int) -> list[StoredRecord]:
+    """The next records of the history, which is never deleted: its offsets have no gap."""
+    (head,) = await pool.fetch(f"reading {place}", HEADS, [place.topic.value], [place.partition])
+    records = await _range(pool, place, start, last)
+    first = records[0].offset if records else min(head["next_offset"], last)
+    if first > start:
+        raise cut_off(place, start, first)
+    return records
+
+
+async def _range(pool: Pool, place: Place, start: int, last: int) -> list[StoredRecord]:
+    rows = await pool.fetch(f"reading {place}", RANGE, place.topic.value, place.partition, start, last)
     return [stored(place.topic, place.partition, row) for row in rows]
+
+
+def cut_off(place: Place, missing: int, first: int) -> HistoryCutOff:
+    """What is to be raised where the history does not begin as it should."""
+    return HistoryCutOff(
+        f"{HistoryCutOff.__doc__} Partition {place.partition}, offset {missing}; the first that is left is {first}"
+    )
 
 
 def by_place(places: Sequence[Place], rows: Sequence[asyncpg.Record]) -> dict[Place, list[StoredRecord]]:

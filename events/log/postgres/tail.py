@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from events.log.port import LogUnavailable, Place, StoredRecord
-from events.log.postgres.reading import PAGES, by_place, with_more
+from events.catalogue import Topic
+from events.log.port import LogUnavailable, Missing, Place, StoredRecord
+from events.log.postgres.reading import HEADS, PAGES, by_place, cut_off, with_more
 from events.log.postgres.server import Server
 from events.log.postgres.sessions import Session, Sessions
 from events.log.postgres.wakeups import EVERYTHING, Hub, sign_of
@@ -29,12 +30,15 @@ class PostgresTail:
         self._sleeper = hub.sleeper()
         self._positions: dict[Place, int] = {}
         self._stale: set[Place] = set()
+        self._new: set[Place] = set()
+        self._missing: list[Missing] = []
         self._look_at = 0.0
         self._is_closed = False
 
     def follow(self, place: Place, offset: int) -> None:
         """Add a place, or move it to an offset."""
         self._positions[place] = offset
+        self._new.add(place)
         self._sleeper.heed(sign_of(place))
         self._sleeper.wake([sign_of(place)])
 
@@ -44,8 +48,9 @@ class PostgresTail:
         self._sleeper.ignore(sign_of(place))
 
     async def batches(self, wait_seconds: float) -> Mapping[Place, Sequence[StoredRecord]]:
-        """What has come, by place; waits up to `wait_seconds` for the first record. Raises LogUnavailable.
+        """What has come, by place; waits up to `wait_seconds` for the first record.
 
+        Raises LogUnavailable, and HistoryCutOff where the history no longer holds what is to be read.
         Cancelling it loses nothing: what was not returned comes again.
         """
         now = asyncio.get_running_loop().time
@@ -57,6 +62,11 @@ class PostgresTail:
                 return found
             if not self._stale:
                 await self._sleeper.sleep_until(min(until, self._look_at))
+
+    def take_missing(self) -> Sequence[Missing]:
+        """What was found to be missing since this was last asked."""
+        found, self._missing = self._missing, []
+        return found
 
     async def close(self) -> None:
         """End it."""
@@ -78,16 +88,38 @@ class PostgresTail:
             return {}
         asked = {place: self._positions[place] for place in self._stale}
         places = list(asked)
-        topics, partitions = [place.topic.value for place in places], [place.partition for place in places]
-        rows = await session.fetch("following the log", PAGES, topics, partitions, list(asked.values()))
+        heads = await self._heads(session, [place for place in places if place in self._new])
+        rows = await session.fetch("following the log", PAGES, *_arrays(places), list(asked.values()))
         found = by_place(places, rows)
         # While the answer was on its way a place may have been left, or moved.
         unmoved = {place for place, offset in asked.items() if self._positions.get(place) == offset}
-        self._stale -= unmoved - with_more(found, places)
+        read = unmoved - with_more(found, places)
+        firsts = {place: head for place, head in heads.items() if place in read}
+        firsts |= {place: records[0].offset for place, records in found.items() if place in unmoved}
+        for place, first in firsts.items():
+            self._look_for_missing(place, asked[place], first)
+        self._stale -= read
+        self._new -= firsts.keys()
         delivered = {place: records for place, records in found.items() if place in unmoved}
         for place, records in delivered.items():
             self._positions[place] = records[-1].offset + 1
         return delivered
+
+    async def _heads(self, session: Session, places: Sequence[Place]) -> dict[Place, int]:
+        """Where places end that have just begun to be followed: all of them may have been deleted."""
+        if not places:
+            return {}
+        rows = await session.fetch("following the log", HEADS, *_arrays(places))
+        return {places[row["which"] - 1]: row["next_offset"] for row in rows}
+
+    def _look_for_missing(self, place: Place, position: int, first: int) -> None:
+        """Offsets have no gaps here: what does not begin where it should has been deleted."""
+        if first <= position:
+            return
+        if place.topic is Topic.EVENTS:
+            raise cut_off(place, position, first)
+        self._missing.append(Missing(place, position, first))
+        self._positions[place] = first
 
     async def _standing(self) -> Session:
         if self._is_closed:
@@ -100,3 +132,7 @@ class PostgresTail:
                 return await self._standing()
             self._session = session
         return self._session
+
+
+def _arrays(places: Sequence[Place]) -> tuple[list[str], list[int]]:
+    return [place.topic.value for place in places], [place.partition for place in places]

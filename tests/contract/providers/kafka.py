@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
 
 from events.catalogue import Topic
 from events.log.kafka import KafkaLog, Timing
@@ -48,6 +49,18 @@ async def write_foreign(
         )
     finally:
         await producer.stop()
+
+
+async def delete_before(address: str, place: Place, offset: int) -> None:
+    """Delete the records of a place before an offset, as an administrator would."""
+    bootstrap, _, prefix = address.partition("/")
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        partition = TopicPartition(f"{prefix}{place.topic}", place.partition)
+        await admin.delete_records({partition: RecordsToDelete(offset)})
+    finally:
+        await admin.close()
 
 
 async def _delete(bootstrap: str, topics: list[str]) -> None:

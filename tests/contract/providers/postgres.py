@@ -28,6 +28,9 @@ SELECT $1::text, $2::integer, "offset", $3, $4, $5, recorded_at FROM moved
 """
 
 
+_DELETE = 'DELETE FROM autopack_log.records WHERE topic = $1 AND partition = $2 AND "offset" < $3'
+
+
 @asynccontextmanager
 async def fresh_log(server: PostgresServer) -> AsyncIterator[str]:
     """The address of an empty log that is nobody else's."""
@@ -48,5 +51,14 @@ async def write_foreign(
     try:
         text = orjson.dumps({name: value.decode("latin-1") for name, value in headers.items()}).decode()
         await connection.execute(_FOREIGN, place.topic.value, place.partition, key, value, text)
+    finally:
+        await connection.close()
+
+
+async def delete_before(address: str, place: Place, offset: int) -> None:
+    """Delete the records of a place before an offset, as an administrator would."""
+    connection = await asyncpg.connect(address)
+    try:
+        await connection.execute(_DELETE, place.topic.value, place.partition, offset)
     finally:
         await connection.close()
