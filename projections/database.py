@@ -1,6 +1,8 @@
 """The database of the read models: its connections, and the tables in it."""
 
-from collections.abc import Iterable
+from asyncio import CancelledError
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, TypeAlias
 
@@ -34,6 +36,23 @@ _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(7226512071)"
 async def open_pool(url: str, *, most_connections: int = 8) -> Pool:
     """Connections that speak JSON as these modules expect."""
     return await asyncpg.create_pool(url, min_size=1, max_size=most_connections, init=speak_json)
+
+
+@asynccontextmanager
+async def lent(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection for as long as the block lasts; one that is given up in the midst of its work is cut.
+
+    The pool's own way gives it back by asking the server to stop, and waits for that: where the server stands
+    still, a time limit around the block would end nothing.
+    """
+    connection = await pool.acquire()
+    try:
+        yield connection
+    except CancelledError:
+        connection.terminate()
+        raise
+    finally:
+        await pool.release(connection)
 
 
 async def speak_json(connection: Connection) -> None:

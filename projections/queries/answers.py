@@ -3,16 +3,22 @@
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Protocol
+
+import structlog
 
 from events.catalogue import Topic
 from projections.answers import ANSWERS, AnswerRow, Outcome, command_key
 from projections.catalogue import READERS
-from projections.database import CHANNEL, UNAVAILABLE, Connection, Pool
+from projections.database import CHANNEL, UNAVAILABLE, Connection, Pool, lent
 from projections.queries.reading import rows
 
 POLL_SECONDS = 1.0
+NOTICES = "notices"
 TABLES = ("runs", "tiers", "phases", "attempts", "timeline", "metrics", "rejections")
 """What a reply from the tables alone promises; one that promises files adds `run_files`."""
+
+logger = structlog.get_logger(__name__)
 
 _ANSWER = "WHERE command = $1 ORDER BY rejected"
 
@@ -38,6 +44,16 @@ async def is_visible(connection: Connection, answer: AnswerRow, projections: Ite
     return passed == len(readers)
 
 
+class Alarms(Protocol):
+    """Where it is said that somebody must look at something."""
+
+    def alarm(self, key: str, message: str) -> None:
+        """Somebody must look at this."""
+
+    def clear(self, key: str) -> None:
+        """The alarm's cause is gone."""
+
+
 class Changes:
     """Wakes those who wait for the tables to change. One connection listens for all of a process.
 
@@ -48,16 +64,24 @@ class Changes:
         self._pool = pool
         self._came = asyncio.Event()
 
-    async def listen(self) -> None:
-        """Listen until cancelled; a lost connection is made anew."""
+    async def listen(self, alarms: Alarms) -> None:
+        """Listen until cancelled; a lost connection is made anew.
+
+        Any other fault is an alarm, and tried again: meanwhile those who wait look by the clock alone.
+        """
         while True:
-            with suppress(*UNAVAILABLE):
-                await self._listen()
+            try:
+                await self._listen(alarms)
+            except UNAVAILABLE as error:
+                logger.info("not listening to the tables", error=str(error))
+            except Exception as error:
+                logger.exception("listening to the tables failed")
+                alarms.alarm(NOTICES, f"notices of the tables are not heard: {type(error).__name__}: {error}")
             self._notify()
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _listen(self) -> None:
-        async with self._pool.acquire() as connection:
+    async def _listen(self, alarms: Alarms) -> None:
+        async with lent(self._pool) as connection:
             gone = asyncio.Event()
 
             def left(_: object) -> None:
@@ -65,13 +89,9 @@ class Changes:
 
             connection.add_termination_listener(left)
             await connection.add_listener(CHANNEL, self._heard)
-            try:
-                self._notify()
-                await gone.wait()
-            finally:
-                with suppress(*UNAVAILABLE):
-                    await connection.remove_listener(CHANNEL, self._heard)
-                connection.remove_termination_listener(left)
+            alarms.clear(NOTICES)
+            self._notify()
+            await gone.wait()
 
     def _heard(self, connection: object, process: int, channel: str, payload: object) -> None:
         self._notify()
@@ -104,7 +124,7 @@ class Changes:
         while True:
             change = self.next()
             with suppress(*UNAVAILABLE):
-                async with self._pool.acquire() as connection:
+                async with lent(self._pool) as connection:
                     answer = await find_answer(connection, project, source, event_id)
                     decided = answer is not None and answer.outcome != Outcome.UNDECIDED
                     if answer is not None and decided and await is_visible(connection, answer, names):

@@ -58,7 +58,7 @@ class ApiServer:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then let answers under way be finished. Raises AddressTaken."""
         listener = _listen(self._address)
-        listening = asyncio.create_task(self._context.changes.listen())
+        listening = asyncio.create_task(self._context.changes.listen(self._status))
         serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         stopping = asyncio.create_task(stop.wait())
         try:

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from events.log.port import EventLog
-from projections.database import Connection, Pool
+from projections.database import Connection, Pool, lent
 from projections.queries.answers import Changes
 from services.status import ServiceStatus
 
@@ -34,21 +34,10 @@ class ApiContext:
         Raises TimeoutError, which says like other outages that the database cannot be reached.
         """
         try:
-            async with asyncio.timeout(DATABASE_SECONDS), self._lent() as connection:
+            async with asyncio.timeout(DATABASE_SECONDS), lent(self.pool) as connection:
                 yield connection
         except TimeoutError as error:
             raise TimeoutError(f"no answer within {DATABASE_SECONDS:g} s") from error
-
-    @asynccontextmanager
-    async def _lent(self) -> AsyncIterator[Connection]:
-        connection = await self.pool.acquire()
-        try:
-            yield connection
-        except asyncio.CancelledError:
-            connection.terminate()  # giving it back would wait for what it is doing
-            raise
-        finally:
-            await self.pool.release(connection)
 
 
 def _context(request: Request) -> ApiContext:

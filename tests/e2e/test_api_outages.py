@@ -1,36 +1,17 @@
 """The API while its servers stand still: alive, not ready, answering in bounded time, and going on afterwards."""
 
 import asyncio
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-import psutil
-
-from services.embedded.cluster import read_leader
-from services.embedded.layout import Layout
+from events.catalogue import Topic
+from services.compose import Service
 from services.settings import Settings
 from support.builds import WRITES_A_FILE, python_agent, repository, request
 from support.service import serving
+from support.standing_still import standing_still
 
 BOUND_SECONDS = 25.0
-
-
-@contextmanager
-def _standing_still(home: Path) -> Iterator[None]:
-    """The embedded server, with every process of it."""
-    leader = psutil.Process(read_leader(Layout.under(home).data))
-    processes = [leader, *leader.children(recursive=True)]
-    for process in processes:
-        os.kill(process.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in processes:
-            os.kill(process.pid, signal.SIGCONT)
 
 
 async def test_a_server_that_stands_still_is_said_so_and_a_run_goes_on_behind_it(tmp_path: Path) -> None:
@@ -40,7 +21,7 @@ async def test_a_server_that_stands_still_is_said_so_and_a_run_goes_on_behind_it
         assert (
             await client.post("/runs/start", json=request(repository(tmp_path / "repo"), 2))
         ).status_code == 201
-        with _standing_still(settings.home_folder):
+        with standing_still(settings.home_folder):
             began = monotonic()
             answers = await asyncio.gather(
                 client.get("/health/live"),
@@ -59,3 +40,24 @@ async def test_a_server_that_stands_still_is_said_so_and_a_run_goes_on_behind_it
                 await asyncio.sleep(0.1)
         again = await client.post("/runs/start", json=request(tmp_path / "repo", run_id="run-3"))
     assert again.status_code == 201
+
+
+async def test_a_command_whose_answer_cannot_be_looked_up_is_accepted_in_the_time_asked_for(
+    tmp_path: Path,
+) -> None:
+    """The server stops when the command is in the log and its answer, which never comes, is waited for."""
+    settings = Settings(home=tmp_path / "home", partitions=1)
+    wanted = request(repository(tmp_path / "repo"))
+    nobody_decides = frozenset({Service.API, Service.PROJECTOR})
+    async with serving(settings, services=nobody_decides) as (build, client):
+        began = monotonic()
+        starting = asyncio.create_task(client.post("/runs/start", json=wanted, headers={"Prefer": "wait=4"}))
+        async with asyncio.timeout(4):
+            while not await build.records(Topic.COMMANDS):
+                await asyncio.sleep(0.02)
+        with standing_still(settings.home_folder):
+            done, _ = await asyncio.wait({starting}, timeout=10)
+        assert starting in done
+        assert monotonic() - began < 8
+        answer = await starting
+    assert (answer.status_code, answer.headers["location"]) == (202, "/runs/run-1?project=shop")

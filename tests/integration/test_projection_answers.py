@@ -2,37 +2,31 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
+from asyncpg import InvalidCatalogNameError
 
 from events.catalogue import Topic
 from events.decide.verdicts import Reason, Rejection
 from events.log.port import NewRecord, StoredRecord
 from projections.answers import Outcome
-from projections.database import Pool
+from projections.database import CHANNEL, Connection, Pool, lent
 from projections.lane import Lane
 from projections.projector import Projector
 from projections.queries.answers import Changes, find_answer
 from projections.runs import RUNS
+from services.embedded.postgres import EmbeddedPostgres
 from services.supervisor.judging import rejection_record
 from support.histories import ListLog, recorded, success
-from support.projecting import (
-    Heard,
-    passed,
-    running,
-    until,
-    view,
-)
+from support.projecting import Heard, is_alarmed, passed, running, until, view
 from support.scenario import START
-from support.tables import (
-    EVENTS,
-    HISTORY_READERS,
-    REFUSAL_READERS,
-    REJECTIONS,
-    tables_at_zero,
-)
+from support.standing_still import standing_still
+from support.tables import EVENTS, HISTORY_READERS, REFUSAL_READERS, REJECTIONS, tables_at_zero
 
 
 @pytest.fixture
@@ -102,7 +96,7 @@ async def test_a_refused_record_is_kept_with_its_bytes_and_the_reason(pool: Pool
 
 async def test_whoever_waits_for_an_answer_gets_it_when_all_named_tables_show_it(pool: Pool) -> None:
     log, history, changes = ListLog(), recorded(success()), Changes(pool)
-    listening = asyncio.create_task(changes.listen())
+    listening = asyncio.create_task(changes.listen(Heard()))
     try:
         async with running(Projector(pool, log, Heard())):
             log.write(history[:2])
@@ -127,6 +121,49 @@ async def test_an_answer_waits_for_a_table_that_stands_still(pool: Pool) -> None
     asked = ("shop", "/test/run-1", "e1")
     assert await changes.answer(*asked, wait_seconds=0.05) is None
     assert await changes.answer(*asked, projections=["tiers", "rejections"], wait_seconds=5) is not None
+
+
+async def test_waiting_ends_in_time_whatever_the_server_does(tmp_path: Path) -> None:
+    """It stops between two looks, so that the next one gets no answer, nor does asking it to be given up."""
+    async with EmbeddedPostgres(tmp_path / "home") as server, tables_at_zero(server.url) as pool:
+        changes = Changes(pool)
+        listening = asyncio.create_task(changes.listen(Heard()))
+        await changes.answer("shop", "/test", "never", wait_seconds=0.1)
+        began = monotonic()
+        waiting = asyncio.create_task(changes.answer("shop", "/test", "never", wait_seconds=2.5))
+        with standing_still(tmp_path / "home"):
+            listening.cancel()
+            done, _ = await asyncio.wait({waiting, listening}, timeout=6)
+        assert done == {waiting, listening}
+        assert monotonic() - began < 5
+        assert await waiting is None
+        assert await changes.answer("shop", "/test", "never", wait_seconds=0.5) is None
+
+
+async def test_listening_that_fails_is_an_alarm_and_goes_on(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, changes = Heard(), Changes(pool)
+    monkeypatch.setattr("projections.queries.answers.POLL_SECONDS", 0.02)
+    monkeypatch.setattr("projections.queries.answers.lent", lent_by_nobody)
+    listening = asyncio.create_task(changes.listen(heard))
+    try:
+        await until(lambda: is_alarmed(heard, "notices"))
+        assert not listening.done()
+        monkeypatch.setattr("projections.queries.answers.lent", lent)
+        await until(lambda: is_calm(heard))
+        change = changes.next()
+        await pool.execute("SELECT pg_notify($1, 'here')", CHANNEL)
+        async with asyncio.timeout(10):
+            await change.wait()
+    finally:
+        listening.cancel()
+
+
+def lent_by_nobody(pool: Pool) -> AbstractAsyncContextManager[Connection]:
+    raise InvalidCatalogNameError("the database does not exist")
+
+
+async def is_calm(heard: Heard) -> bool:
+    return not heard.alarms
 
 
 async def test_refusals_that_the_log_has_let_go_are_forgotten(pool: Pool) -> None:

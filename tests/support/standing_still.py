@@ -1,0 +1,26 @@
+"""A server that stands still: it is there, takes connections, and answers nothing."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from services.embedded.cluster import read_leader
+from services.embedded.layout import Layout
+
+
+@contextmanager
+def standing_still(home: Path) -> Iterator[None]:
+    """Stop the embedded server of a home, with every process of it, for as long as the block lasts."""
+    leader = psutil.Process(read_leader(Layout.under(home).data))
+    processes = [leader, *leader.children(recursive=True)]
+    for process in processes:
+        os.kill(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process.pid, signal.SIGCONT)
