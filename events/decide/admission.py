@@ -4,16 +4,20 @@ from datetime import datetime
 
 from events.catalogue import SUBMITTED_TO
 from events.decide.deadlines import deadlines
+from events.decide.room import plan_too_large
 from events.decide.verdicts import Admitted, Duplicate, Reason, Rejection, Verdict
+from events.envelope import GENESIS_HASH, write_history
 from events.event import Event
 from events.families.apply import PatchAccepted, PatchRejected
 from events.families.audit import AuditCompleted, AuditFailed
+from events.families.base import LARGEST_COUNT
 from events.families.build import BuildFailed, BuildSucceeded
 from events.families.failure import FailureClass
 from events.families.integrate import IntegrationFailed, SnapshotCreated
 from events.families.issue import IssueReported
 from events.families.phase import PhaseOverrideRequested
 from events.families.run import PrepareFailed, RunCancelRequested, RunPrepared, RunPromoted, RunRequested
+from events.families.sizes import EVENT_LIMIT_BYTES
 from events.families.time import DeadlinePassed
 from events.families.verify import ChecksFailed, ChecksPassed
 from events.families.work import WorkStarted
@@ -66,6 +70,10 @@ def admit(project: Project, submitted: Event, now: datetime) -> Verdict:
         return Rejection(Reason.UNKNOWN_RUN, f"project {project.project_id!r} has no run {submitted.run_id!r}")
     if (submitted.source, submitted.id) in run.admitted:
         return Duplicate()
+    taken = len(write_history(submitted, project.project_id, LARGEST_COUNT, GENESIS_HASH))
+    if taken > EVENT_LIMIT_BYTES:
+        message = f"{taken} bytes in the history, {EVENT_LIMIT_BYTES} at most: big things belong into artifacts"
+        return Rejection(Reason.TOO_LARGE, message)
     return _admit_into(run, submitted, now)
 
 
@@ -75,7 +83,11 @@ def _admit_request(project: Project, submitted: Event, data: RunRequested) -> Ve
         if standing.origin == (submitted.source, submitted.id):
             return Duplicate()
         return Rejection(Reason.DUPLICATE_RUN_ID, f"run id {submitted.run_id!r} is taken in this project")
-    faults = (*_identity_faults(project, submitted, data), *plan_faults(data), *_follow_faults(project, data))
+    faults = (
+        *_identity_faults(project, submitted, data),
+        *(plan_faults(data) or plan_too_large(data)),
+        *_follow_faults(project, data),
+    )
     return Rejection(Reason.INVALID_PLAN, faults[0].message, faults) if faults else Admitted()
 
 

@@ -11,6 +11,7 @@ from events.catalogue import AnyEventData
 from events.configuration import Preparation
 from events.decide.endings import phase_completed
 from events.decide.limits import nothing_left, tokens_left
+from events.decide.room import with_feedback, within_limit
 from events.evolve.feedback import told
 from events.families.apply import ApplyRequested, CandidateOrigin
 from events.families.audit import AuditRequested
@@ -74,13 +75,12 @@ def _build(
 ) -> Iterator[AnyEventData]:
     yield from nothing_left(run)
     prepare, preparing_seconds = _preparation(run)
-    yield BuildRequested(
+    request = BuildRequested(
         phase_id=phase.spec.phase_id,
         attempt=attempt,
         spec=phase.spec,
         repository=run.request.repository,
         base_commit=run.head,
-        feedback=feedback or phase.feedback,
         tokens_left=tokens_left(run, phase.strategy.incident_token_cap),
         seconds_left=_seconds_left(run, now),
         limit_seconds=min(_strategy(run).limits.builder_seconds + preparing_seconds, LONGEST_SECONDS),
@@ -88,6 +88,7 @@ def _build(
         prepare=prepare,
         prepare_at=run.base_commit if prepare else None,
     )
+    yield with_feedback(request, feedback or phase.feedback)
 
 
 def _preparation(run: Run) -> tuple[Preparation | None, float]:
@@ -123,7 +124,7 @@ def _audit(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
         yield from _unapproved(run, phase, now)
         return
     yield from nothing_left(run)
-    yield AuditRequested(
+    request = AuditRequested(
         phase_id=phase.spec.phase_id,
         attempt=phase.attempt,
         audit=audits + 1,
@@ -138,6 +139,7 @@ def _audit(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
         limit_seconds=_strategy(run).limits.auditor_seconds,
         agent=run.request.agents.auditor,
     )
+    yield within_limit(request)
 
 
 def _audits_on_head(run: Run, phase: Phase) -> int:

@@ -11,6 +11,7 @@ from events.catalogue import AnyEventData
 from events.decide.attempts import phase_due
 from events.decide.endings import ending_due, refuse_run
 from events.decide.limits import limit_passed, phases_limit_passed
+from events.decide.room import too_large
 from events.families.failure import FailureClass
 from events.families.phase import PhaseStarted
 from events.families.run import RunAccepted, RunCompleted, RunFailed
@@ -55,6 +56,9 @@ def _acceptance(run: Run) -> RunAccepted | RunFailed:
         strategy = compile_strategy(run.request, run.configuration)
     except NoChecks as error:
         return refuse_run(run, RunState.DONE_FAILED_ENVIRONMENT, str(error), FailureClass.CONFIGURATION)
+    if faults := too_large(run.request, strategy, run.configuration.prepare):
+        reason = f"{faults[0].place}: {faults[0].message}"
+        return refuse_run(run, RunState.DONE_FAILED_ENVIRONMENT, reason, FailureClass.CONFIGURATION)
     branch = integration_branch(run.run_id)
     return RunAccepted(base_commit=run.base_commit, integration_branch=branch, strategy=strategy)
 

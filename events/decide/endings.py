@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from events.catalogue import AnyEventData
+from events.decide.room import with_details
 from events.families.base import LONGEST_TEXT
 from events.families.failure import FailureClass
 from events.families.phase import PhaseCompleted, PhaseFailed, PhaseFailure, PhaseSkipped
@@ -95,7 +96,7 @@ def refuse_run(
     """The terminal event, with what a reader looks at first."""
     phase = next((p for p in run.phases if p.spec.phase_id == phase_id), None)
     last = phase.feedback[-1] if phase and phase.feedback else None
-    return RunFailed(
+    failed = RunFailed(
         state=state,
         head_commit=run.head,
         tokens_used=run.tokens_used,
@@ -107,8 +108,8 @@ def refuse_run(
             stage=last.stage if last else None,
             failure=failure,
             last_attempt=phase.attempt if phase else 0,
-            details=tuple(f"attempt {f.attempt}, {f.stage}: {f.summary}"[:LONGEST_TEXT] for f in phase.feedback)
-            if phase
-            else (),
         ),
     )
+    feedback = phase.feedback if phase else ()
+    details = (f"attempt {f.attempt}, {f.stage}: {f.summary}"[:LONGEST_TEXT] for f in feedback)
+    return with_details(failed, tuple(details))

@@ -17,6 +17,8 @@ from events.state import Candidate, Run, Setback
 from events.states import PhaseState
 
 AGENT_ANSWERS = (BuildSucceeded, BuildFailed, AuditCompleted, AuditFailed)
+MOST_PATCHES = 100
+"""Patches one upon another; every request for them names them all."""
 FeedbackSource = BuildFailed | AuditCompleted | AuditFailed | PatchRejected | ChecksFailed | IntegrationFailed
 
 
@@ -75,8 +77,8 @@ def _audited(run: Run, data: AuditCompleted) -> Run:
     if data.recommendation is Recommendation.ESCALATE:
         setback = Setback(PhaseFailure.ESCALATED, FailureClass.BAD_ANSWER, _escalation(data), final=True)
         return with_phase(run, data.phase_id, setback=setback, feedback=feedback)
-    if data.suggested_patches:
-        patches = (*phase.patches, *data.suggested_patches)
+    patches = (*phase.patches, *data.suggested_patches)
+    if data.suggested_patches and len(patches) <= MOST_PATCHES:
         return with_phase(run, data.phase_id, patches=patches, candidate=None, feedback=feedback)
     reason = "the auditor asks for a revision"
     setback = Setback(PhaseFailure.OUT_OF_ATTEMPTS, FailureClass.BAD_ANSWER, reason)

@@ -9,15 +9,17 @@ from events.configuration import Configuration
 from events.decide import Context, decide
 from events.decide.deadlines import Deadline, deadlines
 from events.decide.verdicts import Rejection
+from events.envelope import write_history
 from events.event import Event
 from events.evolve import evolve
 from events.families.apply import ApplyRequested, PatchAccepted, PatchRejected
 from events.families.audit import AuditCompleted, AuditFailed, AuditRequested
-from events.families.base import ArtifactRef, EventData, Tokens, Usage
+from events.families.base import LARGEST_COUNT, ArtifactRef, EventData, Tokens, Usage
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.failure import FailureClass
 from events.families.integrate import IntegrationFailed, IntegrationRequested, SnapshotCreated
 from events.families.run import RunCancelRequested, RunCompleted, RunFailed, RunPrepared, RunRequested
+from events.families.sizes import EVENT_LIMIT_BYTES
 from events.families.time import DeadlineKind, DeadlinePassed
 from events.families.verify import ChecksFailed, ChecksPassed, ChecksRequested
 from events.families.work import WorkStarted
@@ -126,6 +128,12 @@ class Scenario:
         """The data of the request that a phase waits for now."""
         request_id = self.open(phase_id, run_id).id
         return next(e.data for e in self.history if e.id == request_id)
+
+    def oversized(self) -> list[str]:
+        """The events, other than plans, that take more than an event may, with their bytes."""
+        written = [e for e in self.history if not isinstance(e.data, RunRequested)]
+        sizes = [(e.data, len(write_history(e, "p" * 100, LARGEST_COUNT, "f" * 64))) for e in written]
+        return [f"{type(data).__name__}: {size}" for data, size in sizes if size > EVENT_LIMIT_BYTES]
 
     # ---- what people and workers say
 
