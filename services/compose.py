@@ -1,14 +1,15 @@
 """The composition root: from settings to running services. Nothing else puts the parts together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from events.log.port import EventLog
+from events.log.port import LogUnavailable
 from projections.catalogue import PROJECTIONS
-from projections.database import Pool, install, open_pool
+from projections.database import Pool
+from projections.opening import DatabaseUnavailable, lazy_pool, reach
 from projections.projector import Projector
 from projections.queries.answers import Changes
 from projections.run_files.keeper import RunFiles
@@ -18,9 +19,11 @@ from services.api.context import ApiContext
 from services.applier.applier import Applier
 from services.artifacts import ArtifactStore, open_artifacts
 from services.auditor.auditor import Auditor
+from services.awaiting import Awaited
 from services.builder.builder import Builder
 from services.candidates import Candidates
 from services.git.command import GitCommand
+from services.log_at_hand import LogAtHand
 from services.logs import log_name, open_log
 from services.preparation import Preparations
 from services.readiness import show_readiness
@@ -65,21 +68,32 @@ class Application:
     """Services of one process, ready to run."""
 
     settings: Settings
-    log: EventLog
+    log: LogAtHand
     servers: Servers
     store: ArtifactStore
     statuses: dict[str, ServiceStatus] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
+    awaited: list[Awaited] = field(default_factory=list)
 
-    def add(self, service: Service, make: Callable[[ServiceStatus], Run]) -> None:
-        """Add a service; `make` is given the status that it reports to."""
-        status = ServiceStatus(service)
-        self.statuses[service] = status
-        self.runs[service] = make(status)
+    def add(self, service: Service, make: Callable[[ServiceStatus], Run], *needed: Awaited) -> None:
+        """Add a service; `make` is given the status that it reports to. It begins when what it needs is open.
+
+        The API begins at once: it is who says what is waited for.
+        """
+        status = self.statuses[service] = ServiceStatus(service)
+        for server in needed:
+            server.hinders(status)
+        gates = () if service is Service.API else needed
+        self.runs[service] = _begun(make(status), gates)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run every service until `stop` is set and each has drained. The first that fails ends all."""
+        """Run every service until `stop` is set and each has drained. The first that fails ends all.
+
+        Raises, in a group, LogUnfit and DatabaseUnfit too, where it has to wait for servers.
+        """
         async with asyncio.TaskGroup() as group:
+            for server in self.awaited:
+                group.create_task(server.open_patiently(stop), name="waiting")
             for name, run in self.runs.items():
                 group.create_task(_running(run, stop), name=name)
             showing = show_readiness(self.settings.home_folder, self.statuses.values(), stop)
@@ -90,28 +104,50 @@ async def _running(run: Run, stop: asyncio.Event) -> None:
     await run(stop)
 
 
+def _begun(run: Run, needed: Sequence[Awaited]) -> Run:
+    async def run_later(stop: asyncio.Event) -> None:
+        for server in needed:
+            await server.opened(stop)
+        if not stop.is_set():
+            await run(stop)
+
+    return run_later
+
+
 @asynccontextmanager
 async def compose(
-    settings: Settings, services: frozenset[Service], commands: Commands | None = None
+    settings: Settings, services: frozenset[Service], commands: Commands | None = None, *, patient: bool = False
 ) -> AsyncIterator[Application]:
     """Open what the services need, and put them together; everything is let go of at the end.
 
-    Raises SandboxUnavailable, AgentsFileInvalid, LogUnavailable, ServerDidNotStart.
+    With `patient` the log and the database need not be there yet: the services wait for them. Otherwise they
+    are opened at once, which raises LogUnavailable, DatabaseUnavailable, LogUnfit and DatabaseUnfit.
+    Raises SandboxUnavailable, AgentsFileInvalid, ServerDidNotStart.
     """
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(open_servers(settings))
-        log = await open_log(settings, servers)
+        log = LogAtHand(settings.partitions, lambda: open_log(settings, servers))
         stack.push_async_callback(log.close)
         application = Application(settings, log, servers, open_artifacts(settings.artifacts_url))
+        the_log = await _awaited(application, Awaited("the log", log.open, (LogUnavailable,)), patient)
         if Service.SUPERVISOR in services:
-            _add_supervisor(application)
+            _add_supervisor(application, the_log)
         if services & _WORKERS:
-            await _add_workers(application, services, commands or Commands())
+            await _add_workers(application, the_log, services, commands or Commands())
         if services & _READING:
-            pool = await _opened_pool(servers.database_url)
+            pool = await lazy_pool(servers.database_url, PROJECTIONS, most_connections=READING_CONNECTIONS)
             stack.push_async_callback(_closed, pool)
-            _add_readers(application, services, pool)
+            tables = Awaited("the database", lambda: reach(pool), (DatabaseUnavailable,))
+            _add_readers(application, services, pool, the_log, await _awaited(application, tables, patient))
         yield application
+
+
+async def _awaited(application: Application, server: Awaited, patient: bool) -> Awaited:
+    if patient:
+        application.awaited.append(server)
+    else:
+        await server.open()
+    return server
 
 
 READING_CONNECTIONS = 16
@@ -121,45 +157,36 @@ _READING = frozenset({Service.PROJECTOR, Service.API})
 _SANDBOXED = _WORKERS - {Service.APPLIER}
 
 
-def _add_supervisor(application: Application) -> None:
+def _add_supervisor(application: Application, log: Awaited) -> None:
     settings = application.settings
     snapshots = Snapshots(application.store, log_name(settings, application.servers))
     limits = Limits(settings.runs_at_once)
     application.add(
         Service.SUPERVISOR,
         lambda status: Supervisor(application.log, snapshots, limits, status).run,
+        log,
     )
 
 
-async def _add_workers(application: Application, services: frozenset[Service], commands: Commands) -> None:
+async def _add_workers(
+    application: Application, log: Awaited, services: frozenset[Service], commands: Commands
+) -> None:
     settings = application.settings
     candidates = Candidates(GitCommand(), settings.home_folder / "mirrors", application.store)
     if Service.APPLIER in services:
-        _add_worker(application, Service.APPLIER, Applier(candidates), settings.appliers_at_once)
+        _add_worker(application, log, Service.APPLIER, Applier(candidates), settings.appliers_at_once)
     if not services & _SANDBOXED:
         return
     sandbox = await _sandbox(settings)
     workshop = _workshop(application, candidates, sandbox, commands)
     if Service.BUILDER in services:
-        _add_worker(application, Service.BUILDER, Builder(workshop), settings.builders_at_once)
+        _add_worker(application, log, Service.BUILDER, Builder(workshop), settings.builders_at_once)
     if Service.AUDITOR in services:
-        _add_worker(application, Service.AUDITOR, Auditor(workshop), settings.auditors_at_once)
+        _add_worker(application, log, Service.AUDITOR, Auditor(workshop), settings.auditors_at_once)
     if Service.VERIFIER in services:
         work = settings.home_folder / "work"
         verifier = Verifier(candidates, sandbox, application.store, workshop.preparations, work)
-        _add_worker(application, Service.VERIFIER, verifier, settings.verifiers_at_once)
-
-
-async def _opened_pool(database_url: str) -> Pool:
-    """Connections to the read models, whose tables are there from now on: queries need not wait for events."""
-    pool = await open_pool(database_url, most_connections=READING_CONNECTIONS)
-    try:
-        async with pool.acquire() as connection:
-            await install(connection, PROJECTIONS)
-    except BaseException:
-        await _closed(pool)
-        raise
-    return pool
+        _add_worker(application, log, Service.VERIFIER, verifier, settings.verifiers_at_once)
 
 
 async def _closed(pool: Pool) -> None:
@@ -169,11 +196,13 @@ async def _closed(pool: Pool) -> None:
             await pool.close()
 
 
-def _add_readers(application: Application, services: frozenset[Service], pool: Pool) -> None:
+def _add_readers(application: Application, services: frozenset[Service], pool: Pool, *needed: Awaited) -> None:
     settings = application.settings
     if Service.PROJECTOR in services:
         files = RunFiles(pool, application.log, application.store, settings.run_files_folder, settings.project)
-        application.add(Service.PROJECTOR, lambda status: Projector(pool, application.log, status, files).run)
+        application.add(
+            Service.PROJECTOR, lambda status: Projector(pool, application.log, status, files).run, *needed
+        )
     if Service.API in services:
         context = ApiContext(
             log=application.log,
@@ -184,14 +213,15 @@ def _add_readers(application: Application, services: frozenset[Service], pool: P
             default_repository=settings.repository,
         )
         address = settings.listen_address
-        application.add(Service.API, lambda status: ApiServer(context, address, status).run)
+        application.add(Service.API, lambda status: ApiServer(context, address, status).run, *needed)
 
 
-def _add_worker(application: Application, service: Service, worker: Worker, capacity: int) -> None:
+def _add_worker(application: Application, log: Awaited, service: Service, worker: Worker, capacity: int) -> None:
     limits = RunnerSettings(capacity, application.settings.grace_seconds)
     application.add(
         service,
         lambda status: Runner(application.log, worker, application.store, limits, status).run,
+        log,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from aiokafka.helpers import create_ssl_context
 
 from events.log.kafka import KafkaLog, Security, Timing
-from events.log.port import EventLog
+from events.log.port import EventLog, LogUnfit
 from events.log.postgres import PostgresLog
 from services.servers import Servers
 from services.settings import Settings
@@ -15,7 +15,7 @@ KAFKA = "kafka://"
 
 
 async def open_log(settings: Settings, servers: Servers) -> EventLog:
-    """The log at the configured address; raises LogUnavailable."""
+    """The log at the configured address; raises LogUnavailable, and LogUnfit where waiting does not help."""
     if servers.log_url.startswith(KAFKA):
         return await KafkaLog.open(
             servers.log_url.removeprefix(KAFKA),
@@ -35,11 +35,14 @@ async def open_log(settings: Settings, servers: Servers) -> EventLog:
 def _security(settings: Settings) -> Security:
     context = None
     if settings.kafka_security_protocol.endswith("SSL"):
-        context = create_ssl_context(
-            cafile=_path(settings.kafka_ssl_cafile),
-            certfile=_path(settings.kafka_ssl_certfile),
-            keyfile=_path(settings.kafka_ssl_keyfile),
-        )
+        try:
+            context = create_ssl_context(
+                cafile=_path(settings.kafka_ssl_cafile),
+                certfile=_path(settings.kafka_ssl_certfile),
+                keyfile=_path(settings.kafka_ssl_keyfile),
+            )
+        except OSError as error:  # a file that is missing, or is none of those
+            raise LogUnfit(f"the certificates of the Kafka settings cannot be used: {error}") from error
     return Security(
         protocol=settings.kafka_security_protocol,
         ssl_context=context,

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, AnyUrl, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -62,7 +63,14 @@ class Settings(BaseSettings):
     def _known_log(cls, value: str | None) -> str | None:
         if value and not value.startswith(("kafka://", "postgresql://", "postgres://")):
             raise ValueError("must be kafka://host:port[,host:port] or postgresql://…")
-        return value or None
+        return _addressed(value)
+
+    @field_validator("database")
+    @classmethod
+    def _known_database(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must be postgresql://…")
+        return _addressed(value)
 
     @property
     def home_folder(self) -> Path:
@@ -100,3 +108,19 @@ class Settings(BaseSettings):
 def process_environment() -> Mapping[str, str]:
     """The environment of this service: for names that the operator lends to agents, and nothing else."""
     return dict(os.environ)
+
+
+def _addressed(url: str | None) -> str | None:
+    """The URL, None where it is empty; raises ValueError where one of its hosts or ports cannot be meant."""
+    if not url:
+        return None
+    scheme, _, rest = url.partition("://")
+    hosts = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
+    for host in hosts.split(","):
+        try:
+            is_named = urlsplit(f"//{host}").port != 0 and (host or scheme != "kafka")
+        except ValueError as error:
+            raise ValueError(f"{host!r}: {error}") from error
+        if not is_named:
+            raise ValueError("must be kafka://host:port[,host:port] or postgresql://…")
+    return url

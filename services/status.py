@@ -19,12 +19,12 @@ class ServiceStatus:
     facts: dict[str, int | str] = field(default_factory=dict)
     alarms: dict[str, str] = field(default_factory=dict)
     _trouble: str | None = "starting"
-    _stall: str | None = None
+    _hindrances: dict[str, str] = field(default_factory=dict)
 
     @property
     def trouble(self) -> str | None:
         """What the service waits for, or that it stands still; None where nothing is in the way."""
-        return self._trouble or self._stall
+        return next(iter(self._hindrances.values()), self._trouble)
 
     def ready(self, **facts: int | str) -> None:
         """The service does its work."""
@@ -39,9 +39,13 @@ class ServiceStatus:
             logger.warning("not ready", service=self.name, trouble=trouble)
         self._trouble = trouble
 
-    def stalled(self, stall: str | None) -> None:
-        """Somebody who watches the service has seen it stand still; or that it goes on, None."""
-        self._stall = stall
+    def hinder(self, key: str, trouble: str) -> None:
+        """Somebody else than the service itself knows that it cannot work, whatever it says of itself."""
+        self._hindrances[key] = trouble
+
+    def unhinder(self, key: str) -> None:
+        """That is over."""
+        self._hindrances.pop(key, None)
 
     def alarm(self, key: str, message: str) -> None:
         """Somebody must look at this; it stands until it is cleared."""

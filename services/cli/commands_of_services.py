@@ -29,7 +29,7 @@ async def _up(settings: Settings, *, as_json: bool) -> None:
     async with service_at_hand(settings.model_copy(update={"url": None})) as client:
         if client is not None:
             raise Unsuccessful(f"a service runs on this home already, at {client.address}")
-    async with _until_signalled() as stopped, services_here(settings, EVERYTHING) as application:
+    async with _until_signalled() as stopped, services_here(settings, EVERYTHING, patient=True) as application:
         url = await address_of(application)
         write_record(settings.service_file, ServiceRecord(url, own_pid()))
         try:
@@ -51,7 +51,8 @@ def serve(service: given.ServiceName, json: given.Json = False) -> None:
 
 
 async def _serve(settings: Settings, service: str, *, as_json: bool) -> None:
-    async with _until_signalled() as stopped, services_here(settings, frozenset({service})) as application:
+    chosen = frozenset({service})
+    async with _until_signalled() as stopped, services_here(settings, chosen, patient=True) as application:
         url = await address_of(application) if service == API else None
         if as_json:
             print_json_line({"service": service, "url": url})

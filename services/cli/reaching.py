@@ -32,6 +32,7 @@ class ServiceRecord:
 
 def write_record(file: Path, record: ServiceRecord) -> None:
     """Leave the address, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f"{file.name}.{record.pid}")
     draft.write_bytes(orjson.dumps({"url": record.url, "pid": record.pid}) + b"\n")
     draft.replace(file)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from events.log.port import LogUnavailable, LogUnfit
+from projections.opening import DatabaseUnavailable, DatabaseUnfit
 from services.agents import AgentsFileInvalid
 from services.cli.failures import CommandFailure, ServiceUnreachable, Unsuccessful
 from services.embedded.postgres import ServerDidNotStart
@@ -24,25 +25,28 @@ READING = frozenset({"projector", API})
 WORKING = frozenset({"builder", "auditor", "applier", "verifier"})
 EVERYTHING = READING | WORKING | {SUPERVISOR}
 
+UNFIT = (LogUnfit, DatabaseUnfit)
+"""What no waiting mends."""
+
 AgentCommands = Mapping[str, tuple[str, ...]]
 """Commands for `builder` and `auditor`, given on the command line; they stand in no event."""
 
 
 @asynccontextmanager
 async def services_here(
-    settings: Settings, services: frozenset[str], commands: AgentCommands | None = None
+    settings: Settings, services: frozenset[str], commands: AgentCommands | None = None, *, patient: bool = False
 ) -> AsyncIterator["Application"]:
     """Run services in this process, and stop them at the end. A service that fails ends what goes on inside.
 
-    Raises ServiceUnreachable where a server is missing, Unsuccessful where this machine or its agents are not
-    fit for it.
+    With `patient` they wait for a log or a database that is away. Raises ServiceUnreachable where a server is
+    missing, Unsuccessful where this machine, its agents or the servers are not fit for it.
     """
     # It brings all services with it, which a command that runs none of them need not wait for.
     from services.compose import Commands, Service, compose
 
     chosen = frozenset(map(Service, services))
     try:
-        async with compose(settings, chosen, Commands(**(commands or {}))) as application:
+        async with compose(settings, chosen, Commands(**(commands or {})), patient=patient) as application:
             stop = asyncio.Event()
             running = asyncio.create_task(application.run(stop), name="services")
             try:
@@ -51,9 +55,9 @@ async def services_here(
             finally:
                 stop.set()
                 await asyncio.wait({running})
-    except (LogUnavailable, ServerDidNotStart) as error:
+    except (LogUnavailable, DatabaseUnavailable, ServerDidNotStart) as error:
         raise ServiceUnreachable(str(error)) from error
-    except (SandboxUnavailable, AgentsFileInvalid, LogUnfit) as error:
+    except (SandboxUnavailable, AgentsFileInvalid, *UNFIT) as error:
         raise Unsuccessful(str(error)) from error
 
 
@@ -85,6 +89,8 @@ def _reason(running: asyncio.Task[None]) -> CommandFailure:
     error = None if running.cancelled() else running.exception()
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error, UNFIT):
+        return Unsuccessful(str(error))
     return Unsuccessful(f"the services ended: {type(error).__name__}: {error}")
 
 
@@ -92,7 +98,7 @@ async def address_of(application: "Application") -> str:
     """The address of the API that runs here, once it takes requests; raises Unsuccessful."""
     status = application.statuses[API]
     for _ in range(int(READY_SECONDS / POLL_SECONDS)):
-        if status.is_ready and "url" in status.facts:
+        if "url" in status.facts:
             return str(status.facts["url"])
         await asyncio.sleep(POLL_SECONDS)
     raise Unsuccessful(f"the API did not begin to serve within {READY_SECONDS:g} s: {status.trouble}")

@@ -131,6 +131,11 @@ class Connection:
         """The client for topics, groups and deleting."""
         return self._common(_milliseconds(self.timing.opening_seconds)) | {"retry_backoff_ms": RETRY_MILLISECONDS}
 
+    def probing_settings(self) -> Settings:
+        """A bare connection to one broker."""
+        settings = self._common(_milliseconds(self.timing.checking_seconds))
+        return {name: value for name, value in settings.items() if name != "bootstrap_servers"}
+
     def _common(self, request_milliseconds: int) -> Settings:
         return {
             "bootstrap_servers": self.bootstrap,

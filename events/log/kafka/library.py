@@ -16,7 +16,7 @@ QUIETENED: Mapping[str, Sequence[str]] = {
         "NOT_ENOUGH_REPLICAS",
     ),
     # A broker that is away, many times a second: the log itself says so, by LogUnavailable.
-    "aiokafka": ("Unable connect to node", "Unable to update metadata", "Unable to request metadata"),
+    "aiokafka": ("Unable connect to ", "Unable to update metadata", "Unable to request metadata"),
     "aiokafka.consumer.fetcher": ("Failed fetch messages",),
 }
 """By logger, what is said below warning."""

@@ -12,13 +12,23 @@ from events.log.kafka.failures import within
 from events.log.kafka.library import tune
 from events.log.kafka.membership import KafkaMembership
 from events.log.kafka.offsets import Offsets
+from events.log.kafka.probing import refusal
 from events.log.kafka.reader import RangeReader
 from events.log.kafka.records import TopicNames, stored
 from events.log.kafka.submitting import Submitter
 from events.log.kafka.tail import KafkaTail
 from events.log.kafka.taking_over import take_over
 from events.log.kafka.topics import ensure_topics, leaderless
-from events.log.port import LogUnavailable, Membership, NewRecord, PartitionWriter, Place, StoredRecord, Tail
+from events.log.port import (
+    LogUnavailable,
+    LogUnfit,
+    Membership,
+    NewRecord,
+    PartitionWriter,
+    Place,
+    StoredRecord,
+    Tail,
+)
 
 
 class KafkaLog:
@@ -44,20 +54,28 @@ class KafkaLog:
 
         Logs with different prefixes share a cluster and nothing else. Without a replication factor topics
         are made with three replicas where there are as many brokers, else with one. Raises LogUnavailable,
-        and TopicsUnfit where the topics that exist are not as the log needs them.
+        LogUnfit where the brokers refuse us or the address cannot be meant, and TopicsUnfit, one of those,
+        where the topics that exist are not as the log needs them.
         """
         tune()
         connection = Connection(bootstrap, security or Security(), timing or Timing())
         names = TopicNames(topic_prefix)
         endings = Endings()
-        admin = AIOKafkaAdminClient(**connection.admin_settings())
+        try:
+            admin = AIOKafkaAdminClient(**connection.admin_settings())
+        except (ValueError, AssertionError) as error:
+            raise LogUnfit(f"the log at {bootstrap}: {error}") from error
         try:
             async with within(connection.timing.opening_seconds, f"opening the log at {bootstrap}"):
                 await admin.start()
                 await ensure_topics(admin, names, partition_count, replication_factor)
+        except LogUnavailable as error:
+            await _end(endings, admin, connection.timing)
+            if (refused := await refusal(connection)) is not None:
+                raise LogUnfit(f"the log at {bootstrap} refuses us: {refused!r}") from error
+            raise
         except BaseException:
-            endings.begin(admin.close())
-            await endings.finish(connection.timing.closing_seconds)
+            await _end(endings, admin, connection.timing)
             raise
         offsets = Offsets(connection, names, endings)
         reader = RangeReader(connection, names, offsets, endings)
@@ -110,3 +128,8 @@ class KafkaLog:
         """Let go of every connection, of writers, tails and memberships too."""
         self._clients.endings.begin(self._clients.admin.close())
         await self._clients.endings.finish(self._clients.timing.closing_seconds)
+
+
+async def _end(endings: Endings, admin: AIOKafkaAdminClient, timing: Timing) -> None:
+    endings.begin(admin.close())
+    await endings.finish(timing.closing_seconds)

@@ -30,6 +30,14 @@ OUTAGES = (
 """What the driver raises where the server is away, full, shutting down, a standby, or refuses us."""
 
 
+REFUSALS = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+"""What of it no waiting mends where the log has never been open: wrong user or password, no such database."""
+
+
 @asynccontextmanager
 async def within(limit_seconds: float, doing: str) -> AsyncIterator[None]:
     """Bound what is done inside, and raise LogUnavailable with the cause where the server fails it."""

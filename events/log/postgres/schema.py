@@ -6,7 +6,7 @@ import asyncpg
 
 from events.catalogue import Topic
 from events.log.port import LogUnavailable, LogUnfit
-from events.log.postgres.failures import within
+from events.log.postgres.failures import REFUSALS, within
 from events.log.postgres.server import Server
 
 UNFIT = "The log in this database is not as it was asked for."
@@ -30,7 +30,22 @@ _SOMEBODY_WAS_FASTER = (
 
 
 async def ensure_schema(server: Server, partition_count: int) -> None:
-    """Make the tables where there are none, and compare where there are. Raises LogUnfit, LogUnavailable."""
+    """Make the tables where there are none, and compare where there are.
+
+    Raises LogUnavailable, and LogUnfit where the tables are others, or the server refuses us.
+    """
+    try:
+        await _ensure(server, partition_count)
+    except ValueError as error:  # the driver's word for an address that it cannot make sense of
+        raise LogUnfit(f"opening the log: {error}") from error
+    except (LogUnavailable, *REFUSALS) as error:
+        cause = error.__cause__ if isinstance(error, LogUnavailable) else error
+        if isinstance(cause, REFUSALS):
+            raise LogUnfit(f"opening the log: {cause}") from error
+        raise
+
+
+async def _ensure(server: Server, partition_count: int) -> None:
     async with within(server.limit_seconds, "opening the log"):
         connection = await server.connect(waits_for_disk=True)
     try:
