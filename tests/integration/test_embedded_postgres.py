@@ -182,7 +182,10 @@ async def test_a_killed_server_comes_back_at_its_address_for_those_that_use_it(
 ) -> None:
     async with EmbeddedPostgres(tmp_path) as server:
         await execute(server.url, "CREATE TABLE kept AS SELECT 1 AS number")
-        os.kill(leader_of(tmp_path) if victim == "server" else keepers_of(tmp_path)[0].pid, signal.SIGKILL)
+        leader = leader_of(tmp_path)
+        os.kill(leader if victim == "server" else keepers_of(tmp_path)[0].pid, signal.SIGKILL)
+        # A server dies a moment after its keeper, and answers until then.
+        await until(lambda: leader not in servers_in(Layout.under(tmp_path).data))
         await until_it_answers(server.url)
         assert await execute(server.url, "SELECT number FROM kept") == 1
     assert is_stopped(tmp_path)
