@@ -82,11 +82,6 @@ class PartitionState:
         """The project, empty where nothing was ever heard of it."""
         return self.projects.get(project_id) or Project(project_id)
 
-    def places_lost(self, project_id: str) -> int:
-        """How many runs of the project were begun, and can neither go on nor end: they hold no place any more."""
-        runs = self.project(project_id).runs
-        return sum(project == project_id and run_id in runs for project, run_id in self.quarantined)
-
 
 def fold(state: PartitionState, value: bytes, type_name: str | None = None) -> PartitionState:
     """The state after one more record of the history; raises UnreadableRecord.
@@ -123,11 +118,13 @@ def _extended(state: PartitionState, record: HistoryEvent, value: bytes) -> Part
 
 
 def _quarantined(state: PartitionState, record: HistoryEvent, fault: str) -> PartitionState:
-    """The run stays as it was before the record. If it waits in line it leaves that: it must not be begun."""
+    """The run stays as it was before the record, lost to its project: it is not begun, and holds no place."""
     run_id = record.event.run_id
     reason = f"record {record.sequence} ({record.event.id}) {fault}"
     project = state.project(record.project)
-    project = replace(project, queue=tuple(waiting for waiting in project.queue if waiting != run_id))
+    if run_id in project.runs:
+        queue = tuple(waiting for waiting in project.queue if waiting != run_id)
+        project = replace(project, queue=queue, lost=(*project.lost, run_id))
     return replace(
         state,
         projects=state.projects.set(project.project_id, project),

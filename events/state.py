@@ -265,7 +265,7 @@ class Project:
     """The boundary of consistency: all runs of one project.
 
     `adrift` are ended runs of which nobody knows where their integration branch stands, and which nobody has
-    taken up again.
+    taken up again. `lost` are runs in quarantine, which can neither go on nor end.
     """
 
     project_id: str
@@ -273,8 +273,9 @@ class Project:
     ended: Map[str, EndedRun] = field(default_factory=Map)
     queue: tuple[str, ...] = ()
     adrift: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @property
     def started_runs(self) -> int:
-        """Runs that hold a slot: begun and not ended."""
-        return len(self.runs) - len(self.queue)
+        """Runs that hold a slot: begun, not ended, and not lost."""
+        return len(self.runs) - len(self.queue) - len(self.lost)

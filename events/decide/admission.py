@@ -1,9 +1,8 @@
 """Admission: may a submitted record enter the history, given all that stands there?"""
 
-from datetime import datetime
-
 from events.catalogue import SUBMITTED_TO
-from events.decide.deadlines import deadlines
+from events.decide.context import Context
+from events.decide.deadlines import deadlines, turn
 from events.decide.room import plan_too_large
 from events.decide.verdicts import Admitted, Duplicate, Reason, Rejection, Verdict
 from events.envelope import GENESIS_HASH, write_history
@@ -56,7 +55,7 @@ Answer = (
 )
 
 
-def admit(project: Project, submitted: Event, now: datetime) -> Verdict:
+def admit(project: Project, submitted: Event, context: Context) -> Verdict:
     """Admitted, a silent repetition, or a rejection with its reason."""
     data = submitted.data
     if type(data) not in SUBMITTED_TO:
@@ -74,7 +73,7 @@ def admit(project: Project, submitted: Event, now: datetime) -> Verdict:
     if taken > EVENT_LIMIT_BYTES:
         message = f"{taken} bytes in the history, {EVENT_LIMIT_BYTES} at most: big things belong into artifacts"
         return Rejection(Reason.TOO_LARGE, message)
-    return _admit_into(run, submitted, now)
+    return _admit_into(project, run, submitted, context)
 
 
 def _admit_request(project: Project, submitted: Event, data: RunRequested) -> Verdict:
@@ -118,7 +117,7 @@ def _admit_after_the_end(submitted: Event, ended: EndedRun) -> Verdict:
     return Admitted()
 
 
-def _admit_into(run: Run, submitted: Event, now: datetime) -> Verdict:
+def _admit_into(project: Project, run: Run, submitted: Event, context: Context) -> Verdict:
     data = submitted.data
     match data:
         case RunPromoted():
@@ -131,7 +130,7 @@ def _admit_into(run: Run, submitted: Event, now: datetime) -> Verdict:
             known = any(p.phase_id == data.phase_id for p in run.request.phases)
             return Admitted() if known else _no_phase(data.phase_id)
         case DeadlinePassed():
-            return _admit_deadline(run, data, now)
+            return _admit_deadline(project, run, data, context)
         case WorkStarted():
             return _admit_claim(run, data)
         case _:
@@ -144,12 +143,14 @@ def _no_phase(phase_id: str) -> Rejection:
     )
 
 
-def _admit_deadline(run: Run, data: DeadlinePassed, now: datetime) -> Verdict:
-    standing = [d for d in deadlines(run) if (d.kind, d.request_id) == (data.kind, data.request_id)]
-    if not standing:
+def _admit_deadline(project: Project, run: Run, data: DeadlinePassed, context: Context) -> Verdict:
+    standing = (*deadlines(run), turn(project, context.runs_at_once))
+    sought = (run.run_id, data.kind, data.request_id)
+    found = next((d for d in standing if d and (d.run_id, d.kind, d.request_id) == sought), None)
+    if found is None:
         return Rejection(Reason.MOOT_DEADLINE, f"no {data.kind} deadline stands")
-    if now < standing[0].due_at:
-        return Rejection(Reason.EARLY_DEADLINE, f"the {data.kind} deadline is at {standing[0].due_at.isoformat()}")
+    if context.now < found.due_at:
+        return Rejection(Reason.EARLY_DEADLINE, f"the {data.kind} deadline is at {found.due_at.isoformat()}")
     return Admitted()
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from events.decide.queue import next_in_line
 from events.families.time import DeadlineKind
 from events.state import Ending, Project, RequestKind, Run
 
@@ -60,7 +61,19 @@ def _ending_deadlines(run: Run, ending: Ending) -> list[Deadline]:
     return found
 
 
-def earliest_deadline(project: Project) -> Deadline | None:
+def turn(project: Project, runs_at_once: int | None) -> Deadline | None:
+    """The turn of the first waiting run that may begin: it has come already, and the next step begins the run.
+
+    A step begins one waiting run, so others may be left that could begin as well, and nothing else need ever
+    happen in their project.
+    """
+    run_id = next_in_line(project, runs_at_once)
+    return None if run_id is None else Deadline(run_id, DeadlineKind.TURN, project.runs[run_id].requested_at)
+
+
+def earliest_deadline(project: Project, runs_at_once: int | None = None) -> Deadline | None:
     """The next moment at which something must be done in a project."""
-    standing = (d for run in project.runs.values() for d in deadlines(run))
+    standing = [d for run in project.runs.values() for d in deadlines(run)]
+    if (next_turn := turn(project, runs_at_once)) is not None:
+        standing.append(next_turn)
     return min(standing, key=lambda d: d.due_at, default=None)

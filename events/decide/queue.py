@@ -1,6 +1,5 @@
 """Which waiting run begins next: first come, first served, within the limit on runs at once."""
 
-from events.catalogue import AnyEventData
 from events.configuration import Configuration
 from events.families.run import PrepareRequested, RunAccepted
 from events.playbook import compile_strategy
@@ -9,21 +8,23 @@ from events.state import Project, Run
 PREPARE_LIMIT_SECONDS = 600.0
 
 
-def next_in_line(project: Project, runs_at_once: int | None) -> tuple[str, AnyEventData] | None:
-    """The first event of the first waiting run that may begin, if there is a free place for it.
+def next_in_line(project: Project, runs_at_once: int | None) -> str | None:
+    """The first waiting run that may begin, if there is a free place for it.
 
     A run that follows another waits for its end and lets those behind it pass, since it holds no place.
     """
     if runs_at_once is not None and project.started_runs >= runs_at_once:
         return None
     for run_id in project.queue:
-        run = project.runs[run_id]
-        if run.request.follows is None or run.request.follows in project.ended:
-            return run_id, _first_event(project, run)
+        follows = project.runs[run_id].request.follows
+        if follows is None or follows in project.ended:
+            return run_id
     return None
 
 
-def _first_event(project: Project, run: Run) -> PrepareRequested | RunAccepted:
+def first_event(project: Project, run_id: str) -> PrepareRequested | RunAccepted:
+    """What a waiting run begins with."""
+    run = project.runs[run_id]
     request = run.request
     if request.repository is None:
         return _accept_to_track(run)

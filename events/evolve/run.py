@@ -155,6 +155,8 @@ def _deadline(run: Run, event: Event, data: DeadlinePassed) -> Run:
             return replace(run, ending=run.ending and replace(run.ending, patience_over=True))
         case DeadlineKind.INTEGRATION:
             return replace(run, ending=run.ending and replace(run.ending, integration_patience_over=True))
+        case DeadlineKind.TURN:
+            return run
         case _:
             assert_never(data.kind)
 

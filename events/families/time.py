@@ -8,12 +8,13 @@ from events.families.base import EventData, Identifier
 
 
 class DeadlineKind(StrEnum):
-    """What ran out of time."""
+    """What ran out of time; `turn`: a run that waits in line may begin."""
 
     RUN = "run"
     REQUEST = "request"
     ENDING = "ending"
     INTEGRATION = "integration"
+    TURN = "turn"
 
 
 class DeadlinePassed(EventData):

@@ -112,10 +112,8 @@ class Judge:
     def _decide(
         self, state: PartitionState, record: StoredRecord, submission: Submission
     ) -> list[Event] | Rejection:
-        places = self._limits.runs_at_once
-        if places is not None:
-            places += state.places_lost(submission.project)
-        return decide(state.project(submission.project), submission.event, Context(record.recorded_at, places))
+        context = Context(record.recorded_at, self._limits.runs_at_once)
+        return decide(state.project(submission.project), submission.event, context)
 
 
 def written(state: PartitionState, project_id: str, events: list[Event]) -> Judgement:

@@ -59,7 +59,7 @@ class PartitionOwner:
         self._alarms = alarms
         self._judge = Judge(partition, log.partition_count, limits)
         self._state = PartitionState()
-        self._timer = Timer()
+        self._timer = Timer(limits.runs_at_once)
         self._clock = LogClock()
         self._reminders: set[int] = set()
         self._positions = Positions()

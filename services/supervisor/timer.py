@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from time import monotonic, time
 
-from events.decide.deadlines import Deadline, deadlines
+from events.decide.deadlines import Deadline, deadlines, turn
 from events.history import PartitionState
 
 RESUBMIT_SECONDS = 2.0
@@ -47,7 +47,8 @@ class Timer:
     and longer each time: a log whose clock stands still, or a fault of ours, must not make a flood.
     """
 
-    def __init__(self, seconds: Callable[[], float] = monotonic) -> None:
+    def __init__(self, runs_at_once: int | None = None, seconds: Callable[[], float] = monotonic) -> None:
+        self._runs_at_once = runs_at_once
         self._seconds = seconds
         self._standing: dict[RunKey, tuple[Deadline, ...]] = {}
         self._wake: dict[RunKey, datetime] = {}
@@ -64,12 +65,21 @@ class Timer:
         self.update(state, [(p, r) for p, project in state.projects.items() for r in project.runs])
 
     def update(self, state: PartitionState, touched: Iterable[RunKey]) -> None:
-        """Learn the deadlines of runs that have changed. Those of a quarantined run would all be refused."""
-        for key in touched:
+        """Learn the deadlines of runs that have changed, and whose turn it is in their projects now.
+
+        Those of a quarantined run would all be refused.
+        """
+        changed = set(touched)
+        turns = {(p, t.run_id): t for p in {p for p, _ in changed} if (t := self._turn(state, p))}
+        for key in changed | turns.keys():
             run = state.project(key[0]).runs.get(key[1])
             standing = tuple(deadlines(run)) if run is not None and key not in state.quarantined else ()
+            standing += (turns[key],) if key in turns else ()
             if self._standing.get(key, ()) != standing:
                 self._learn(key, standing)
+
+    def _turn(self, state: PartitionState, project_id: str) -> Deadline | None:
+        return turn(state.project(project_id), self._runs_at_once)
 
     def clock_corrected(self) -> None:
         """It is earlier than we thought: what was put off by the wrong time comes when it is due."""

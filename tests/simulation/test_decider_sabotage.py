@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+import events.decide as decider
 import events.decide.attempts as attempts
+import events.decide.deadlines as deadlines
 import events.decide.endings as endings
 import events.evolve.run as evolve_run
 from events.catalogue import AnyEventData
 from events.decide import SOURCE, Context, decide
+from events.decide.queue import next_in_line
+from events.decide.step import Step
 from events.decide.verdicts import Reason, Rejection
 from events.event import Event
 from events.evolve import evolve
@@ -141,16 +145,22 @@ def forgets_the_next_attempt(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {}
 
 
-def leaves_the_queue_alone(patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A run that waits in line is never begun when the one before it ends."""
+def lets_no_turn_come(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Where several may begin at once, nobody says so to those that the step left in line."""
+    patch.setattr(deadlines, "next_in_line", lambda project, runs_at_once: None)
+    return {}
 
-    def sabotaged(project: Project, submitted: Event, context: Context) -> Decision:
-        decision = decide(project, submitted, context)
-        if isinstance(decision, Rejection):
-            return decision
-        return [e for e in decision if e.run_id == submitted.run_id]
 
-    return {"decide": sabotaged}
+def begins_all_that_wait(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    follow = decider._follow
+
+    def sabotaged(step: Step, run_id: str, context: Context) -> list[Event]:
+        while next_in_line(follow(step, run_id, context) and step.project, context.runs_at_once) is not None:
+            pass
+        return step.events
+
+    patch.setattr(decider, "_follow", sabotaged)
+    return {}
 
 
 def completes_without_a_snapshot(patch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -242,7 +252,8 @@ SABOTAGE: list[tuple[Saboteur, str]] = [
     (forgets_usage, "fold_equals_live"),
     (throws_dice, "deciding_twice_gives_the_same"),
     (forgets_the_next_attempt, "no_stuck_run"),
-    (leaves_the_queue_alone, "no_stuck_run"),
+    (lets_no_turn_come, "no_stuck_run"),
+    (begins_all_that_wait, "one_run_begins_a_step"),
     (completes_without_a_snapshot, "completed_after_snapshot"),
     (integrates_side_by_side, "one_integration_at_once"),
     (needs_no_approval, "approved_before_integration"),

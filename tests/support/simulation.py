@@ -15,7 +15,7 @@ import orjson
 
 from events.catalogue import AnyEventData
 from events.decide import Context, decide
-from events.decide.deadlines import deadlines, earliest_deadline
+from events.decide.deadlines import deadlines, earliest_deadline, turn
 from events.decide.verdicts import Rejection
 from events.event import Event
 from events.evolve import evolve
@@ -24,6 +24,7 @@ from events.families.issue import IssueReported
 from events.families.phase import PhaseOverrideRequested
 from events.families.run import (
     PrepareRequested,
+    RunAccepted,
     RunCancelRequested,
     RunPromoted,
     RunRequested,
@@ -91,6 +92,8 @@ class World:
         records, _ = self.chain(self.partition.heads, PROJECT, written)
         repeated, _ = self.chain(self.partition.heads, PROJECT, rewritten)
         demand(records == repeated, "deciding_twice_gives_the_same", f"{event.id} {type(event.data).__name__}")
+        begun = [one.run_id for one in written if _begins(one.data)]
+        demand(len(begun) <= 1, "one_run_begins_a_step", f"{begun} begin at once")
         for one, record in zip(written, records, strict=True):
             self._write(one, record)
         self.submitted.append(event)
@@ -122,7 +125,8 @@ class World:
     def _stuck(self, run: Run) -> bool:
         if run.run_id in self.project.queue:
             full = self.runs_at_once is not None and self.project.started_runs >= self.runs_at_once
-            return not full and run.request.follows not in self.project.runs
+            may_begin = not full and run.request.follows not in self.project.runs
+            return may_begin and turn(self.project, self.runs_at_once) is None
         if run.ending is not None:
             return not deadlines(run)
         only_tracks = run.accepted and not run.phases
@@ -145,7 +149,7 @@ class World:
         for _ in range(LONGEST_DRAIN):
             if not self.project.runs:
                 return
-            deadline = earliest_deadline(self.project)
+            deadline = earliest_deadline(self.project, self.runs_at_once)
             if deadline is not None:
                 self.now = max(self.now, deadline.due_at)
                 data = DeadlinePassed(kind=deadline.kind, request_id=deadline.request_id, due_at=deadline.due_at)
@@ -188,7 +192,7 @@ class World:
                 "max_cost_usd": of((*(None,) * 5, 1.0)),
                 "max_phases": of((25, None, None, None, 1)),
                 "max_duration_minutes": of((120, None, 120, None, 5)),
-                "follows": of((None, None, None, f"run-{self.runs - 1}")) if self.runs > 1 else None,
+                "follows": of((None, None, f"run-{self.runs - 1}", "run-1")) if self.runs > 1 else None,
                 "run_scope": "single_tier" if single else "multi_tier",
                 "tier": f"T{tiers - 1}" if single else None,
                 "tiers": [{"tier_id": f"T{t}", "tier_index": t, "name": "tier"} for t in range(tiers)],
@@ -302,7 +306,7 @@ class World:
         self._deadline(early=True)
 
     def _deadline(self, early: bool) -> None:
-        deadline = earliest_deadline(self.project)
+        deadline = earliest_deadline(self.project, self.runs_at_once)
         if deadline is not None and deadline.kind is DeadlineKind.RUN and self.tape.below(4):
             return
         if deadline is not None:
@@ -320,6 +324,11 @@ class World:
             PrepareRequested(repository="/elsewhere", base=None, limit_seconds=1),
         )
         self.submit(self.tape.of(odd), f"run-{1 + self.tape.below(MOST_RUNS)}")
+
+
+def _begins(data: AnyEventData) -> bool:
+    """Whether a run that waited in line begins with this."""
+    return isinstance(data, PrepareRequested) or (isinstance(data, RunAccepted) and data.base_commit is None)
 
 
 _ACTIONS: tuple[Callable[[World], None], ...] = (

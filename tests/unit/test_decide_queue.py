@@ -4,9 +4,13 @@ from typing import Any
 
 import pytest
 
+from events.decide.deadlines import turn
+from events.decide.verdicts import Reason
+from events.event import Event
 from events.families.phase import PhaseStarted
 from events.families.run import PrepareRequested
 from events.families.tier import TierStarted
+from events.families.time import DeadlineKind, DeadlinePassed
 from events.families.work import WorkStarted
 from events.states import PhaseState, RunState
 from support.scenario import Scenario, commit, plan
@@ -166,6 +170,100 @@ def test_with_phases_side_by_side_the_run_shows_the_furthest():
     assert run.run.shown_state is RunState.GATE
     run.applied(1, "P2")
     assert run.run.shown_state is RunState.CI_RUNNING
+
+
+# ---- many that may begin at once
+
+
+def take_turn(project: Scenario) -> list[Event]:
+    """What the supervisor's own deadline leads to; nothing else need happen in the project."""
+    deadline = turn(project.project, project.runs_at_once)
+    assert deadline is not None
+    data = DeadlinePassed(kind=DeadlineKind.TURN, due_at=deadline.due_at)
+    decision = project.submit(project.event(data, deadline.run_id))
+    assert isinstance(decision, list)
+    return decision
+
+
+def test_runs_that_follow_one_run_begin_one_a_step_in_their_order():
+    project = Scenario()
+    submit(project, "run-1")
+    for number in (2, 3, 4):
+        submit(project, f"run-{number}", follows="run-1")
+    project.cancelled("run-1")
+    assert started_runs(project) == ["run-1", "run-2"]
+    assert [type(e.data) for e in take_turn(project)] == [DeadlinePassed, PrepareRequested]
+    take_turn(project)
+    assert started_runs(project) == ["run-1", "run-2", "run-3", "run-4"]
+    assert turn(project.project, None) is None
+
+
+def tracking(phases: int) -> dict[str, Any]:
+    """A plan that only tracks, all of whose phases begin at once."""
+    return {
+        "phases": [{"phase_id": f"P{n}", "depends_on": []} for n in range(phases)],
+        "repository": None,
+        "max_phases": None,
+        **EXTERNAL,
+    }
+
+
+def test_many_large_followers_begin_in_steps_that_the_log_can_take():
+    project = Scenario()
+    submit(project, "run-1", repository=None, **EXTERNAL)
+    for number in range(2, 8):
+        submit(project, f"run-{number}", follows="run-1", **tracking(phases=250))
+    before = len(project.history)
+    project.cancelled("run-1")
+    steps = [len(project.history) - before]
+    while project.project.queue:
+        steps.append(len(take_turn(project)))
+    assert project.project.started_runs == 6
+    assert max(steps) < 550
+
+
+def test_many_small_followers_begin_one_a_step():
+    project = Scenario()
+    submit(project, "run-1")
+    for number in range(2, 502):
+        submit(project, f"run-{number}", follows="run-1")
+    assert project.cancelled("run-1").count("PrepareRequested") == 1
+    steps = [len(take_turn(project)) for _ in range(499)]
+    assert (project.project.queue, max(steps)) == ((), 2)
+
+
+def test_queued_runs_that_end_as_they_begin_end_one_a_step():
+    project = Scenario(runs_at_once=1)
+    submit(project, "run-1")
+    for number in range(2, 12):
+        submit(project, f"run-{number}", token_cap=0, **tracking(phases=50))
+    project.cancelled("run-1")
+    steps = []
+    while project.project.queue:
+        steps.append(len(take_turn(project)))
+    assert not project.project.runs
+    assert (len(steps), max(steps) < 70) == (9, True)
+
+
+def test_a_turn_comes_to_the_first_in_line_and_to_nobody_else():
+    project = Scenario(runs_at_once=1)
+    for number in (1, 2, 3):
+        submit(project, f"run-{number}")
+    mine = DeadlinePassed(kind=DeadlineKind.TURN, due_at=project.now)
+    assert project.refused(mine, "run-2").reason is Reason.MOOT_DEADLINE
+    project.runs_at_once = 2
+    assert project.refused(mine, "run-3").reason is Reason.MOOT_DEADLINE
+    assert project.say(mine, "run-2") == ["DeadlinePassed", "PrepareRequested"]
+
+
+def test_more_places_than_before_are_taken_without_further_traffic():
+    project = Scenario(runs_at_once=1)
+    for number in (1, 2, 3):
+        submit(project, f"run-{number}")
+    project.runs_at_once = None
+    take_turn(project)
+    take_turn(project)
+    assert started_runs(project) == ["run-1", "run-2", "run-3"]
 
 
 # ---- external runs

@@ -467,3 +467,14 @@ async def test_records_that_were_deleted_before_they_were_read_are_an_alarm_and_
         "autopack.commands, partition 0: offset 0 was to be read, and the first that is left is 2: "
         "records were deleted before they were read"
     )
+
+
+async def test_all_that_follow_a_run_begin_after_its_end_without_further_traffic(log: MemoryLog):
+    followers = {f"run-{number}" for number in range(2, 7)}
+    async with serving(log):
+        await log.submit(Topic.COMMANDS, [record(plan(run_id="run-1"))])
+        waiting = [record(plan(run_id=run_id, follows="run-1"), run_id) for run_id in sorted(followers)]
+        await log.submit(Topic.COMMANDS, [*waiting, record(RunCancelRequested())])
+        await until(lambda: types(log).count("PrepareRequested") == 6)
+    assert folded(log).project("shop").queue == ()
+    assert types(log).count("DeadlinePassed") == 4

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from immutables import Map
 
 from events.decide.deadlines import ANSWER_GRACE, ENDING_PATIENCE
-from events.families.time import DeadlineKind
+from events.families.time import DeadlineKind, DeadlinePassed
 from events.history import PartitionState
 from services.supervisor.timer import LONGEST_PAUSE_SECONDS, RESUBMIT_SECONDS, LogClock, Timer
 from support.scenario import START, Scenario, plan
@@ -37,7 +37,7 @@ def claimed() -> Scenario:
 
 
 def loaded(run: Scenario, seconds: Seconds | None = None) -> Timer:
-    timer = Timer(seconds or Seconds())
+    timer = Timer(seconds=seconds or Seconds())
     timer.load(of(run))
     return timer
 
@@ -131,7 +131,7 @@ def test_a_log_whose_clock_stands_still_gets_no_flood_of_early_deadlines():
 def test_the_deadlines_of_a_quarantined_run_are_left_alone():
     run = claimed()
     forked = replace(of(run), quarantined=Map({KEY: "a fork"}))
-    timer = Timer(Seconds())
+    timer = Timer(seconds=Seconds())
     timer.load(forked)
     assert timer.seconds_to_next(START) is None
     timer.update(forked, [KEY])
@@ -155,6 +155,32 @@ def test_deadlines_of_many_runs_come_in_their_order():
     timer = loaded(run)
     due = [deadline.run_id for _, deadline in timer.due(START + timedelta(minutes=8))]
     assert due == ["run-4", "run-3", "run-2"]
+
+
+def test_the_turn_of_each_waiting_run_is_due_at_once_one_after_another():
+    project = Scenario()
+    project.say(plan(run_id="run-1"))
+    for number in (2, 3, 4):
+        project.say(plan(run_id=f"run-{number}", follows="run-1"), f"run-{number}")
+    timer = loaded(project)
+    assert timer.due(START) == []
+    project.cancelled()
+    timer.update(of(project), [KEY, ("shop", "run-2")])
+    ((_, deadline),) = timer.due(START)
+    assert (deadline.run_id, deadline.kind) == ("run-3", DeadlineKind.TURN)
+    project.say(DeadlinePassed(kind=DeadlineKind.TURN, due_at=deadline.due_at), "run-3")
+    timer.update(of(project), [("shop", "run-3")])
+    assert [d.run_id for _, d in timer.due(START)] == ["run-4"]
+
+
+def test_whose_turn_it_is_is_known_after_taking_over():
+    project = Scenario(runs_at_once=1)
+    for number in (1, 2, 3):
+        project.say(plan(run_id=f"run-{number}"), f"run-{number}")
+    for places, due in ((1, []), (2, ["run-2"])):
+        timer = Timer(places, Seconds())
+        timer.load(of(project))
+        assert [d.run_id for _, d in timer.due(START)] == due
 
 
 def test_the_clock_begins_with_the_machines_and_an_old_record_does_not_set_it_back():
