@@ -1,13 +1,13 @@
 """The folded state of a project: frozen values that `evolve` makes anew and `decide` reads."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from immutables import Map
 
 from events.configuration import Configuration
-from events.families.base import ArtifactRef, Concern, Feedback, Probe
+from events.families.base import ArtifactRef, Concern, Feedback, Probe, Usage
 from events.families.failure import FailureClass
 from events.families.phase import PhaseFailure
 from events.families.run import PhaseStrategy, RunRequested, Strategy
@@ -27,6 +27,9 @@ class RequestKind(StrEnum):
     INTEGRATION = "integration"
 
 
+_PAID = (RequestKind.BUILD, RequestKind.AUDIT)
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Who works on a request, since when, and for how long it may take."""
@@ -38,8 +41,27 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Owed:
+    """Reports that are missing on what a request has cost, one for each claim; `known` are those that came."""
+
+    request_id: str
+    phase_id: str
+    attempt: int
+    reports: int
+    known: tuple[Usage, ...] = ()
+
+    def reported(self, usage: Usage) -> "Owed":
+        """One report less is missing."""
+        return replace(self, reports=self.reports - 1, known=(*self.known, usage))
+
+
+@dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """A request that has no answer yet. A revoked one only waits for the report of what it used."""
+    """A request that has no answer yet. A revoked one only waits for the report of what it used.
+
+    `claims` counts all there were, of agents that have been paid even where another took their place; `settled`
+    is what refused answers said of their cost.
+    """
 
     id: str
     kind: RequestKind
@@ -48,6 +70,8 @@ class OpenRequest:
     opened_at: datetime
     external: bool = False
     claim: Claim | None = None
+    claims: int = 0
+    settled: tuple[Usage, ...] = ()
     overdue: bool = False
     revoked: RevokeReason | None = None
 
@@ -55,6 +79,14 @@ class OpenRequest:
     def stands(self) -> bool:
         """The run waits for its answer."""
         return self.revoked is None
+
+    @property
+    def owed(self) -> Owed | None:
+        """The reports that are missing on what agents have used for it."""
+        reports = (1 if self.external else self.claims) - len(self.settled)
+        if self.kind not in _PAID or self.phase_id is None or reports <= 0:
+            return None
+        return Owed(self.id, self.phase_id, self.attempt, reports, self.settled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +185,6 @@ class Ending:
     integration_patience_over: bool = False
 
 
-_PAID = (RequestKind.BUILD, RequestKind.AUDIT)
-
 _SHOWN = {
     PhaseState.QUEUED: RunState.PHASE_QUEUEING,
     PhaseState.EXECUTING: RunState.PHASE_EXECUTION,
@@ -183,6 +213,7 @@ class Run:
     open: Map[str, OpenRequest] = field(default_factory=Map)
     admitted: Map[tuple[str, str], bool] = field(default_factory=Map)
     answered: Map[str, bool] = field(default_factory=Map)
+    owed: tuple[Owed, ...] = ()
     phases_started: int = 0
     tokens_used: int = 0
     cost_usd: float = 0.0
@@ -224,13 +255,9 @@ class Run:
         return sorted(self.open.values(), key=lambda r: (r.opened_at, r.id))
 
     @property
-    def unsettled(self) -> tuple[tuple[str, str], ...]:
-        """The requests (and their phases) whose agents may have used what nobody has reported yet."""
-        return tuple(
-            (r.id, r.phase_id)
-            for r in self.requests
-            if r.kind in _PAID and r.phase_id is not None and (r.external or r.claim is not None)
-        )
+    def unsettled(self) -> tuple[Owed, ...]:
+        """What agents may have used, and nobody has reported yet."""
+        return (*self.owed, *(request.owed for request in self.requests if request.owed))
 
     @property
     def tokens_are_lower_bound(self) -> bool:
@@ -256,7 +283,7 @@ class EndedRun:
     state: RunState
     origin: tuple[str, str]
     head: str | None
-    unsettled: tuple[tuple[str, str], ...] = ()
+    unsettled: tuple[Owed, ...] = ()
     promotions: tuple[tuple[str, str], ...] = ()
 
 

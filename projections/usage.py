@@ -43,7 +43,7 @@ def cost_of(data: AnyEventData) -> float:
 
 def is_unknown(data: AnyEventData) -> bool:
     """An agent did not say how many tokens it used: every total is a lower bound from here on."""
-    return isinstance(data, AGENT_ANSWERS) and data.usage.tokens is None
+    return isinstance(data, (*AGENT_ANSWERS, BudgetSettled)) and data.usage.tokens is None
 
 
 def more(counted: int, added: int) -> int:

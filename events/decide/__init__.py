@@ -36,11 +36,13 @@ def decide(project: Project, submitted: Event, context: Context) -> list[Event] 
 
 def _settling(project: Project, submitted: Event, rejection: Rejection, context: Context) -> Rejection:
     """What a refused answer says was used is written down all the same, with whatever follows from that."""
-    usage = late_usage(project, submitted, rejection)
-    if usage is None:
+    late = late_usage(project, submitted, rejection)
+    if late is None:
         return rejection
-    step = Step(project, submitted, (submitted.source, submitted.id), context.now)
-    step.write(submitted.run_id, usage)
+    # A refused id is not kept: a client may use it again, in answers to other requests or with another usage.
+    parts = (submitted.source, submitted.id, late.owed.request_id, len(late.owed.known))
+    step = Step(project, submitted, parts, context.now)
+    step.write(submitted.run_id, late.settled)
     return replace(rejection, settles=tuple(_follow(step, submitted.run_id, context)))
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from immutables import Map
 
 from events.event import Event
+from events.evolve.changes import settled
 from events.evolve.run import evolve_run
 from events.families.budget import BudgetSettled
 from events.families.run import RunCompleted, RunFailed, RunPromoted, RunRequested
@@ -59,8 +60,8 @@ def _after_the_end(project: Project, event: Event) -> Project:
         case RunPromoted():
             ended = replace(ended, promotions=(*ended.promotions, (event.source, event.id)))
         case BudgetSettled():
-            settled = event.data.request_id
-            ended = replace(ended, unsettled=tuple(r for r in ended.unsettled if r[0] != settled))
+            owed = settled(ended.unsettled, event.data.request_id, event.data.usage)
+            ended = replace(ended, unsettled=owed)
         case _:
             raise AfterTheEnd(f"{type(event.data).__name__} in ended run {event.run_id}")
     return replace(project, ended=project.ended.set(event.run_id, ended))

@@ -1,13 +1,15 @@
 """Small changes of a run that several events share."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from events.evolve.feedback import told
 from events.families.base import LARGEST_COUNT, Feedback, Usage
+from events.families.budget import BudgetSettled
 from events.families.failure import FailureClass
 from events.families.phase import PhaseFailure
-from events.state import OpenRequest, Phase, Run, Setback, Tier
+from events.state import OpenRequest, Owed, Phase, Run, Setback, Tier
 
 
 def with_phase(run: Run, phase_id: str, **changes: Any) -> Run:
@@ -32,15 +34,43 @@ def opened(run: Run, request: OpenRequest) -> Run:
     return replace(run, open=run.open.set(request.id, request))
 
 
-def answered(run: Run, request_id: str) -> Run:
-    """The run after an answer: the request is open no longer, and stays known as answered."""
-    return replace(run, open=run.open.delete(request_id), answered=run.answered.set(request_id, True))
+def answered(run: Run, request_id: str, usage: Usage | None = None) -> Run:
+    """The run after an answer: the request is open no longer, and stays known as answered.
+
+    Where several had claimed it, the others may still report what they used.
+    """
+    owed = settled((run.open[request_id].owed,), request_id, usage or Usage())
+    return replace(
+        run,
+        open=run.open.delete(request_id),
+        answered=run.answered.set(request_id, True),
+        owed=(*run.owed, *owed),
+    )
+
+
+def settled(owed: Iterable[Owed | None], request_id: str, usage: Usage) -> tuple[Owed, ...]:
+    """What is owed after a report on one request."""
+    after = (o.reported(usage) if o and o.request_id == request_id else o for o in owed)
+    return tuple(o for o in after if o and o.reports > 0)
+
+
+def settle(run: Run, data: BudgetSettled) -> Run:
+    """The run after a report that came with a refused answer; what stands still waits for a right one."""
+    request = run.open.get(data.request_id)
+    if request is None:
+        run = replace(run, owed=settled(run.owed, data.request_id, data.usage))
+    elif request.stands:
+        reported = replace(request, settled=(*request.settled, data.usage))
+        run = replace(run, open=run.open.set(request.id, reported))
+    else:
+        run = answered(run, data.request_id, data.usage)
+    return spent(run, data.phase_id, data.usage)
 
 
 def spent(run: Run, phase_id: str | None, usage: Usage) -> Run:
     """The run, and the phase and tier concerned, charged with what was used.
 
-    Usage that an agent did not report is unknown: it counts as nothing and makes the totals a lower bound.
+    Tokens that an agent did not report are unknown: they count as nothing and make the totals a lower bound.
     """
     total = usage.tokens.total if usage.tokens else 0
     cost_usd = run.cost_usd + (usage.cost_usd or 0.0)

@@ -5,7 +5,7 @@ from typing import assert_never
 
 from events.catalogue import SUBMITTED_TO
 from events.event import Event
-from events.evolve.changes import answered, opened, spent, with_tier
+from events.evolve.changes import answered, opened, settle, with_tier
 from events.evolve.phase import evolve_phase
 from events.evolve.work import evolve_work
 from events.families.apply import ApplyRequested, PatchAccepted, PatchRejected
@@ -73,8 +73,8 @@ def evolve_run(run: Run, event: Event) -> Run:
         case IntegrationRequested() | SnapshotCreated() | IntegrationFailed():
             return evolve_phase(run, event, data)
         case BudgetSettled():
-            run = answered(run, data.request_id) if data.request_id in run.open else run
-            return spent(run, data.phase_id, data.usage)
+            run = settle(run, data)
+            return replace(run, usage_unknown=True) if data.usage.tokens is None else run
         case BudgetReserved() | IssueReported() | IssueRecorded() | PhaseOverrideRequested():
             return run
         case RunRequested() | RunCompleted() | RunFailed() | RunPromoted():

@@ -16,7 +16,8 @@ def evolve_work(run: Run, event: Event, data: WorkStarted | WorkRevoked) -> Run:
     request = run.open[data.request_id]
     if isinstance(data, WorkStarted):
         claim = Claim(event.id, data.instance, event.recorded_at, data.limit_seconds)
-        return _claimed(replace(run, open=run.open.set(request.id, replace(request, claim=claim))), request)
+        claimed = replace(request, claim=claim, claims=request.claims + 1)
+        return _claimed(replace(run, open=run.open.set(request.id, claimed)), request)
     run = replace(run, open=run.open.set(request.id, replace(request, revoked=data.reason)))
     return _out_of_time(run, event, request) if data.reason is RevokeReason.TIME_LIMIT else run
 

@@ -6,7 +6,7 @@ from typing import Any
 from events.event import Event
 from events.families.apply import ApplyRequested, PatchAccepted, PatchRejected
 from events.families.audit import AuditCompleted, AuditFailed, AuditRequested, Recommendation
-from events.families.base import ArtifactRef
+from events.families.base import ArtifactRef, Usage
 from events.families.budget import BudgetSettled
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.failure import FailureClass
@@ -24,8 +24,8 @@ from events.families.run import (
 )
 from events.families.tier import TierStarted
 from events.families.verify import ChecksFailed, ChecksPassed, ChecksRequested
-from events.families.work import WorkRevoked
-from events.plan import dependencies, tiers_in_order
+from events.families.work import WorkRevoked, WorkStarted
+from events.plan import EXTERNAL, dependencies, tiers_in_order
 
 REQUESTS = (
     PrepareRequested,
@@ -75,6 +75,9 @@ class Ledger:
     requests: dict[str, Any] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
     settled: set[str] = field(default_factory=set)
+    closed: set[str] = field(default_factory=set)
+    reported: dict[str, list[Usage]] = field(default_factory=dict)
+    claims: dict[str, int] = field(default_factory=dict)
     revoked: set[str] = field(default_factory=set)
     attempts: dict[str, int] = field(default_factory=dict)
     audits: dict[tuple[str, int, str | None], int] = field(default_factory=dict)
@@ -112,6 +115,8 @@ class Ledger:
                 self.plan = data
             case RunAccepted():
                 self.accepted = data
+            case WorkStarted():
+                self.claims[data.request_id] = self.claims.get(data.request_id, 0) + 1
             case WorkRevoked():
                 self.revoked.add(data.request_id)
             case TierStarted():
@@ -123,7 +128,7 @@ class Ledger:
                 demand(same, "completed_after_snapshot", f"{data.phase_id} is complete, and nothing landed")
                 self.complete.add(data.phase_id)
             case BudgetSettled():
-                self._settle(data.request_id, data.usage.tokens.total if data.usage.tokens else 0)
+                self._settle(data.request_id, data.usage)
             case RunCompleted() | RunFailed():
                 self._ended(data)
             case _:
@@ -202,7 +207,7 @@ class Ledger:
         name = type(data).__name__
         fits = type(request) is ANSWERS_TO[type(data)]
         demand(fits, "one_answer_per_request", f"{name} answers a {type(request).__name__}")
-        once = request_id not in self.answered and request_id not in self.settled
+        once = request_id not in self.answered and request_id not in self.closed
         demand(once, "one_answer_per_request", f"{name} is a second answer to {request_id}")
         if request_id in self.revoked:
             honest = getattr(data, "failure", None) is FailureClass.REVOKED
@@ -211,6 +216,7 @@ class Ledger:
             same = (data.phase_id, data.attempt) == (request.phase_id, request.attempt)
             demand(same, "one_answer_per_request", f"{name} for another phase or attempt")
             self.tokens += data.usage.tokens.total if data.usage.tokens else 0
+            self.reported.setdefault(request_id, []).append(data.usage)
         self.answered.add(request_id)
         self.integrating.discard(request_id)
         if request_id not in self.revoked:
@@ -236,11 +242,18 @@ class Ledger:
             case _:
                 pass
 
-    def _settle(self, request_id: str, tokens: int) -> None:
-        known = request_id in self.requests
-        demand(known, "usage_adds_up", f"{request_id} is settled, and was never asked")
-        once = request_id not in self.settled and request_id not in self.answered
+    def _settle(self, request_id: str, usage: Usage) -> None:
+        """One report for each claim (an external agent makes none), and none that is known already."""
+        request = self.requests.get(request_id)
+        paid = isinstance(request, BuildRequested | AuditRequested)
+        demand(paid, "usage_adds_up", f"{request_id} is settled, and no agent was ever asked")
+        reported = self.reported.setdefault(request_id, [])
+        owed = 1 if request.agent == EXTERNAL else self.claims.get(request_id, 0)
+        once = len(reported) < owed and usage not in reported
         demand(once, "usage_adds_up", f"{request_id} is settled twice")
+        reported.append(usage)
         self.settled.add(request_id)
+        if request_id in self.revoked:
+            self.closed.add(request_id)
         if not self.terminal:
-            self.tokens += tokens
+            self.tokens += usage.tokens.total if usage.tokens else 0

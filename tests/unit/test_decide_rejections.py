@@ -1,4 +1,4 @@
-"""What is refused, for which reason; what is passed over in silence; and usage that came late."""
+"""What is refused, for which reason; and what is passed over in silence."""
 
 from datetime import timedelta
 from typing import Any
@@ -7,12 +7,11 @@ import pytest
 
 from events.catalogue import EVENT_TYPES, SUBMITTED_TO
 from events.decide import Context, decide
-from events.decide.verdicts import Reason, Rejection
+from events.decide.verdicts import Reason
 from events.event import Event
 from events.evolve import AfterTheEnd, evolve
 from events.families.apply import PatchAccepted
-from events.families.budget import BudgetExceeded, BudgetSettled
-from events.families.build import BuildFailed, BuildSucceeded
+from events.families.build import BuildSucceeded
 from events.families.failure import FailureClass
 from events.families.integrate import SnapshotCreated
 from events.families.issue import IssueReported
@@ -25,9 +24,8 @@ from events.families.run import (
     RunPrepared,
     RunPromoted,
 )
-from events.families.time import DeadlineKind
 from events.families.verify import ChecksFailed, ChecksPassed
-from events.states import PhaseState, RunState
+from events.states import PhaseState
 from support.scenario import BASE, PATCH, Scenario, commit, plan, used
 
 
@@ -207,147 +205,6 @@ def test_a_refusal_changes_nothing():
     before = run.project
     run.refused(built("no-such-request", usage=used(5)))
     assert run.project is before
-
-
-# ---- usage that came late
-
-
-def late_scenario() -> tuple[Scenario, str]:
-    """Given a build that ran out of time, and a second attempt."""
-    run = Scenario().started(token_cap=1000)
-    run.claimed()
-    request = run.open("P1").id
-    run.passed(DeadlineKind.REQUEST)
-    return run, request
-
-
-def test_a_late_result_is_rejected_not_applied_and_its_usage_is_settled():
-    run, request = late_scenario()
-    rejection = run.refused(built(request, usage=used(40)))
-    assert rejection.reason is Reason.REVOKED
-    assert [e.data for e in rejection.settles] == [
-        BudgetSettled(request_id=request, phase_id="P1", usage=used(40))
-    ]
-    assert (run.run.tokens_used, run.phase().tokens_used) == (40, 40)
-    assert run.phase().attempt == 2
-    assert run.phase().patches == ()
-
-
-def test_usage_is_settled_once():
-    run, request = late_scenario()
-    run.refused(built(request, usage=used(40)))
-    again = run.refused(built(request, usage=used(40)))
-    assert (again.reason, again.settles) == (Reason.ALREADY_ANSWERED, ())
-    assert run.run.tokens_used == 40
-
-
-def test_usage_that_is_not_known_is_not_settled():
-    run, request = late_scenario()
-    assert run.refused(built(request)).settles == ()
-
-
-def test_the_usage_of_an_answered_request_is_not_settled_again():
-    run = Scenario().started()
-    request = run.open("P1").id
-    run.built(usage=used(10))
-    rejection = run.refused(built(request, usage=used(10)))
-    assert (rejection.settles, run.run.tokens_used) == ((), 10)
-
-
-def test_usage_that_came_late_can_end_the_run_in_the_same_step():
-    run, request = late_scenario()
-    rejection = run.refused(built(request, usage=used(1001)))
-    assert [type(e.data) for e in rejection.settles][:2] == [BudgetSettled, BudgetExceeded]
-    run.ended_as(RunState.DONE_FAILED_BUDGET_EXHAUSTED)
-
-
-def test_a_late_success_of_revoked_work_lets_the_run_end_at_once():
-    run = Scenario().started()
-    run.claimed()
-    request = run.open("P1").id
-    run.cancelled()
-    rejection = run.refused(built(request, usage=used(40)))
-    assert rejection.settles[0].data == BudgetSettled(request_id=request, phase_id="P1", usage=used(40))
-    assert run.ended_as(RunState.DONE_FAILED_CANCELLED).tokens_used == 40
-
-
-def ended_scenario() -> tuple[Scenario, str]:
-    run = Scenario().started()
-    run.claimed()
-    request = run.open("P1").id
-    run.cancelled()
-    run.passed(DeadlineKind.ENDING)
-    return run, request
-
-
-def test_usage_that_comes_after_the_end_is_settled_in_the_runs_history():
-    run, request = ended_scenario()
-    rejection = run.refused(built(request, usage=used(40)))
-    assert rejection.reason is Reason.RUN_ENDED
-    assert [e.run_id for e in rejection.settles] == ["run-1"]
-    assert run.last(BudgetSettled).usage == used(40)
-    assert run.refused(built(request, usage=used(40))).settles == ()
-
-
-def test_a_report_of_revoked_work_after_the_end_is_settled_as_well():
-    run, request = ended_scenario()
-    report = BuildFailed(
-        request_id=request,
-        phase_id="P1",
-        attempt=1,
-        failure=FailureClass.REVOKED,
-        reason="killed",
-        usage=used(3),
-    )
-    assert len(run.refused(report).settles) == 1
-
-
-def test_after_the_end_only_requests_that_were_open_are_settled():
-    run, _ = ended_scenario()
-    assert run.refused(built("another", usage=used(40))).settles == ()
-
-
-def test_only_the_work_of_agents_is_settled():
-    run = Scenario().started()
-    run.built()
-    run.claimed()
-    request = run.open("P1").id
-    run.cancelled()
-    run.passed(DeadlineKind.ENDING)
-    late = PatchAccepted(
-        request_id=request,
-        phase_id="P1",
-        attempt=1,
-        parent=BASE,
-        candidate=commit(1),
-        tree=commit(2),
-        usage=used(9),
-    )
-    assert run.refused(late).settles == ()
-
-
-def test_usage_of_an_external_agent_that_comes_after_the_end_is_settled():
-    run = Scenario().started(agents={"builder": "external"})
-    request = run.open("P1").id
-    run.cancelled()
-    assert len(run.refused(built(request, usage=used(40))).settles) == 1
-
-
-def test_a_phase_that_is_not_the_requests_is_not_charged():
-    run, request = late_scenario()
-    wrong = built(request, usage=used(40)).model_copy(update={"phase_id": "P7"})
-    rejection = run.refused(wrong)
-    assert (rejection.reason, rejection.settles) == (Reason.WRONG_ANSWER, ())
-
-
-def test_settling_is_decided_alike_every_time():
-    run, request = late_scenario()
-    late = run.event(built(request, usage=used(40)))
-    first, second = (decide(run.project, late, Context(run.now)) for _ in range(2))
-    assert isinstance(first, Rejection)
-    assert first == second
-    assert first.settles[0].cause_id == late.id
-    assert first.settles[0].id != late.id
 
 
 def test_nothing_else_is_folded_after_the_end():
