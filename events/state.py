@@ -169,6 +169,7 @@ class Tier:
     state: TierState = TierState.PENDING
     tokens_used: int = 0
     ci_runs_used: int = 0
+    clean: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,11 +279,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class EndedRun:
-    """What is kept of a run after its end, for ever: enough to refuse its id and to settle late usage."""
+    """What is kept of a run after its end, for ever: enough to refuse its id and to settle late usage.
+
+    `obstacle` says why it can never be promoted.
+    """
 
     state: RunState
     origin: tuple[str, str]
     head: str | None
+    obstacle: str | None = None
     unsettled: tuple[Owed, ...] = ()
     promotions: tuple[tuple[str, str], ...] = ()
 

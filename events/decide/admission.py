@@ -1,6 +1,7 @@
 """Admission: may a submitted record enter the history, given all that stands there?"""
 
 from events.catalogue import SUBMITTED_TO
+from events.decide.attempts import checks_asked
 from events.decide.context import Context
 from events.decide.deadlines import deadlines, turn
 from events.decide.room import plan_too_large
@@ -18,11 +19,11 @@ from events.families.phase import PhaseOverrideRequested
 from events.families.run import PrepareFailed, RunCancelRequested, RunPrepared, RunPromoted, RunRequested
 from events.families.sizes import EVENT_LIMIT_BYTES
 from events.families.time import DeadlinePassed
-from events.families.verify import ChecksFailed, ChecksPassed
+from events.families.verify import CheckOutcome, ChecksFailed, ChecksPassed
 from events.families.work import WorkStarted
 from events.plan import Fault, plan_faults
+from events.refs import snapshot_tag
 from events.state import EndedRun, OpenRequest, Phase, Project, RequestKind, Run
-from events.states import RunState
 
 _ANSWERS: dict[type, RequestKind] = {
     RunPrepared: RequestKind.PREPARE,
@@ -108,12 +109,17 @@ def _follow_faults(project: Project, data: RunRequested) -> list[Fault]:
 
 
 def _admit_after_the_end(submitted: Event, ended: EndedRun) -> Verdict:
-    if not isinstance(submitted.data, RunPromoted):
+    data = submitted.data
+    if not isinstance(data, RunPromoted):
         return Rejection(Reason.RUN_ENDED, f"run {submitted.run_id!r} has ended as {ended.state}")
     if (submitted.source, submitted.id) in ended.promotions:
         return Duplicate()
-    if ended.state is not RunState.DONE_SUCCESS:
-        return Rejection(Reason.RUN_ENDED, f"run {submitted.run_id!r} ended as {ended.state}: nothing to promote")
+    if ended.obstacle is not None:
+        message = f"run {submitted.run_id!r} can never be promoted: {ended.obstacle}"
+        return Rejection(Reason.RUN_ENDED, message)
+    if data.commit != ended.head:
+        message = f"{data.commit} is not the commit that run {submitted.run_id!r} ended with"
+        return Rejection(Reason.INVALID_DATA, message, (Fault(place="commit", message=message),))
     return Admitted()
 
 
@@ -197,11 +203,37 @@ def _mismatch(run: Run, request: OpenRequest, data: Answer) -> str | None:
         return None
     if (data.phase_id, data.attempt) != (request.phase_id, request.attempt):
         return f"the request is for phase {request.phase_id}, attempt {request.attempt}"
-    return _other_commit(run.phase(data.phase_id), data) if request.stands else None
+    return _not_as_asked(run, run.phase(data.phase_id), data) if request.stands else None
+
+
+def _not_as_asked(run: Run, phase: Phase, data: Answer) -> str | None:
+    """An answer is bound to what was asked about: parent, candidate, tree; every check; the tag."""
+    match data:
+        case ChecksPassed():
+            return _other_commit(phase, data) or _not_green(run, phase, data)
+        case SnapshotCreated():
+            return _other_commit(phase, data) or _other_snapshot(run, phase, data)
+        case _:
+            return _other_commit(phase, data)
+
+
+def _not_green(run: Run, phase: Phase, data: ChecksPassed) -> str | None:
+    """Green means that every check that was asked for has passed, on whichever try."""
+    passed = {check.name for check in data.checks if check.outcome is CheckOutcome.PASSED}
+    red = [check.name for check in data.checks if check.name not in passed]
+    missing = [check.name for check in checks_asked(run, phase) if check.name not in passed]
+    return f"not passed: {', '.join(dict.fromkeys((*red, *missing)))}" if red or missing else None
+
+
+def _other_snapshot(run: Run, phase: Phase, data: SnapshotCreated) -> str | None:
+    tag = snapshot_tag(run.run_id, phase.spec.tier_id, phase.spec.phase_id)
+    unchecked = run.strategy is None or run.strategy.checks is None
+    if data.tag != tag:
+        return f"its tag is {data.tag}, asked for was {tag}"
+    return None if data.unchecked is unchecked else f"the run has {'no' if unchecked else 'its'} checks"
 
 
 def _other_commit(phase: Phase, data: Answer) -> str | None:
-    """An answer is bound to what was asked about: parent, candidate, tree."""
     candidate = phase.candidate
     match data:
         case PatchAccepted():

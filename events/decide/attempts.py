@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from events.catalogue import AnyEventData
-from events.configuration import Preparation
+from events.configuration import Check, Preparation
 from events.decide.endings import phase_completed
 from events.decide.limits import nothing_left, tokens_left
 from events.decide.room import with_feedback, within_limit
@@ -195,11 +195,17 @@ def _origin(phase: Phase, candidate: Candidate) -> CandidateOrigin:
     )
 
 
-def _checks(run: Run, phase: Phase, candidate: Candidate) -> ChecksRequested:
+def checks_asked(run: Run, phase: Phase) -> tuple[Check, ...]:
+    """The checks that a phase's candidates have to pass."""
     strategy = _strategy(run)
     if strategy.checks is None:
         raise ValueError(f"run {run.run_id} has no checks")
-    checks = checks_of(strategy.checks, phase.strategy.ci_profile)
+    return checks_of(strategy.checks, phase.strategy.ci_profile)
+
+
+def _checks(run: Run, phase: Phase, candidate: Candidate) -> ChecksRequested:
+    strategy = _strategy(run)
+    checks = checks_asked(run, phase)
     limits = strategy.limits
     prepare, preparing_seconds = _preparation(run)
     per_try = sum(c.timeout_seconds + limits.check_try_pause_seconds for c in checks)

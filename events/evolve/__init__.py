@@ -10,6 +10,7 @@ from events.evolve.run import evolve_run
 from events.families.budget import BudgetSettled
 from events.families.run import RunCompleted, RunFailed, RunPromoted, RunRequested
 from events.state import EndedRun, Project, RequestKind, Run
+from events.states import RunState
 
 
 def evolve(project: Project, event: Event) -> Project:
@@ -43,7 +44,7 @@ def _requested(project: Project, event: Event, data: RunRequested) -> Project:
 
 def _ended(project: Project, event: Event, data: RunCompleted | RunFailed) -> Project:
     run = project.runs[event.run_id]
-    ended = EndedRun(state=data.state, origin=run.origin, head=run.head, unsettled=run.unsettled)
+    ended = EndedRun(data.state, run.origin, run.head, _obstacle(run, data.state), run.unsettled)
     branch_unknown = any(request.kind is RequestKind.INTEGRATION for request in run.open.values())
     return replace(
         project,
@@ -52,6 +53,16 @@ def _ended(project: Project, event: Event, data: RunCompleted | RunFailed) -> Pr
         queue=_without(project.queue, run.run_id),
         adrift=(*project.adrift, run.run_id) if branch_unknown else project.adrift,
     )
+
+
+def _obstacle(run: Run, state: RunState) -> str | None:
+    """What stands in the way of a promotion, for ever."""
+    if state is not RunState.DONE_SUCCESS:
+        return f"it ended as {state}"
+    if run.strategy is None or run.strategy.checks is None:
+        return "it was not checked"
+    unclean = next((tier.tier_id for tier in run.tiers if not tier.clean), None)
+    return None if unclean is None else f"its tier {unclean!r} is not clean"
 
 
 def _after_the_end(project: Project, event: Event) -> Project:

@@ -57,7 +57,7 @@ def evolve_run(run: Run, event: Event) -> Run:
         case TierStarted():
             return with_tier(run, data.tier_id, state=TierState.IN_PROGRESS)
         case TierCompleted():
-            return with_tier(run, data.tier_id, state=data.state)
+            return with_tier(run, data.tier_id, state=data.state, clean=data.cleanliness == "clean")
         case WorkStarted() | WorkRevoked():
             return evolve_work(run, event, data)
         case PhaseStarted() | PhaseCompleted() | PhaseSkipped():

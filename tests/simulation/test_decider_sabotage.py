@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 import events.decide as decider
+import events.decide.admission as admission
 import events.decide.attempts as attempts
 import events.decide.deadlines as deadlines
 import events.decide.endings as endings
+import events.evolve as fold
 import events.evolve.run as evolve_run
 from events.catalogue import AnyEventData
 from events.decide import SOURCE, Context, decide
@@ -82,6 +84,21 @@ def integrates_an_old_candidate(patch: pytest.MonkeyPatch) -> dict[str, Any]:
         return towards(run, replace(phase, candidate=believed))
 
     patch.setattr(attempts, "_towards_the_branch", sabotaged)
+    return {}
+
+
+def takes_anything_for_green(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    patch.setattr(admission, "_not_green", lambda run, phase, data: None)
+    return {}
+
+
+def takes_any_snapshot(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    patch.setattr(admission, "_other_snapshot", lambda run, phase, data: None)
+    return {}
+
+
+def promotes_anything(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    patch.setattr(fold, "_obstacle", lambda run, state: None)
     return {}
 
 
@@ -245,6 +262,9 @@ SABOTAGE: list[tuple[Saboteur, str]] = [
     (answers_twice, "one_answer_per_request"),
     (integrates_without_checks, "green_before_integration"),
     (integrates_an_old_candidate, "green_before_integration"),
+    (takes_anything_for_green, "green_before_integration"),
+    (takes_any_snapshot, "green_before_integration"),
+    (promotes_anything, "promoted_as_it_ended"),
     (builds_for_ever, "attempts_within_limits"),
     (audits_for_ever, "attempts_within_limits"),
     (goes_on_after_the_end, "nothing_after_the_end"),

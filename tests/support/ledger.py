@@ -22,8 +22,8 @@ from events.families.run import (
     RunPromoted,
     RunRequested,
 )
-from events.families.tier import TierStarted
-from events.families.verify import ChecksFailed, ChecksPassed, ChecksRequested
+from events.families.tier import TierCompleted, TierStarted
+from events.families.verify import CheckOutcome, ChecksFailed, ChecksPassed, ChecksRequested
 from events.families.work import WorkRevoked, WorkStarted
 from events.plan import EXTERNAL, dependencies, tiers_in_order
 
@@ -94,6 +94,8 @@ class Ledger:
     tokens: int = 0
     plan: RunRequested | None = None
     accepted: RunAccepted | None = None
+    clean: bool = True
+    head: str | None = None
     terminal: bool = False
 
     def observe(self, event: Event) -> None:
@@ -129,6 +131,12 @@ class Ledger:
                 self.complete.add(data.phase_id)
             case BudgetSettled():
                 self._settle(data.request_id, data.usage)
+            case RunPromoted():
+                fit = self.accepted is not None and self.accepted.strategy.checks is not None and self.clean
+                fit = fit and data.commit == self.head
+                demand(fit, "promoted_as_it_ended", f"{data.commit} is promoted")
+            case TierCompleted():
+                self.clean = self.clean and data.cleanliness == "clean"
             case RunCompleted() | RunFailed():
                 self._ended(data)
             case _:
@@ -148,6 +156,7 @@ class Ledger:
 
     def _ended(self, data: RunCompleted | RunFailed) -> None:
         self.terminal = True
+        self.head = data.head_commit if isinstance(data, RunCompleted) else None
         said = data.tokens_used
         demand(said == self.tokens, "usage_adds_up", f"{said} tokens said, {self.tokens} reported")
         if isinstance(data, RunCompleted):
@@ -234,9 +243,14 @@ class Ledger:
             case ChecksPassed():
                 same = (data.candidate, data.tree) == (request.candidate, request.tree)
                 demand(same, "green_before_integration", "checks passed on another commit than was asked about")
+                passed = {check.name for check in data.checks if check.outcome is CheckOutcome.PASSED}
+                green = passed == {check.name for check in request.checks} >= {c.name for c in data.checks}
+                demand(green, "green_before_integration", f"{data.checks} are taken for green")
                 self.green.add((data.candidate, data.tree))
             case SnapshotCreated():
                 demand(data.commit == request.candidate, "green_before_integration", "another commit landed")
+                said = (data.tag, data.unchecked) == (request.tag, request.unchecked)
+                demand(said, "green_before_integration", "the snapshot is another than was asked for")
                 self._demand_green(data.commit)
                 self.landed[data.phase_id] = data.commit
             case _:

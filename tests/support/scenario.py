@@ -215,7 +215,8 @@ class Scenario:
 
     def green(self, phase_id: str = "P1", run_id: str = "run-1", **fields: Any) -> list[str]:
         asked = self.asked(phase_id, run_id)
-        filled = {"candidate": asked.candidate, "tree": asked.tree, "checks": [], **fields}
+        passed = [{"name": check.name, "outcome": "passed"} for check in asked.checks]
+        filled = {"candidate": asked.candidate, "tree": asked.tree, "checks": passed, **fields}
         return self.say(self.answer(ChecksPassed, phase_id, run_id, **filled), run_id)
 
     def red(self, phase_id: str = "P1", **fields: Any) -> list[str]:

@@ -12,7 +12,7 @@ from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.failure import FailureClass
 from events.families.integrate import IntegrationFailed, IntegrationRequested, SnapshotCreated
 from events.families.run import PrepareFailed, PrepareRequested, RunPrepared
-from events.families.verify import ChecksFailed, ChecksPassed, ChecksRequested
+from events.families.verify import CheckOutcome, CheckResult, ChecksFailed, ChecksPassed, ChecksRequested
 from support.scenario import BASE
 
 T = TypeVar("T")
@@ -81,9 +81,11 @@ class Workers:
                 made = {"candidate": f"{number:040x}", "tree": f"{number + 10_000:040x}"}
                 return PatchAccepted(parent=asked.parent, concerns=concerns, **made, **common)
             case ChecksRequested():
-                return ChecksPassed(candidate=asked.candidate, tree=asked.tree, checks=(), **common)
+                green = tuple(CheckResult(name=c.name, outcome=CheckOutcome.PASSED) for c in asked.checks)
+                return ChecksPassed(candidate=asked.candidate, tree=asked.tree, checks=green, **common)
             case IntegrationRequested():
-                return SnapshotCreated(commit=asked.candidate, tag=asked.tag, **common)
+                landed = {"tag": asked.tag, "unchecked": asked.unchecked}
+                return SnapshotCreated(commit=asked.candidate, **landed, **common)
             case _:
                 raise AssertionError(asked)
 

@@ -30,6 +30,7 @@ from events.families.run import (
     RunRequested,
 )
 from events.families.time import DeadlineKind, DeadlinePassed
+from events.families.verify import CheckOutcome, CheckResult
 from events.families.work import WorkStarted
 from events.history import Heads, HistoryRecord, PartitionState, chain, fold
 from events.state import OpenRequest, Project, RequestKind, Run
@@ -286,6 +287,10 @@ class World:
             {"parent": "f" * 40},
             {"tree": "f" * 40},
             {"commit": "f" * 40},
+            {"tag": "another"},
+            {"unchecked": not getattr(answer, "unchecked", False)},
+            {"checks": ()},
+            {"checks": tuple(_red(check) for check in getattr(answer, "checks", ()))},
             {"request_id": self.tape.of(list(self.asked))},
         )
         spoil = {k: v for k, v in self.tape.of(spoils).items() if k in type(answer).model_fields}
@@ -325,6 +330,17 @@ class World:
         )
         self.submit(self.tape.of(odd), f"run-{1 + self.tape.below(MOST_RUNS)}")
 
+    def promote(self) -> None:
+        """Somebody takes over what a run ended with, however it ended."""
+        ended = sorted(self.project.ended)
+        run_id = self.tape.of(ended) if ended else "run-1"
+        head = self.project.ended[run_id].head if ended else None
+        self.submit(RunPromoted(branch="main", commit=head or BASE), run_id)
+
+
+def _red(check: CheckResult) -> CheckResult:
+    return check.model_copy(update={"outcome": CheckOutcome.FAILED})
+
 
 def _begins(data: AnyEventData) -> bool:
     """Whether a run that waited in line begins with this."""
@@ -343,6 +359,7 @@ _ACTIONS: tuple[Callable[[World], None], ...] = (
     World.time_out_early,
     World.wait,
     World.meddle,
+    World.promote,
     World.new_run,
     World.cancel,
 )

@@ -105,6 +105,21 @@ def test_a_run_that_goes_on_cannot_be_promoted():
     assert run.refused(RunPromoted(branch="main", commit=BASE)).reason is Reason.RUN_NOT_ENDED
 
 
+def test_an_unchecked_run_cannot_be_promoted():
+    run = Scenario().started(checks="none")
+    run.completed()
+    promoted = RunPromoted(branch="main", commit=commit(1))
+    assert "not checked" in run.refused(promoted).message
+
+
+def test_a_run_is_promoted_with_the_commit_that_it_ended_with_and_no_other():
+    run = Scenario().started()
+    run.completed("P1", 7)
+    rejection = run.refused(RunPromoted(branch="main", commit=commit(8)))
+    assert (rejection.reason, rejection.faults[0].place) == (Reason.INVALID_DATA, "commit")
+    assert run.say(RunPromoted(branch="main", commit=commit(7))) == ["RunPromoted"]
+
+
 def test_a_run_that_failed_cannot_be_promoted():
     run = Scenario().started()
     run.cancelled()
@@ -205,6 +220,50 @@ def test_a_refusal_changes_nothing():
     before = run.project
     run.refused(built("no-such-request", usage=used(5)))
     assert run.project is before
+
+
+def green_asked() -> Scenario:
+    """Given a candidate whose checks are asked for."""
+    run = Scenario().started()
+    run.built()
+    run.applied(1)
+    return run
+
+
+def verdict(run: Scenario, *checks: dict[str, Any]) -> ChecksPassed:
+    asked = run.asked()
+    made = {"candidate": asked.candidate, "tree": asked.tree, "checks": checks}
+    answer: ChecksPassed = run.answer(ChecksPassed, **made)
+    return answer
+
+
+@pytest.mark.parametrize(
+    "checks",
+    [
+        [],
+        [{"name": "another", "outcome": "passed"}],
+        [{"name": "tests", "outcome": "failed"}],
+        [{"name": "tests", "outcome": "not_started"}],
+        [{"name": "tests", "outcome": "passed"}, {"name": "lint", "outcome": "timed_out"}],
+    ],
+)
+def test_what_is_not_green_everywhere_does_not_pass(checks: list[dict[str, Any]]):
+    run = green_asked()
+    assert run.refused(verdict(run, *checks)).reason is Reason.WRONG_ANSWER
+
+
+def test_a_check_that_passed_on_a_later_try_is_green():
+    run = green_asked()
+    flaky = {"name": "tests", "outcome": "passed", "tries": 2, "flaky": True}
+    assert run.say(verdict(run, flaky))[-1] == "IntegrationRequested"
+
+
+@pytest.mark.parametrize("changes", [{"tag": "elsewhere"}, {"unchecked": True}])
+def test_a_snapshot_with_another_tag_or_without_the_checks_is_not_the_one_asked_for(changes: dict[str, Any]):
+    run = green_asked()
+    run.green()
+    landed = {"commit": run.asked().candidate, "tag": run.asked().tag, "unchecked": False, **changes}
+    assert run.refused(run.answer(SnapshotCreated, **landed)).reason is Reason.WRONG_ANSWER
 
 
 def test_nothing_else_is_folded_after_the_end():
