@@ -157,6 +157,7 @@ class Phase:
     setback: Setback | None = None
     feedback: tuple[Feedback, ...] = ()
     tokens_used: int = 0
+    attempt_tokens: int = 0
     ended: bool = False
 
 

@@ -10,7 +10,12 @@ from datetime import datetime, timedelta
 from events.catalogue import AnyEventData
 from events.configuration import Check, Preparation
 from events.decide.endings import phase_completed
-from events.decide.limits import nothing_left, tokens_left
+from events.decide.limits import (
+    nothing_left,
+    nothing_left_of_attempt,
+    tier_checks_limit_passed,
+    tokens_left,
+)
 from events.decide.room import with_feedback, within_limit
 from events.evolve.feedback import told
 from events.families.apply import ApplyRequested, CandidateOrigin
@@ -124,6 +129,7 @@ def _audit(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
         yield from _unapproved(run, phase, now)
         return
     yield from nothing_left(run)
+    yield from nothing_left_of_attempt(phase)
     request = AuditRequested(
         phase_id=phase.spec.phase_id,
         attempt=phase.attempt,
@@ -135,7 +141,7 @@ def _audit(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
         concerns=phase.candidate.concerns if phase.candidate else (),
         probes=phase.probes,
         auditor_profile=phase.strategy.auditor_profile,
-        tokens_left=tokens_left(run, phase.strategy.incident_token_cap),
+        tokens_left=tokens_left(run, phase.strategy.incident_token_cap - phase.attempt_tokens),
         limit_seconds=_strategy(run).limits.auditor_seconds,
         agent=run.request.agents.auditor,
     )
@@ -163,6 +169,7 @@ def _towards_the_branch(run: Run, phase: Phase) -> Iterator[AnyEventData]:
     if candidate is None or candidate.parent != run.head:
         yield _apply(run, phase)
     elif _strategy(run).checks is not None and not candidate.checked:
+        yield from tier_checks_limit_passed(run, phase.spec.tier_id)
         yield _checks(run, phase, candidate)
     elif not any(r.stands and r.kind is RequestKind.INTEGRATION for r in run.requests):
         yield _integration(run, phase, candidate)

@@ -9,17 +9,17 @@ from datetime import datetime
 
 from events.catalogue import AnyEventData
 from events.decide.attempts import phase_due
-from events.decide.endings import ending_due, refuse_run
-from events.decide.limits import limit_passed, phases_limit_passed
+from events.decide.endings import ending_due, refuse_run, tier_completed
+from events.decide.limits import limit_passed, phases_limit_passed, tier_tokens_limit_passed
 from events.decide.room import too_large
 from events.families.failure import FailureClass
 from events.families.phase import PhaseStarted
 from events.families.run import RunAccepted, RunCompleted, RunFailed
-from events.families.tier import TierCompleted, TierStarted
+from events.families.tier import TierStarted
 from events.families.work import RevokeReason, WorkRevoked
 from events.playbook import NoChecks, compile_strategy
 from events.refs import integration_branch
-from events.state import Phase, Run, Tier
+from events.state import Phase, Run
 from events.states import PhaseState, RunState, TierState
 
 
@@ -36,6 +36,7 @@ def _all_due(run: Run, now: datetime) -> Iterator[AnyEventData]:
     yield from _overdue(run)
     if run.accepted:
         yield from limit_passed(run)
+        yield from tier_tokens_limit_passed(run)
         yield from _phases_due(run, now)
         yield from _tiers_due(run)
         yield from _completed(run)
@@ -79,7 +80,7 @@ def _tiers_due(run: Run) -> Iterator[AnyEventData]:
     if tier.state is TierState.PENDING:
         yield TierStarted(tier_id=tier.tier_id, tier_index=tier.tier_index)
     if all(p.state is PhaseState.COMPLETE for p in phases):
-        yield _tier_completed(tier)
+        yield tier_completed(run, tier, TierState.COMPLETE)
     complete = {p.spec.phase_id for p in run.phases if p.state is PhaseState.COMPLETE}
     for phase in phases:
         if not phase.begun and complete.issuperset(phase.depends_on):
@@ -89,15 +90,6 @@ def _tiers_due(run: Run) -> Iterator[AnyEventData]:
 def _start(run: Run, phase: Phase) -> Iterator[AnyEventData]:
     yield from phases_limit_passed(run)
     yield PhaseStarted(phase_id=phase.spec.phase_id, tier_id=phase.spec.tier_id)
-
-
-def _tier_completed(tier: Tier) -> TierCompleted:
-    return TierCompleted(
-        tier_id=tier.tier_id,
-        state=TierState.COMPLETE,
-        tokens_used=tier.tokens_used,
-        ci_runs_used=tier.ci_runs_used,
-    )
 
 
 def _completed(run: Run) -> Iterator[AnyEventData]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from events.catalogue import AnyEventData
+from events.decide.limits import tier_checks_limit, tier_tokens_limit
 from events.decide.room import with_details
 from events.families.base import LONGEST_TEXT
 from events.families.failure import FailureClass
@@ -10,7 +11,7 @@ from events.families.phase import PhaseCompleted, PhaseFailed, PhaseFailure, Pha
 from events.families.run import Incident, RunFailed
 from events.families.tier import TierCompleted
 from events.families.work import WorkRevoked
-from events.state import Ending, OpenRequest, Phase, RequestKind, Run
+from events.state import Ending, OpenRequest, Phase, RequestKind, Run, Tier
 from events.states import PhaseState, RunState, TierState
 
 
@@ -71,12 +72,21 @@ def _last_of_tier(run: Run, tier_id: str) -> TierCompleted:
     state = TierState.FAILED if tier.state is TierState.IN_PROGRESS else TierState.SKIPPED
     if phases and all(p.state is PhaseState.COMPLETE for p in phases):
         state = TierState.COMPLETE
+    return tier_completed(run, tier, state)
+
+
+def tier_completed(run: Run, tier: Tier, state: TierState) -> TierCompleted:
+    """Nothing more happens in a tier. It is clean unless it failed or used more than a tier may."""
+    tokens = tier.tokens_used > tier_tokens_limit(run, tier.tier_id)
+    ci_runs = tier.ci_runs_used > tier_checks_limit(run, tier.tier_id)
     return TierCompleted(
-        tier_id=tier_id,
+        tier_id=tier.tier_id,
         state=state,
-        cleanliness="clean" if state is not TierState.FAILED else "not_clean",
+        cleanliness="not_clean" if state is TierState.FAILED or tokens or ci_runs else "clean",
         tokens_used=tier.tokens_used,
         ci_runs_used=tier.ci_runs_used,
+        token_limit_exceeded=tokens,
+        ci_run_limit_exceeded=ci_runs,
     )
 
 

@@ -1,9 +1,11 @@
-"""The caps of a run: tokens, money, phases. Passing one ends the run."""
+"""The caps of a run, its tiers and its attempts: tokens, money, phases, checks. Passing one of the run ends it."""
 
 from collections.abc import Iterator
 
 from events.families.budget import BudgetExceeded, BudgetKind
-from events.state import Run
+from events.plan import SafetyProfile
+from events.state import Phase, Run
+from events.states import TierState
 
 
 def limit_passed(run: Run) -> Iterator[BudgetExceeded]:
@@ -22,6 +24,43 @@ def nothing_left(run: Run) -> Iterator[BudgetExceeded]:
         yield _exceeded(BudgetKind.COST, run.request.max_cost_usd, run.cost_usd)
 
 
+def nothing_left_of_attempt(phase: Phase) -> Iterator[BudgetExceeded]:
+    """The builder has left nothing to the auditor of its attempt: their cap is one."""
+    cap = phase.strategy.incident_token_cap
+    if phase.attempt_tokens >= cap:
+        yield _exceeded(BudgetKind.TOKENS, cap, phase.attempt_tokens, "phase", f"phase {phase.spec.phase_id!r}")
+
+
+def tier_tokens_limit(run: Run, tier_id: str) -> int:
+    """Three times what one attempt at each of its phases may use."""
+    return 3 * sum(p.strategy.incident_token_cap for p in run.phases if p.spec.tier_id == tier_id)
+
+
+def tier_checks_limit(run: Run, tier_id: str) -> int:
+    """Two rounds of checks for each of its phases."""
+    return 2 * sum(p.spec.tier_id == tier_id for p in run.phases)
+
+
+def tier_tokens_limit_passed(run: Run) -> Iterator[BudgetExceeded]:
+    """Where safety is critical, a tier that used too much ends the run; elsewhere it is not clean."""
+    for tier in run.tiers if _safety_critical(run) else ():
+        limit = tier_tokens_limit(run, tier.tier_id)
+        if tier.state is TierState.IN_PROGRESS and tier.tokens_used > limit:
+            yield _exceeded(BudgetKind.TOKENS, limit, tier.tokens_used, "tier", f"tier {tier.tier_id!r}")
+
+
+def tier_checks_limit_passed(run: Run, tier_id: str) -> Iterator[BudgetExceeded]:
+    """One more round of checks would begin than a tier may have where safety is critical."""
+    limit = tier_checks_limit(run, tier_id)
+    used = next(tier.ci_runs_used for tier in run.tiers if tier.tier_id == tier_id) + 1
+    if _safety_critical(run) and used > limit:
+        yield _exceeded(BudgetKind.CI_RUNS, limit, used, "tier", f"tier {tier_id!r}")
+
+
+def _safety_critical(run: Run) -> bool:
+    return run.request.safety_profile is SafetyProfile.SAFETY_CRITICAL
+
+
 def phases_limit_passed(run: Run) -> Iterator[BudgetExceeded]:
     """One more phase would begin than the run may have."""
     if run.request.max_phases is not None and run.phases_started >= run.request.max_phases:
@@ -35,7 +74,9 @@ def tokens_left(run: Run, incident_cap: int) -> int:
     return min(incident_cap, run.request.token_cap - run.tokens_used)
 
 
-def _exceeded(kind: BudgetKind, limit: float, used: float) -> BudgetExceeded:
+def _exceeded(
+    kind: BudgetKind, limit: float, used: float, scope: str = "run", whose: str = "the run"
+) -> BudgetExceeded:
     passed = "is passed" if used > limit else "is used up"
-    reason = f"the run's limit of {limit:.12g} {kind} {passed}: {used:.12g}"
-    return BudgetExceeded(scope="run", kind=kind, limit=limit, used=used, reason=reason)
+    reason = f"{whose}'s limit of {limit:.12g} {kind} {passed}: {used:.12g}"
+    return BudgetExceeded(scope=scope, kind=kind, limit=limit, used=used, reason=reason)

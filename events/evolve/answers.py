@@ -28,7 +28,7 @@ def evolve_answer(
 ) -> Run:
     """Fold an answer into its run. The answer to a revoked request only settles what was used."""
     revoked = not run.open[data.request_id].stands
-    run = spent(answered(run, data.request_id, data.usage), data.phase_id, data.usage)
+    run = spent(answered(run, data.request_id, data.usage), data.phase_id, data.usage, data.attempt)
     if isinstance(data, AGENT_ANSWERS) and data.usage.tokens is None:
         run = replace(run, usage_unknown=True)
     if revoked:

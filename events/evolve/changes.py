@@ -57,6 +57,7 @@ def settled(owed: Iterable[Owed | None], request_id: str, usage: Usage) -> tuple
 def settle(run: Run, data: BudgetSettled) -> Run:
     """The run after a report that came with a refused answer; what stands still waits for a right one."""
     request = run.open.get(data.request_id)
+    owed = next((owed for owed in run.unsettled if owed.request_id == data.request_id), None)
     if request is None:
         run = replace(run, owed=settled(run.owed, data.request_id, data.usage))
     elif request.stands:
@@ -64,11 +65,11 @@ def settle(run: Run, data: BudgetSettled) -> Run:
         run = replace(run, open=run.open.set(request.id, reported))
     else:
         run = answered(run, data.request_id, data.usage)
-    return spent(run, data.phase_id, data.usage)
+    return spent(run, data.phase_id, data.usage, owed.attempt if owed else 0)
 
 
-def spent(run: Run, phase_id: str | None, usage: Usage) -> Run:
-    """The run, and the phase and tier concerned, charged with what was used.
+def spent(run: Run, phase_id: str | None, usage: Usage, attempt: int) -> Run:
+    """The run, the phase and its tier charged with what was used, and the attempt if it is the current one.
 
     Tokens that an agent did not report are unknown: they count as nothing and make the totals a lower bound.
     """
@@ -78,7 +79,8 @@ def spent(run: Run, phase_id: str | None, usage: Usage) -> Run:
     if phase_id is None or not total:
         return run
     phase = run.phase(phase_id)
-    run = with_phase(run, phase_id, tokens_used=_more(phase.tokens_used, total))
+    in_attempt = _more(phase.attempt_tokens, total if attempt == phase.attempt else 0)
+    run = with_phase(run, phase_id, tokens_used=_more(phase.tokens_used, total), attempt_tokens=in_attempt)
     tier = tier_of(run, phase)
     return with_tier(run, tier.tier_id, tokens_used=_more(tier.tokens_used, total))
 

@@ -72,7 +72,7 @@ def _requested(run: Run, event: Event, data: Request) -> Run:
             return _audit_requested(run, data)
         case ApplyRequested():
             order = ApplyOrder(event.id, event.recorded_at, data.parent)
-            return with_phase(run, data.phase_id, apply_order=order, candidate=None)
+            return with_phase(run, data.phase_id, state=PhaseState.GATE, apply_order=order, candidate=None)
         case ChecksRequested():
             return _checks_requested(run, data)
         case IntegrationRequested():
@@ -98,15 +98,18 @@ def _build_requested(run: Run, data: BuildRequested) -> Run:
         apply_order=None,
         candidate=None,
         setback=None,
+        attempt_tokens=0,
         feedback=data.feedback,
     )
 
 
 def _audit_requested(run: Run, data: AuditRequested) -> Run:
+    """What is asked of an external auditor leaves the phase in the state that was last reported, too."""
     phase = run.phase(data.phase_id)
     return with_phase(
         run,
         data.phase_id,
+        state=phase.state if data.agent == EXTERNAL else PhaseState.GATE,
         audits=data.audit,
         audits_in_all=phase.audits_in_all + 1,
         audited=Approval(data.base_commit, data.patches),

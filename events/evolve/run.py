@@ -131,8 +131,6 @@ def _towards_the_end(
             state = RunState.DONE_FAILED_CANCELLED
             return _ending(run, Ending(state, reason, event.recorded_at, RevokeReason.RUN_CANCELLED))
         case BudgetExceeded():
-            if data.scope != "run":
-                return run
             state = RunState.DONE_FAILED_BUDGET_EXHAUSTED
             return _ending(run, Ending(state, data.reason, event.recorded_at, RevokeReason.BUDGET))
         case DeadlinePassed():

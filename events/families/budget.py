@@ -33,7 +33,7 @@ class BudgetSettled(EventData):
 
 
 class BudgetExceeded(EventData):
-    """A limit was passed; a limit of the run ends it."""
+    """A limit was passed, and the run ends of it; `scope` is `run`, `tier` or `phase`."""
 
     scope: str
     kind: BudgetKind

@@ -102,6 +102,11 @@ def promotes_anything(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {}
 
 
+def checks_for_ever(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    patch.setattr(attempts, "tier_checks_limit_passed", lambda run, tier_id: iter(()))
+    return {}
+
+
 def builds_for_ever(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     after = attempts._after_setback
 
@@ -265,6 +270,7 @@ SABOTAGE: list[tuple[Saboteur, str]] = [
     (takes_anything_for_green, "green_before_integration"),
     (takes_any_snapshot, "green_before_integration"),
     (promotes_anything, "promoted_as_it_ended"),
+    (checks_for_ever, "tier_within_limits"),
     (builds_for_ever, "attempts_within_limits"),
     (audits_for_ever, "attempts_within_limits"),
     (goes_on_after_the_end, "nothing_after_the_end"),

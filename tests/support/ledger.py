@@ -25,7 +25,7 @@ from events.families.run import (
 from events.families.tier import TierCompleted, TierStarted
 from events.families.verify import CheckOutcome, ChecksFailed, ChecksPassed, ChecksRequested
 from events.families.work import WorkRevoked, WorkStarted
-from events.plan import EXTERNAL, dependencies, tiers_in_order
+from events.plan import EXTERNAL, SafetyProfile, dependencies, tiers_in_order
 
 REQUESTS = (
     PrepareRequested,
@@ -94,6 +94,7 @@ class Ledger:
     tokens: int = 0
     plan: RunRequested | None = None
     accepted: RunAccepted | None = None
+    ci_runs: dict[str, int] = field(default_factory=dict)
     clean: bool = True
     head: str | None = None
     terminal: bool = False
@@ -136,7 +137,7 @@ class Ledger:
                 fit = fit and data.commit == self.head
                 demand(fit, "promoted_as_it_ended", f"{data.commit} is promoted")
             case TierCompleted():
-                self.clean = self.clean and data.cleanliness == "clean"
+                self._tier_completed(data)
             case RunCompleted() | RunFailed():
                 self._ended(data)
             case _:
@@ -147,6 +148,12 @@ class Ledger:
         order = [t.tier_id for t in tiers_in_order(self.plan)] if self.plan else []
         in_order = order[: len(self.tiers_begun)] == self.tiers_begun
         demand(in_order, "dependencies_first", f"tiers begun: {self.tiers_begun}")
+
+    def _tier_completed(self, data: TierCompleted) -> None:
+        self.clean = self.clean and data.cleanliness == "clean"
+        passed = self.ci_runs.get(data.tier_id, 0) > self._most_ci_runs(data.tier_id)
+        fits = data.ci_run_limit_exceeded is passed and not (passed and data.cleanliness == "clean")
+        demand(fits, "tier_within_limits", f"{data.tier_id} says {data.cleanliness} of {self.ci_runs}")
 
     def _phase_started(self, data: PhaseStarted) -> None:
         needed = dependencies(self.plan)[data.phase_id] if self.plan else ()
@@ -180,6 +187,8 @@ class Ledger:
                 self.audits[key] = self.audits.get(key, 0) + 1
                 limit = self._rules(data.phase_id).auditor_attempts
                 demand(self.audits[key] <= limit, "attempts_within_limits", f"audit {self.audits[key]} of {limit}")
+            case ChecksRequested():
+                self._checks_requested(data)
             case IntegrationRequested():
                 self._integration_requested(request_id, data)
             case _:
@@ -191,6 +200,19 @@ class Ledger:
         fits = data.attempt == before + 1 <= limit
         demand(fits, "attempts_within_limits", f"attempt {data.attempt} after {before}, of {limit}")
         self.attempts[data.phase_id] = data.attempt
+
+    def _checks_requested(self, data: ChecksRequested) -> None:
+        tier_id = self._tier(data.phase_id)
+        self.ci_runs[tier_id] = self.ci_runs.get(tier_id, 0) + 1
+        critical = self.plan is not None and self.plan.safety_profile is SafetyProfile.SAFETY_CRITICAL
+        within = not critical or self.ci_runs[tier_id] <= self._most_ci_runs(tier_id)
+        demand(within, "tier_within_limits", f"{self.ci_runs[tier_id]} rounds of checks in {tier_id}")
+
+    def _tier(self, phase_id: str) -> str:
+        return next(p.tier_id for p in (self.plan.phases if self.plan else ()) if p.phase_id == phase_id)
+
+    def _most_ci_runs(self, tier_id: str) -> int:
+        return 2 * sum(p.tier_id == tier_id for p in (self.plan.phases if self.plan else ()))
 
     def _integration_requested(self, request_id: str, data: IntegrationRequested) -> None:
         demand(not self.integrating, "one_integration_at_once", f"{self.integrating} still open")

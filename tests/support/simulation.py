@@ -187,6 +187,7 @@ class World:
             {
                 "run_id": run_id,
                 "repository": of(("/srv/shop.git", "/srv/shop.git", None)) if external else "/srv/shop.git",
+                "safety_profile": of(("normal", "normal", "normal", "safety_critical")),
                 "checks": of((*(CHECKS,) * 8, *("none",) * 3, None)),
                 "agents": agents,
                 "token_cap": of((5_000_000, None, None, None, 240)),

@@ -8,7 +8,7 @@ from events.families.base import Concern
 from events.families.failure import FailureClass
 from events.families.integrate import IntegrationRequested
 from events.families.verify import ChecksRequested
-from events.states import RunState
+from events.states import PhaseState, RunState
 from support.scenario import BASE, Scenario, commit
 
 
@@ -148,3 +148,58 @@ def test_concerns_are_looked_at_again_on_a_new_head():
     run.not_landed(FailureClass.MOVED, head=commit(9))
     assert run.applied(2, concerns=[Concern(kind="tests_removed")])[-1] == "AuditRequested"
     assert len(run.written(AuditRequested)) == 2
+
+
+ONE_AUDITED = [
+    {"phase_id": "P1", "depends_on": []},
+    {"phase_id": "P2", "depends_on": [], "task_category": "debt_cleanup"},
+]
+
+
+# ---- what is shown when a phase is done again on a moved head
+
+
+def test_a_phase_that_is_applied_again_on_a_moved_head_is_at_the_gate():
+    run = Scenario().started([{"phase_id": p, "depends_on": []} for p in ("P1", "P2")])
+    for number, phase_id in ((1, "P1"), (2, "P2")):
+        run.built(phase_id)
+        run.applied(number, phase_id)
+    run.green("P1")
+    run.landed("P1")
+    assert run.phase("P2").state is PhaseState.CI_RUNNING
+    run.green("P2")
+    assert isinstance(run.asked("P2"), ApplyRequested)
+    assert (run.phase("P2").state, run.run.shown_state) == (PhaseState.GATE, RunState.GATE)
+
+
+def test_a_phase_that_is_audited_again_on_a_moved_head_is_at_the_gate():
+    run = Scenario().started(ONE_AUDITED)
+    run.built("P2")
+    run.audited("approve", "P2")
+    run.applied(2, "P2")
+    run.completed("P1", 1)
+    run.green("P2")
+    assert isinstance(run.asked("P2"), AuditRequested)
+    assert run.phase("P2").state is PhaseState.GATE
+
+
+def test_a_phase_whose_integration_met_another_head_is_at_the_gate():
+    run = Scenario().started()
+    run.built()
+    run.applied(1)
+    run.green()
+    run.not_landed(FailureClass.MOVED, head=commit(9))
+    assert isinstance(run.asked(), ApplyRequested)
+    assert run.phase().state is PhaseState.GATE
+
+
+def test_what_is_asked_of_an_external_auditor_changes_no_state():
+    agents = {"builder": None, "auditor": "external"}
+    run = Scenario().started(ONE_AUDITED, agents=agents)
+    run.built("P2")
+    run.audited("approve", "P2")
+    run.applied(2, "P2")
+    run.completed("P1", 1)
+    run.green("P2")
+    assert isinstance(run.asked("P2"), AuditRequested)
+    assert run.phase("P2").state is PhaseState.CI_RUNNING

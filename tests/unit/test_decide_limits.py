@@ -1,14 +1,20 @@
 """The caps of a run, and numbers too large for an event."""
 
 from time import process_time
+from typing import Any
 
 import pytest
 
 from events.configuration import Configuration
 from events.families.apply import ApplyRequested
+from events.families.audit import AuditRequested
 from events.families.budget import BudgetExceeded, BudgetKind
-from events.families.build import BuildRequested
+from events.families.build import BuildFailed, BuildRequested
+from events.families.failure import FailureClass
+from events.families.run import RunPromoted
+from events.families.tier import TierCompleted
 from events.families.time import DeadlineKind
+from events.families.verify import ChecksRequested
 from events.families.work import RevokeReason, WorkRevoked
 from events.plan import MOST_PHASES
 from events.states import RunState
@@ -79,6 +85,106 @@ def test_an_attempt_may_use_the_lesser_of_its_own_cap_and_what_the_run_has_left(
     run.green()
     run.landed()
     assert run.asked("P2").tokens_left == 200_000
+
+
+AUDITED = [{"phase_id": "P1", "task_category": "debt_cleanup"}]
+
+
+def test_an_auditor_may_use_what_the_builder_of_its_attempt_has_left():
+    run = Scenario().started(AUDITED)
+    run.built(usage=used(150_000))
+    assert run.asked().tokens_left == 250_000
+
+
+def test_a_builder_that_leaves_nothing_to_its_auditor_ends_the_run():
+    run = Scenario().started(AUDITED)
+    run.built(usage=used(400_000))
+    assert run.written(AuditRequested) == []
+    assert (run.last(BudgetExceeded).scope, run.last(BudgetExceeded).limit) == ("phase", 400_000)
+    run.ended_as(RunState.DONE_FAILED_BUDGET_EXHAUSTED)
+
+
+def test_each_attempt_has_its_own_cap():
+    run = Scenario().started(AUDITED)
+    run.not_built(usage=used(399_000))
+    run.built(usage=used(100_000))
+    assert run.asked().tokens_left == 300_000
+
+
+def test_what_an_earlier_attempt_reports_late_counts_against_its_own_cap():
+    run = Scenario().started(AUDITED)
+    run.claimed()
+    late = run.answer(BuildFailed, failure=FailureClass.REVOKED, reason="killed", usage=used(399_000))
+    run.passed(DeadlineKind.REQUEST)
+    run.say(late)
+    run.built(usage=used(100_000))
+    assert run.asked().tokens_left == 300_000
+
+
+# ---- tiers
+
+CRITICAL = {"safety_profile": "safety_critical"}
+DOCS = [{"phase_id": "P1", "task_category": "docs"}]
+
+
+def spent_too_much(**changes: Any) -> Scenario:
+    """Given a tier of one phase that used a token more than three attempts at it may."""
+    run = Scenario().started(DOCS, **changes)
+    run.built(usage=used(600_001))
+    return run
+
+
+def test_a_tier_that_used_too_many_tokens_is_not_clean_and_its_run_goes_on():
+    run = spent_too_much()
+    run.applied(1)
+    run.green()
+    run.landed()
+    tier = run.last(TierCompleted)
+    assert (tier.cleanliness, tier.token_limit_exceeded, tier.ci_run_limit_exceeded) == ("not_clean", True, False)
+    run.ended_as(RunState.DONE_SUCCESS)
+    assert "not clean" in run.refused(RunPromoted(branch="main", commit=commit(1))).message
+
+
+def test_a_tier_that_used_too_many_tokens_ends_its_run_where_safety_is_critical():
+    run = spent_too_much(**CRITICAL)
+    exceeded = run.last(BudgetExceeded)
+    assert (exceeded.scope, exceeded.kind, exceeded.limit) == ("tier", BudgetKind.TOKENS, 600_000)
+    assert run.last(TierCompleted).token_limit_exceeded
+    run.ended_as(RunState.DONE_FAILED_BUDGET_EXHAUSTED)
+
+
+def test_a_tier_within_its_limits_is_clean():
+    run = Scenario().started(DOCS, **CRITICAL)
+    run.completed()
+    tier = run.last(TierCompleted)
+    assert (tier.cleanliness, tier.token_limit_exceeded, tier.ci_run_limit_exceeded) == ("clean", False, False)
+    run.ended_as(RunState.DONE_SUCCESS)
+
+
+def checked_three_times(**changes: Any) -> Scenario:
+    """Given a phase whose third candidate waits for its checks: one round more than its tier may have."""
+    run = Scenario().started(**changes)
+    for number in (1, 2, 3):
+        run.built()
+        run.applied(number)
+        if number < 3:
+            run.red()
+    return run
+
+
+def test_a_tier_that_was_checked_too_often_is_not_clean():
+    run = checked_three_times()
+    run.green()
+    run.landed()
+    tier = run.last(TierCompleted)
+    assert (tier.cleanliness, tier.ci_run_limit_exceeded, tier.ci_runs_used) == ("not_clean", True, 3)
+
+
+def test_a_round_of_checks_too_many_is_not_asked_for_where_safety_is_critical():
+    run = checked_three_times(**CRITICAL)
+    assert len(run.written(ChecksRequested)) == 2
+    assert (run.last(BudgetExceeded).scope, run.last(BudgetExceeded).kind) == ("tier", BudgetKind.CI_RUNS)
+    run.ended_as(RunState.DONE_FAILED_BUDGET_EXHAUSTED)
 
 
 def test_one_phase_too_many_ends_the_run():
