@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from events.event import Event
+from events.families.apply import ApplyRequested
+from events.families.audit import AuditRequested
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.failure import FailureClass
 from events.families.integrate import IntegrationFailed
@@ -52,6 +54,10 @@ def advance(progress: PhaseProgress, event: Event) -> PhaseProgress:
         case BuildSucceeded() | BuildFailed() | WorkRevoked():
             # A revoked build still reports what it used, and moves nothing any more.
             return replace(progress, build_request=None)
+        case AuditRequested() if event.data.agent == EXTERNAL:
+            return progress
+        case AuditRequested() | ApplyRequested():
+            return replace(progress, state=PhaseState.GATE)
         case ChecksRequested():
             return replace(progress, state=PhaseState.CI_RUNNING)
         case IntegrationFailed() if has_moved(event.data):
