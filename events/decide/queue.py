@@ -1,9 +1,11 @@
 """Which waiting run begins next: first come, first served, within the limit on runs at once."""
 
 from events.configuration import Configuration
-from events.families.run import PrepareRequested, RunAccepted
+from events.decide.endings import refuse_run
+from events.families.run import PrepareRequested, RunAccepted, RunFailed
 from events.playbook import compile_strategy
 from events.state import Project, Run
+from events.states import RunState
 
 PREPARE_LIMIT_SECONDS = 600.0
 
@@ -11,21 +13,25 @@ PREPARE_LIMIT_SECONDS = 600.0
 def next_in_line(project: Project, runs_at_once: int | None) -> str | None:
     """The first waiting run that may begin, if there is a free place for it.
 
-    A run that follows another waits for its end and lets those behind it pass, since it holds no place.
+    A run that follows another waits for its end and lets those behind it pass, since it holds no place. One in
+    quarantine never ends: whoever follows it need wait no longer.
     """
     if runs_at_once is not None and project.started_runs >= runs_at_once:
         return None
     for run_id in project.queue:
         follows = project.runs[run_id].request.follows
-        if follows is None or follows in project.ended:
+        if follows is None or follows in project.ended or follows in project.lost:
             return run_id
     return None
 
 
-def first_event(project: Project, run_id: str) -> PrepareRequested | RunAccepted:
-    """What a waiting run begins with."""
+def first_event(project: Project, run_id: str) -> PrepareRequested | RunAccepted | RunFailed:
+    """What a waiting run begins with; it fails at once where nobody knows what it would have to begin from."""
     run = project.runs[run_id]
     request = run.request
+    if request.follows in project.lost:
+        reason = f"run {request.follows!r}, which it follows, is in quarantine and will never end"
+        return refuse_run(run, RunState.DONE_FAILED_ENVIRONMENT, reason, None)
     if request.repository is None:
         return _accept_to_track(run)
     base = request.base

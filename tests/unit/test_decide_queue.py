@@ -1,5 +1,6 @@
 """Which runs begin, in which order; which tiers and phases; and runs whose work is done elsewhere."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from events.decide.deadlines import turn
 from events.decide.verdicts import Reason
 from events.event import Event
 from events.families.phase import PhaseStarted
-from events.families.run import PrepareRequested
+from events.families.run import PrepareRequested, RunFailed
 from events.families.tier import TierStarted
 from events.families.time import DeadlineKind, DeadlinePassed
 from events.families.work import WorkStarted
@@ -264,6 +265,15 @@ def test_more_places_than_before_are_taken_without_further_traffic():
     take_turn(project)
     take_turn(project)
     assert started_runs(project) == ["run-1", "run-2", "run-3"]
+
+
+def test_what_follows_a_run_in_quarantine_fails_and_waits_for_nothing():
+    project = Scenario().started()
+    submit(project, "run-2", follows="run-1")
+    project.project = replace(project.project, lost=("run-1",))
+    assert [type(e.data) for e in take_turn(project)] == [DeadlinePassed, RunFailed]
+    assert "quarantine" in project.ended_as(RunState.DONE_FAILED_ENVIRONMENT, "run-2").reason
+    assert submit(project, "run-3", follows="run-1") == ["RunRequested", "RunFailed"]
 
 
 # ---- external runs
