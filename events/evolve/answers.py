@@ -120,8 +120,12 @@ def _checked(run: Run, data: ChecksPassed) -> Run:
 
 
 def _not_integrated(run: Run, data: IntegrationFailed) -> Run:
-    """A moved head is nobody's failure: the candidate is made again on the new one."""
-    if data.failure is FailureClass.MOVED and data.head is not None:
+    """A moved head is nobody's failure: the candidate is made again on the new one.
+
+    A head that is said to have moved to where it was known to be is a failure: else it might go on so for ever.
+    """
+    elsewhere = data.head != run.head or not run.branch_exists
+    if data.failure is FailureClass.MOVED and data.head is not None and elsewhere:
         run = replace(run, head=data.head, branch_exists=True)
         return with_phase(run, data.phase_id, candidate=None, state=PhaseState.GATE)
     return set_back(run, data.phase_id, data.failure, data.reason, feedback_of(data))

@@ -150,6 +150,27 @@ def test_concerns_are_looked_at_again_on_a_new_head():
     assert len(run.written(AuditRequested)) == 2
 
 
+def test_a_head_that_moved_to_where_it_was_is_a_failed_attempt():
+    run = Scenario().started([{"phase_id": "P1"}, {"phase_id": "P2"}])
+    run.completed("P1", 1)
+    run.built("P2")
+    run.applied(2, "P2")
+    run.green("P2")
+    assert run.not_landed(FailureClass.MOVED, "P2", head=commit(1)) == ["IntegrationFailed", "BuildRequested"]
+    assert run.phase("P2").attempt == 2
+
+
+def test_a_branch_that_somebody_made_at_the_base_is_a_moved_head_once():
+    run = Scenario().started()
+    run.built()
+    for made in (1, 2):
+        run.applied(made)
+        run.green()
+        if made == 1:
+            assert run.not_landed(FailureClass.MOVED, head=BASE)[-1] == "ApplyRequested"
+    assert run.not_landed(FailureClass.MOVED, head=BASE)[-1] == "BuildRequested"
+
+
 ONE_AUDITED = [
     {"phase_id": "P1", "depends_on": []},
     {"phase_id": "P2", "depends_on": [], "task_category": "debt_cleanup"},
