@@ -68,6 +68,7 @@ class OpenRequest:
     phase_id: str | None
     attempt: int
     opened_at: datetime
+    limit_seconds: float
     external: bool = False
     claim: Claim | None = None
     claims: int = 0

@@ -62,7 +62,13 @@ _KIND = {
 def _requested(run: Run, event: Event, data: Request) -> Run:
     external = isinstance(data, BuildRequested | AuditRequested) and data.agent == EXTERNAL
     request = OpenRequest(
-        event.id, _KIND[type(data)], data.phase_id, data.attempt, event.recorded_at, external=external
+        event.id,
+        _KIND[type(data)],
+        data.phase_id,
+        data.attempt,
+        event.recorded_at,
+        data.limit_seconds,
+        external=external,
     )
     run = opened(run, request)
     match data:

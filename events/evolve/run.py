@@ -86,7 +86,7 @@ def evolve_run(run: Run, event: Event) -> Run:
 def _bootstrap(run: Run, event: Event, data: PrepareRequested | RunPrepared | PrepareFailed | RunAccepted) -> Run:
     match data:
         case PrepareRequested():
-            request = OpenRequest(event.id, RequestKind.PREPARE, None, 0, event.recorded_at)
+            request = OpenRequest(event.id, RequestKind.PREPARE, None, 0, event.recorded_at, data.limit_seconds)
             return opened(replace(run, started_at=event.recorded_at), request)
         case RunPrepared():
             return replace(

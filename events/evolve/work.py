@@ -15,7 +15,8 @@ def evolve_work(run: Run, event: Event, data: WorkStarted | WorkRevoked) -> Run:
     """Fold a claim or a revocation into its run."""
     request = run.open[data.request_id]
     if isinstance(data, WorkStarted):
-        claim = Claim(event.id, data.instance, event.recorded_at, data.limit_seconds)
+        limit_seconds = min(data.limit_seconds, request.limit_seconds)
+        claim = Claim(event.id, data.instance, event.recorded_at, limit_seconds)
         claimed = replace(request, claim=claim, claims=request.claims + 1)
         return _claimed(replace(run, open=run.open.set(request.id, claimed)), request)
     run = replace(run, open=run.open.set(request.id, replace(request, revoked=data.reason)))

@@ -18,7 +18,7 @@ class RevokeReason(StrEnum):
 
 
 class WorkStarted(EventData):
-    """A worker claims a request. Its time limit is counted from here.
+    """A worker claims a request. Its time limit is counted from here: the request's own, where that is less.
 
     `replaces` names the claim (the id of an earlier WorkStarted) whose instance the claimant has seen gone.
     """

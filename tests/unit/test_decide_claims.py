@@ -64,6 +64,20 @@ def test_a_limit_is_counted_from_the_latest_claim():
     assert (due_at - START).total_seconds() == 55 + 60 + 30
 
 
+def test_a_claim_gives_no_more_time_than_its_request():
+    run = Scenario().started()
+    run.claimed(limit_seconds=999_999_999)
+    due_at = run.deadline(DeadlineKind.REQUEST).due_at
+    assert (due_at - START).total_seconds() == run.asked().limit_seconds + 30 == 3630
+
+
+def test_a_claim_of_a_preparation_gives_no_more_time_than_its_request():
+    run = Scenario()
+    run.say(plan())
+    run.claimed(None, limit_seconds=999_999_999)
+    assert (run.deadline(DeadlineKind.REQUEST).due_at - START).total_seconds() == 630
+
+
 def test_an_unclaimed_request_has_no_limit_but_the_runs_own():
     run = Scenario().started()
     with pytest.raises(StopIteration):
