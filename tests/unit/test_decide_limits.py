@@ -252,6 +252,25 @@ def test_checks_have_the_time_of_their_tries_and_of_the_preparation():
     assert run.asked().candidate == commit(1)
 
 
+@pytest.mark.parametrize(("builder", "limit"), [(100, 150), (999_999_999, 999_999_999)])
+def test_a_build_has_its_own_time_and_that_of_the_preparation_as_far_as_an_event_can_say(
+    builder: float, limit: float
+):
+    settings = {
+        "prepare": {"argv": ["make"], "timeout_seconds": 50},
+        "ruleset": {"builder_limit_seconds": builder},
+    }
+    run = Scenario().started(configuration=Configuration.model_validate(settings))
+    assert run.asked().limit_seconds == limit
+
+
+def test_an_ending_run_waits_five_seconds_for_the_reports_of_what_it_stopped():
+    run = Scenario().started()
+    run.claimed()
+    run.cancelled()
+    assert (run.deadline(DeadlineKind.ENDING).due_at - run.now).total_seconds() == 5
+
+
 @pytest.mark.parametrize("cap", ["token_cap", "max_cost_usd", "max_phases", "max_duration_minutes"])
 def test_a_run_without_a_cap_goes_on_to_success(cap: str):
     run = Scenario().started(TWO, **{cap: None})
