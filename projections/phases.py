@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from events.catalogue import AnyEventData
-from events.families.apply import PatchAccepted, PatchRejected
+from events.families.apply import ApplyRequested, PatchAccepted, PatchRejected
 from events.families.audit import AuditCompleted, AuditFailed, AuditRequested
 from events.families.base import ArtifactRef
 from events.families.budget import BudgetSettled
@@ -231,6 +231,7 @@ PHASES: Projection[PhaseRow] = Projection(
             AuditRequested,
             AuditCompleted,
             AuditFailed,
+            ApplyRequested,
             PatchAccepted,
             PatchRejected,
             ChecksRequested,
