@@ -20,7 +20,11 @@ def _refuse_awkward(identifier: str) -> str:
 
 
 SafeId = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"), AfterValidator(_refuse_awkward)
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"),
+    AfterValidator(_refuse_awkward),
+    # For readers of the schema; the library that checks here knows no look-ahead.
+    Field(json_schema_extra={"pattern": r"^(?!.*\.\.)(?!.*(\.lock|\.)$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"}),
 ]
 TierId = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -75,6 +79,10 @@ class AgentChoice(Value):
     auditor: Text | None = None
 
 
+_MANY = Field(json_schema_extra={"maxItems": MOST_PHASES})
+"""For readers of the schema; `plan_faults` names the fault in words."""
+
+
 class RunRequest(Value):
     """A whole run as somebody asks for it."""
 
@@ -91,8 +99,8 @@ class RunRequest(Value):
     max_duration_minutes: Annotated[float, Field(gt=0, le=525_600)] | None = 120
     agents: AgentChoice = AgentChoice()
     checks: Checks | Literal["none"] | None = None
-    tiers: tuple[TierSpec, ...] = ()
-    phases: tuple[PhaseSpec, ...] = ()
+    tiers: Annotated[tuple[TierSpec, ...], _MANY] = ()
+    phases: Annotated[tuple[PhaseSpec, ...], _MANY] = ()
     follows: SafeId | None = None
     retry_of: SafeId | None = None
 

@@ -1,5 +1,6 @@
 """The published documents say what the code says."""
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -13,14 +14,15 @@ from jsonschema import Draft202012Validator
 
 from events.catalogue import EVENT_TYPES, SUBMITTED_TO, Topic
 from events.configuration import parse_configuration
-from events.plan import RunRequest
+from events.plan import MOST_PHASES, RunRequest, plan_faults
 from events.publish.__main__ import main
 from events.publish.asyncapi import asyncapi, messages_on
 from events.publish.documents import differing, documents, write
-from events.publish.schemas import CONFIGURATION, PLAN, schemas
+from events.publish.schemas import CONFIGURATION, PLAN, older_versions, schemas
 from support.scenario import plan
 
 DOCS = Path(__file__).parents[2] / "docs"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 TOML = """
 [prepare]
@@ -153,6 +155,36 @@ def test_a_plan_is_valid_by_its_schema_in_every_format():
     validator.validate(body)
     validator.validate(yaml.safe_load(yaml.safe_dump(body)))
     assert RunRequest.model_validate(body)
+
+
+@pytest.mark.parametrize("run_id", ["a..b", "a.lock", "a.", "..", "a" * 101])
+def test_the_schema_of_a_plan_refuses_awkward_ids_as_the_code_does(run_id: str):
+    body = {**plan().model_dump(mode="json"), "run_id": run_id}
+    assert not Draft202012Validator(schemas()[PLAN]).is_valid(body)
+    with pytest.raises(ValueError, match="validation error"):
+        RunRequest.model_validate(body)
+
+
+@pytest.mark.parametrize("run_id", ["a", "a.b", "a.locks", "lock", "a" * 100])
+def test_the_schema_of_a_plan_takes_every_other_id(run_id: str):
+    Draft202012Validator(schemas()[PLAN]).validate({**plan().model_dump(mode="json"), "run_id": run_id})
+
+
+def test_the_schema_of_a_plan_refuses_more_phases_than_the_code_takes():
+    validator = Draft202012Validator(schemas()[PLAN])
+    for count, fits in ((MOST_PHASES, True), (MOST_PHASES + 1, False)):
+        large = plan([{"phase_id": f"P{n}"} for n in range(count)])
+        assert validator.is_valid(large.model_dump(mode="json")) is fits
+        assert (plan_faults(large) == ()) is fits
+
+
+def test_the_schema_of_every_version_that_can_be_read_is_published():
+    published = {path.name for path in (DOCS / "schemas").iterdir()}
+    assert older_versions() <= published
+    older = json.loads((DOCS / "schemas" / "PatchAccepted.v1.json").read_bytes())
+    record = json.loads((GOLDEN / "PatchAccepted.v1.json").read_bytes())
+    assert older["$id"] == record["dataschema"]
+    Draft202012Validator(older).validate(record["data"])
 
 
 @pytest.mark.parametrize("changes", [{"colour": "red"}, {"run_id": "-x"}, {"phases": [{}]}, {"checks": "some"}])
