@@ -14,6 +14,7 @@ from events.log.partitions import home_partition
 from services.compose import Service
 from services.settings import Settings
 from support.builds import WRITES_A_FILE, Build, names, python_agent, repository, request, running, submitted
+from support.kafka_log import write_with_name
 from support.strangers import refusals
 
 on_kafka = pytest.mark.parametrize("log_settings", ["kafka"], indirect=True)
@@ -106,6 +107,25 @@ async def test_records_at_the_limits_of_what_the_topics_take_do_not_stop_a_parti
     assert found[b"many"]["reason"] == "too_large"
     assert found[b"{}"]["original.ce_project"] == "\ufffd\x00"
     assert found[b""]["reason"] == "unreadable"
+
+
+@on_kafka
+async def test_a_record_with_a_header_whose_name_is_no_text_is_judged_like_any_other(
+    log_settings: Settings, tmp_path: Path
+) -> None:
+    repo = repository(tmp_path / "repo")
+    home = home_partition("shop", log_settings.partitions)
+    topic = f"{log_settings.topic_prefix}autopack.commands"
+    async with running(log_settings, services=SUPERVISING) as build, _stranger(log_settings) as producer:
+        values = [b"odd", _started(repo, "run-1")]
+        await write_with_name(producer, topic, values, b"\xff\xfe", partition=home)
+        await build.until("autopack.RunAccepted.v1")
+        await producer.send_and_wait(topic, _started(repo, "run-2"), key=b"shop", partition=home)
+        await build.until("autopack.RunAccepted.v1", "run-2")
+        found = await refusals(build)
+    assert found.keys() == {b"odd"}
+    assert found[b"odd"]["reason"] == "unreadable"
+    assert found[b"odd"]["original.\ufffd\ufffd"] == "1"
 
 
 async def _refused(build: Build, values: set[bytes]) -> dict[bytes, dict[str, object]]:

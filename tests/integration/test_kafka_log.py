@@ -16,7 +16,17 @@ from events.log.kafka import KafkaLog, NotSubmitted, RecordTooLarge, StepTooLarg
 from events.log.kafka.connection import LARGEST_STEP_BYTES, LARGEST_SUBMITTED_BYTES
 from events.log.port import Forward, NewRecord, Place, Positions, Step, StoredRecord, Tail
 from servers.kafka import KafkaBroker
-from support.kafka_log import COMMANDS, EVENTS, REJECTIONS, everything, fresh_prefix, opened_log, record, texts
+from support.kafka_log import (
+    COMMANDS,
+    EVENTS,
+    REJECTIONS,
+    everything,
+    fresh_prefix,
+    opened_log,
+    record,
+    texts,
+    write_with_name,
+)
 
 DEADLINE_SECONDS = 30
 
@@ -116,6 +126,24 @@ async def test_records_without_key_value_or_sense_are_read(
     assert [r.key for r in found] == [None, "no value", "\ufffd"]
     assert [r.value for r in found] == [b"no key", b"", b"\xff\x00"]
     assert found[2].headers == {"empty": b""}
+
+
+@pytest.mark.parametrize("topic", [Topic.COMMANDS, Topic.RESULTS, Topic.OUTPUT])
+async def test_a_header_whose_name_is_no_text_ends_no_reading(
+    log: KafkaLog, prefix: str, foreigner: AIOKafkaProducer, topic: Topic
+) -> None:
+    place = Place(topic, 0)
+    await foreigner.send_and_wait(f"{prefix}{topic}", b"before", partition=0, headers=[("n\u00e4me", b"0")])
+    await write_with_name(foreigner, f"{prefix}{topic}", [b"odd 1", b"odd 2"], b"\xffodd\xfe")
+    await foreigner.send_and_wait(f"{prefix}{topic}", b"behind", partition=0)
+    for found in (
+        await everything(log, place),
+        await followed(log, place, 0, 4),
+        await followed(log, place, 2, 2),
+    ):
+        assert [r.value for r in found] == [b"before", b"odd 1", b"odd 2", b"behind"][-len(found) :]
+        assert [r.headers for r in found][-2:] == [{"\ufffdodd\ufffd": b"1"}, {}]
+    assert (await everything(log, place))[0].headers == {"n\u00e4me": b"0"}
 
 
 async def test_a_submitted_record_of_the_largest_size_can_be_forwarded_and_rejected(log: KafkaLog) -> None:

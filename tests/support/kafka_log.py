@@ -1,8 +1,13 @@
 """What tests of the log on Kafka share."""
 
-from collections.abc import AsyncIterator
+import struct
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.record.default_records import DefaultRecordBase
+from aiokafka.record.util import calc_crc32c
 
 from events.catalogue import Topic
 from events.log.kafka import KafkaLog, Timing
@@ -45,3 +50,23 @@ async def everything(log: KafkaLog, place: Place, start: int = 0) -> list[Stored
 async def texts(log: KafkaLog, place: Place, start: int = 0) -> list[str]:
     """What the records of a place say."""
     return [found.value.decode() for found in await everything(log, place, start)]
+
+
+async def write_with_name(
+    producer: AIOKafkaProducer, topic: str, values: Sequence[bytes], name: bytes, partition: int = 0
+) -> None:
+    """Write records that each have a header of this name, which no client would write."""
+    stand_in = b"~" * len(name)
+    builder = producer.create_batch()
+    for value in values:
+        builder.append(timestamp=None, key=b"p", value=value, headers=[(stand_in.decode(), b"1")])
+    build = builder._build
+
+    def with_name() -> bytearray:
+        batch = bytearray(build().replace(stand_in, name))
+        checksum = calc_crc32c(bytes(batch[DefaultRecordBase.ATTRIBUTES_OFFSET :]))
+        struct.pack_into(">I", batch, DefaultRecordBase.CRC_OFFSET, checksum)
+        return batch
+
+    builder._build = with_name
+    await (await producer.send_batch(builder, topic, partition=0))

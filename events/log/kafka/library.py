@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from aiokafka.producer import sender
 
+from events.log.kafka.names import read_any_names
+
 TRANSACTION_RETRY_SECONDS = 0.002
 
 QUIETENED: Mapping[str, Sequence[str]] = {
@@ -23,12 +25,13 @@ QUIETENED: Mapping[str, Sequence[str]] = {
 
 
 def tune() -> None:
-    """Shorten the library's pause between transactions, and lower what it says again and again.
+    """Shorten the library's pause between transactions, lower what it says again and again, and read names.
 
     A transaction's end is answered before its markers are written. The next transaction that comes within
     that moment is told CONCURRENT_TRANSACTIONS, and the library then sleeps for BACKOFF_OVERRIDE, 20 ms:
     more than twice as long as all the rest of a step.
     """
+    read_any_names()
     sender.BACKOFF_OVERRIDE = TRANSACTION_RETRY_SECONDS
     for name, phrases in QUIETENED.items():
         logger = logging.getLogger(name)
