@@ -106,7 +106,9 @@ class PartitionWriter(Protocol):
         """The offset behind the last record of the history when the partition was taken over."""
 
     async def append(self, step: Step) -> int:
-        """Write one step atomically and return the end of the history behind it. Fenced, LogUnavailable."""
+        """Write one step atomically and return the end of the history behind it. Its positions are of records
+        that were read from the log. Fenced, LogUnavailable.
+        """
 
     async def delete_before(self, positions: Positions) -> None:
         """Let go of submitted records before the positions, which must be those of a written step.

@@ -110,6 +110,13 @@ def record(key: str, value: str | bytes, **headers: bytes) -> NewRecord:
     return NewRecord(key, value.encode() if isinstance(value, str) else value, headers)
 
 
+async def submit_to(log: EventLog, partition: int, count: int) -> None:
+    """As many commands and results as a writer is going to say that it has read."""
+    project = project_at(log, partition)
+    for topic in (Topic.COMMANDS, Topic.RESULTS):
+        await log.submit(topic, [record(project, "submitted")] * count)
+
+
 async def read_all(log: EventLog, place: Place, start: int = 0) -> list[StoredRecord]:
     """Every record of a place from an offset to its present end, page by page."""
     end = (await log.ends(place.topic))[place.partition]

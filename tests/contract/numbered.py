@@ -6,6 +6,8 @@ from events.catalogue import Topic
 from events.log.port import EventLog, Forward, PartitionWriter, Place, Positions, Step
 
 PARTITION = 0
+MOST_STEPS = 10_000
+"""More than any test writes; so much has to be submitted before, since each step says that it has read on."""
 ELSEWHERE = Place(Topic.COMMANDS, 1)
 
 

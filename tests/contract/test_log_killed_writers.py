@@ -5,8 +5,8 @@ import os
 import random
 import signal
 
-from contract.ground import Child, Ground
-from contract.numbered import PARTITION, assert_whole
+from contract.ground import Child, Ground, submit_to
+from contract.numbered import MOST_STEPS, PARTITION, assert_whole
 
 from events.log.port import EventLog
 
@@ -41,6 +41,7 @@ async def test_no_kill_at_any_moment_loses_doubles_or_halves_a_step(ground: Grou
     print(f"seed {seed}")
     dice, acknowledged = random.Random(seed), set[int]()
     log = await ground.open_log()
+    await submit_to(log, PARTITION, 2 * MOST_STEPS)
     child = await ground.launch("writers.py")
     for _ in range(KILLS):
         await live(child, acknowledged, dice.uniform(0, LONGEST_LIFE_SECONDS))

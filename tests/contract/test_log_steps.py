@@ -1,7 +1,7 @@
 """Steps: whole, in order, with their positions; rejections and forwards with them."""
 
 import pytest
-from contract.ground import OpenLog, history, project_at, read_all, record
+from contract.ground import OpenLog, history, project_at, read_all, record, submit_to
 
 from events.catalogue import Topic
 from events.log.partitions import home_partition
@@ -57,6 +57,7 @@ async def test_forwards_come_home_with_the_same_bytes(log: EventLog) -> None:
 
 
 async def test_a_step_of_everything_leaves_everything(log: EventLog) -> None:
+    await submit_to(log, 1, 5)
     writer = await log.take_over(1, "one")
     await log.submit(Topic.COMMANDS, [record(project_at(log, 0), "before")])
     forwards = [Forward(Topic.COMMANDS, partition, record("p", f"{n}")) for partition in (3, 0) for n in range(3)]
@@ -76,6 +77,7 @@ async def test_a_step_of_everything_leaves_everything(log: EventLog) -> None:
 @pytest.mark.parametrize("kind", ["events", "rejections"])
 async def test_positions_come_back_at_taking_over(open_log: OpenLog, kind: str) -> None:
     log = await open_log()
+    await submit_to(log, 0, 30)
     writer = await log.take_over(0, "one")
     assert writer.positions == Positions()
     for number in range(1, 4):
@@ -86,6 +88,7 @@ async def test_positions_come_back_at_taking_over(open_log: OpenLog, kind: str) 
 
 async def test_the_highest_positions_count_whichever_step_wrote_them(open_log: OpenLog) -> None:
     log = await open_log()
+    await submit_to(log, 0, 4)
     for first, second in (("events", "rejections"), ("rejections", "events")):
         writer = await log.take_over(0, "one")
         at = writer.positions.commands
@@ -95,6 +98,7 @@ async def test_the_highest_positions_count_whichever_step_wrote_them(open_log: O
 
 
 async def test_positions_belong_to_their_partition_alone(log: EventLog) -> None:
+    await submit_to(log, 0, 7)
     writer = await log.take_over(0, "one")
     await writer.append(Step(events=[record("shop", "a")], positions=Positions(7, 7)))
     assert (await log.take_over(1, "one")).positions == Positions()

@@ -5,8 +5,8 @@ import os
 import random
 import signal
 
-from contract.ground import Ground
-from contract.numbered import PARTITION, assert_whole, next_number, step_of
+from contract.ground import Ground, submit_to
+from contract.numbered import MOST_STEPS, PARTITION, assert_whole, next_number, step_of
 
 ROUNDS = 5
 LONGEST_LIFE_SECONDS = 0.3
@@ -18,6 +18,7 @@ async def test_a_stopped_writer_that_was_replaced_writes_nothing_when_it_goes_on
     print(f"seed {seed}")
     dice, acknowledged = random.Random(seed), set[int]()
     log = await ground.open_log()
+    await submit_to(log, PARTITION, 2 * MOST_STEPS)
     child = await ground.launch("writers.py")
     for _ in range(ROUNDS):
         child.tell("another")

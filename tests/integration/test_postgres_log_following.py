@@ -184,6 +184,60 @@ async def test_nobody_reads_past_an_immediate_stop_with_positions_from_before_it
     await log.close()
 
 
+async def test_a_writer_from_before_a_stop_writes_nothing_of_what_it_had_read(
+    own_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """Its positions would pass over the results that are given the offsets of those that were lost."""
+    await keep_unwritten(own_server.url)
+    log = await PostgresLog.open(own_server.url, PARTITIONS, limit_seconds=5)
+    place = Place(Topic.RESULTS, HOME)
+    writer, tail = await log.take_over(HOME, "one"), log.tail()
+    await writer.append(Step([NewRecord("shop", b"before")]))
+    tail.follow(place, 0)
+    await log.submit(Topic.RESULTS, [NewRecord("shop", f"lost {n}".encode()) for n in range(3)])
+    assert len((await first_batch(tail))[place]) == 3
+    await stop_at_once(own_server.url, tmp_path)
+    assert (await log.ends(Topic.RESULTS))[HOME] == 0, "the records were to be lost, or the test shows nothing"
+    await log.submit(Topic.RESULTS, [NewRecord("shop", f"other {n}".encode()) for n in range(4)])
+    for _ in range(2):
+        with pytest.raises(LogUnavailable):
+            await writer.append(Step([NewRecord("shop", b"on what was lost")], positions=Positions(0, 3)))
+    heir = await log.take_over(HOME, "two")
+    assert (heir.positions, heir.end) == (Positions(), 1)
+    await heir.append(Step([NewRecord("shop", b"after")], positions=Positions(0, 4)))
+    await log.close()
+
+
+@pytest.mark.parametrize("kind", ["events", "rejections"])
+@pytest.mark.parametrize("positions", [Positions(1, 0), Positions(0, 3)])
+async def test_no_step_is_written_that_claims_to_have_read_what_is_not_there(
+    database_url: str, kind: str, positions: Positions
+) -> None:
+    log = await PostgresLog.open(database_url, PARTITIONS)
+    await log.submit(Topic.RESULTS, [NewRecord("shop", b"x")] * 2)
+    writer = await log.take_over(HOME, "one")
+    for fault in ("claims to have read what is not in the log", "dropped"):
+        with pytest.raises(LogUnavailable, match=fault):
+            await writer.append(Step(**{kind: [NewRecord("shop", b"x")]}, positions=positions))
+    assert set((await log.ends(Topic.EVENTS)).values()) == set((await log.ends(Topic.REJECTIONS)).values()) == {0}
+    heir = await log.take_over(HOME, "two")
+    assert heir.positions == Positions()
+    await heir.append(Step(**{kind: [NewRecord("shop", b"x")]}, positions=Positions(0, 2)))
+    await log.close()
+
+
+@pytest.mark.parametrize("topic", [Topic.RESULTS, Topic.EVENTS])
+async def test_a_tail_does_not_wait_behind_the_end_until_records_have_passed_it_unseen(
+    database_url: str, topic: Topic
+) -> None:
+    log = await PostgresLog.open(database_url, PARTITIONS)
+    tail = log.tail()
+    tail.follow(Place(topic, HOME), 1)
+    with pytest.raises(LogUnavailable, match="ends at 0, and was to be read from 1"):
+        await tail.batches(0)
+    await log.close()
+
+
 async def test_a_tail_made_before_a_stop_and_used_first_after_it_is_over_too(
     own_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:

@@ -39,12 +39,15 @@ async def test_tables_of_another_version_are_refused(database_url: str) -> None:
 
 async def test_what_was_written_is_there_when_the_log_is_opened_again(database_url: str) -> None:
     log = await PostgresLog.open(database_url, 4)
-    writer = await log.take_over(2, "one")
+    home = home_partition("shop", 4)
+    await log.submit(Topic.COMMANDS, [NewRecord("shop", b"read")] * 3)
+    await log.submit(Topic.RESULTS, [NewRecord("shop", b"read")] * 4)
+    writer = await log.take_over(home, "one")
     await writer.append(Step([NewRecord("shop", b"x")], positions=Positions(3, 4)))
     await log.close()
     log = await PostgresLog.open(database_url, 4)
-    assert (await log.take_over(2, "two")).positions == Positions(3, 4)
-    assert [r.value for r in await log.read(Place(Topic.EVENTS, 2), 0)] == [b"x"]
+    assert (await log.take_over(home, "two")).positions == Positions(3, 4)
+    assert [r.value for r in await log.read(Place(Topic.EVENTS, home), 0)] == [b"x"]
     await log.close()
 
 

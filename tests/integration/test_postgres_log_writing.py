@@ -13,6 +13,7 @@ from events.log.postgres import PostgresLog
 from events.log.postgres.retention import expire
 
 PARTITIONS = 4
+HOME = home_partition("shop", PARTITIONS)
 
 
 def stray(partition: int, value: str, topic: Topic = Topic.COMMANDS) -> Forward:
@@ -62,19 +63,21 @@ async def test_an_append_that_gets_no_answer_in_time_leaves_a_dropped_writer_and
 ) -> None:
     log = await PostgresLog.open(database_url, PARTITIONS, limit_seconds=1.0)
     patient = await PostgresLog.open(database_url, PARTITIONS)
-    writer = await log.take_over(0, "one")
+    for topic in (Topic.COMMANDS, Topic.RESULTS):
+        await log.submit(topic, [NewRecord("shop", b"read")] * 3)
+    writer = await log.take_over(HOME, "one")
     await writer.append(Step([NewRecord("shop", b"before")], positions=Positions(1, 1)))
     blocker = await asyncpg.connect(database_url)
     async with blocker.transaction():
-        await blocker.execute("SELECT FROM autopack_log.heads WHERE partition = 0 FOR UPDATE")
+        await blocker.execute(f"SELECT FROM autopack_log.heads WHERE partition = {HOME} FOR UPDATE")
         with pytest.raises(LogUnavailable, match="no answer within 1 s"):
             await writer.append(Step([NewRecord("shop", b"unknown")], positions=Positions(2, 2)))
-        taking_over = asyncio.create_task(patient.take_over(0, "two"))
+        taking_over = asyncio.create_task(patient.take_over(HOME, "two"))
         with pytest.raises(LogUnavailable, match="dropped"):
             await writer.append(Step([NewRecord("shop", b"again")]))
     successor = await taking_over
     await successor.append(Step([NewRecord("shop", b"after")], positions=Positions(3, 3)))
-    values = [r.value for r in await log.read(Place(Topic.EVENTS, 0), 0)]
+    values = [r.value for r in await log.read(Place(Topic.EVENTS, HOME), 0)]
     assert values == [b"before", *([b"unknown"] if successor.end == 2 else []), b"after"]
     assert successor.positions == Positions(successor.end, successor.end)
     await blocker.close()

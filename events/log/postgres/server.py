@@ -14,6 +14,7 @@ LAZY_CONNECTIONS = 2
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 CLOSING_SECONDS = 2.0
+LOST = "a connection to the log was lost, and records may have been with it"
 
 
 class Server:
@@ -77,6 +78,11 @@ class Pool:
         self._server = server
         self._pool = pool
 
+    @property
+    def losses(self) -> int:
+        """How many connections of this log were lost by now, of this pool or others."""
+        return self._server.losses
+
     @classmethod
     async def open(cls, server: Server, *, waits_for_disk: bool) -> "Pool":
         """A pool without connections; they are made as they are needed."""
@@ -94,11 +100,17 @@ class Pool:
         await pool
         return cls(server, pool)
 
-    async def fetch(self, doing: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Run one statement, which is a transaction of its own. Raises LogUnavailable."""
+    async def fetch(
+        self, doing: str, statement: str, *arguments: object, losses: int | None = None
+    ) -> list[asyncpg.Record]:
+        """Run one statement, which is a transaction of its own. Raises LogUnavailable, also where more than
+        `losses` were counted once there was a connection: then what was known before may not be true any more.
+        """
         async with within(self._server.limit_seconds, doing):
             connection = await self._pool.acquire()
             try:
+                if losses is not None and losses != self.losses:
+                    raise LogUnavailable(f"{doing}: {LOST}")
                 return await connection.fetch(statement, *arguments)
             except asyncio.CancelledError:
                 # What it was doing goes on in the server; nothing else must wait for that.

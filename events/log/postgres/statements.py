@@ -38,27 +38,39 @@ SET owner = NULL, lease_until = NULL
 WHERE topic = 'autopack.events' AND partition = $1 AND epoch = $2
 """
 
+# Nothing is written, and the end is null, where the positions lie behind the ends of what they speak of: then
+# those records were lost with the server's last moments. Where the epoch is not ours any more there is no row.
 APPEND_EVENTS = """
-WITH moved AS (
+WITH lost AS MATERIALIZED (
+    SELECT FROM autopack_log.heads AS own JOIN autopack_log.heads AS read USING (partition)
+    WHERE partition = $1 AND own.topic = 'autopack.events' AND own.epoch = $2
+        AND read.topic IN ('autopack.commands', 'autopack.results')
+        AND read.next_offset < CASE read.topic WHEN 'autopack.commands' THEN $7::bigint ELSE $8::bigint END
+), moved AS (
     UPDATE autopack_log.heads
     SET next_offset = next_offset + cardinality($4::bytea[]),
         recorded_at = greatest(recorded_at, clock_timestamp()),
         commands = greatest(commands, $7),
         results = greatest(results, $8),
         lease_until = clock_timestamp() + make_interval(secs => $3)
-    WHERE topic = 'autopack.events' AND partition = $1 AND epoch = $2
+    WHERE topic = 'autopack.events' AND partition = $1 AND epoch = $2 AND NOT EXISTS (SELECT FROM lost)
     RETURNING next_offset, recorded_at
 ), written AS (
     INSERT INTO autopack_log.records (topic, partition, "offset", key, value, headers, recorded_at)
     SELECT 'autopack.events', $1, next_offset - cardinality($4::bytea[]) + n - 1, key, value, headers, recorded_at
     FROM moved, unnest($4::bytea[], $5::bytea[], $6::json[]) WITH ORDINALITY AS new (key, value, headers, n)
 )
-SELECT next_offset FROM moved
+SELECT next_offset FROM moved UNION ALL SELECT NULL FROM lost
 """
 
 # FOR UPDATE gives each head as it is once the lock is ours, and so the epoch that counts.
 APPEND_STEP = """
-WITH new AS MATERIALIZED (
+WITH lost AS MATERIALIZED (
+    SELECT FROM autopack_log.heads AS own JOIN autopack_log.heads AS read USING (partition)
+    WHERE partition = $1 AND own.topic = 'autopack.events' AND own.epoch = $2
+        AND read.topic IN ('autopack.commands', 'autopack.results')
+        AND read.next_offset < CASE read.topic WHEN 'autopack.commands' THEN $9::bigint ELSE $10::bigint END
+), new AS MATERIALIZED (
     SELECT *, row_number() OVER (PARTITION BY topic, partition ORDER BY n) - 1 AS distance
     FROM unnest($4::text[], $5::integer[], $6::bytea[], $7::bytea[], $8::json[]) WITH ORDINALITY
         AS new (topic, partition, key, value, headers, n)
@@ -77,7 +89,7 @@ WITH new AS MATERIALIZED (
     FOR UPDATE OF head
 ), fence AS MATERIALIZED (
     SELECT clock_timestamp() AS now FROM locked
-    WHERE topic = 'autopack.events' AND partition = $1 AND epoch = $2
+    WHERE topic = 'autopack.events' AND partition = $1 AND epoch = $2 AND NOT EXISTS (SELECT FROM lost)
 ), moved AS (
     UPDATE autopack_log.heads AS head
     SET next_offset = head.next_offset + locked.records,
@@ -94,7 +106,7 @@ WITH new AS MATERIALIZED (
     SELECT topic, partition, start + distance, key, value, headers, recorded_at
     FROM new JOIN moved USING (topic, partition)
 )
-SELECT next_offset FROM moved WHERE topic = 'autopack.events'
+SELECT next_offset FROM moved WHERE topic = 'autopack.events' UNION ALL SELECT NULL FROM lost
 """
 
 DELETE = """

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from events.catalogue import Topic
 from events.log.port import LogUnavailable, Missing, Place, StoredRecord
 from events.log.postgres.reading import HEADS, PAGES, by_place, cut_off, with_more
-from events.log.postgres.server import Server
+from events.log.postgres.server import LOST, Server
 from events.log.postgres.sessions import Session, Sessions
 from events.log.postgres.wakeups import EVERYTHING, Hub, sign_of
 
@@ -97,6 +97,8 @@ class PostgresTail:
         firsts = {place: head for place, head in heads.items() if place in read}
         firsts |= {place: records[0].offset for place, records in found.items() if place in unmoved}
         for place, first in firsts.items():
+            if place in heads and asked[place] > heads[place]:
+                raise LogUnavailable(f"{place} ends at {heads[place]}, and was to be read from {asked[place]}")
             self._look_for_missing(place, asked[place], first)
         self._stale -= read
         self._new -= firsts.keys()
@@ -125,7 +127,7 @@ class PostgresTail:
         if self._is_closed:
             raise LogUnavailable("the tail has been closed")
         if self._losses != self._server.losses or (self._session is not None and self._session.is_lost):
-            raise LogUnavailable("a connection to the log was lost, and records may have been with it")
+            raise LogUnavailable(LOST)
         if self._session is None:
             session = await self._sessions.current()
             if self._losses != self._server.losses:

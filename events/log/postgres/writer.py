@@ -29,12 +29,20 @@ class PostgresPartitionWriter:
 
     A statement runs in the server to its end whatever becomes of us: a writer that is stopped in the middle
     holds no lock, so whoever takes over waits for a commit at most.
+
+    It ends with the first connection that the log loses. A server that stopped without its last writes
+    reaching the disk gives the offsets of results out again, and a step with positions from before would pass
+    over what comes under them. For the same reason no step is written whose positions lie behind the ends of
+    what it says it has read.
     """
 
-    def __init__(self, means: Means, partition: int, epoch: int, end: int, positions: Positions) -> None:
+    def __init__(
+        self, means: Means, partition: int, epoch: int, losses: int, end: int, positions: Positions
+    ) -> None:
         self._means = means
         self._partition = partition
         self._epoch = epoch
+        self._losses = losses
         self._end = self._written_end = end
         self._positions = positions
         self._is_dropped = False
@@ -97,13 +105,16 @@ class PostgresPartitionWriter:
         """Run a statement that does nothing unless the epoch is still ours. The end of the history."""
         head = (self._partition, self._epoch, self._means.lease_seconds)
         try:
-            rows = await self._means.durable.fetch(self._doing, statement, *head, *arguments)
+            rows = await self._means.durable.fetch(self._doing, statement, *head, *arguments, losses=self._losses)
         except BaseException:
             self._is_dropped = True
             raise
         if not rows:
             self._is_dropped = True
             raise Fenced(f"{Fenced.__doc__} partition {self._partition}, epoch {self._epoch}")
+        if rows[0]["next_offset"] is None:
+            self._is_dropped = True
+            raise LogUnavailable(f"{self._doing}: the step claims to have read what is not in the log")
         return int(rows[0]["next_offset"])
 
 
@@ -112,13 +123,13 @@ async def take_over(means: Means, partition: int, instance: str) -> PostgresPart
 
     Raising the epoch waits for an append that is under way, and reads where the history ended behind it.
     """
-    doing = f"taking over partition {partition}"
+    doing, losses = f"taking over partition {partition}", means.durable.losses
     rows = await means.durable.fetch(doing, TAKE_OVER, partition, instance, means.lease_seconds)
     if not rows:
         raise ValueError(f"the log has no partition {partition}")
     head = rows[0]
     positions = Positions(commands=head["commands"], results=head["results"])
-    return PostgresPartitionWriter(means, partition, head["epoch"], head["next_offset"], positions)
+    return PostgresPartitionWriter(means, partition, head["epoch"], losses, head["next_offset"], positions)
 
 
 def _positions(step: Step) -> tuple[int, int]:
