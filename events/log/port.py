@@ -111,7 +111,8 @@ class PartitionWriter(Protocol):
         """
 
     async def delete_before(self, positions: Positions) -> None:
-        """Let go of submitted records before the positions, which must be those of a written step.
+        """Let go of submitted records before the positions, which must be those of a written step with events:
+        the history alone keeps its positions for ever.
 
         LogUnavailable here says that some are still there, and no more: the writer stays as it was.
         """

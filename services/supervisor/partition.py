@@ -63,7 +63,7 @@ class PartitionOwner:
         self._clock = LogClock()
         self._reminders: set[int] = set()
         self._positions = Positions()
-        self._written = Positions()
+        self._passed = Positions()
         self._end = 0
         self._snapshot_end = 0
         self._deleted_at = monotonic()
@@ -108,7 +108,7 @@ class PartitionOwner:
             if not records:
                 raise LogUnavailable(f"the history ends at {self._end} for readers, and at {writer.end} for us")
             self._fold(records)
-        self._positions = self._written = writer.positions
+        self._positions = writer.positions
         self._timer.load(self._state)
         self._alarms.load(self._state)
 
@@ -171,13 +171,15 @@ class PartitionOwner:
         self.made_progress = True
 
     async def _write(self, writer: PartitionWriter, step: Step) -> None:
-        """Forwards alone keep no positions, so what they have passed must stay for the next owner."""
+        """What no step with events of ours has passed must stay for the next owner: forwards keep no
+        positions, and those that rejections keep expire with them.
+        """
         if step.is_empty:
             await asyncio.sleep(0)
             return
         self._end = await writer.append(step)
-        if step.events or step.rejections:
-            self._written = step.positions
+        if step.events:
+            self._passed = step.positions
 
     def _listen(self, record: StoredRecord, judgement: Judgement) -> None:
         """Learn the log's time; from a deadline of ours that came too early, that our idea of it is ahead."""
@@ -204,7 +206,7 @@ class PartitionOwner:
 
     async def _tidy(self, writer: PartitionWriter) -> None:
         """Let go of what has been passed, and keep a snapshot now and then."""
-        if monotonic() - self._deleted_at > DELETE_EVERY_SECONDS and self._written != Positions():
+        if monotonic() - self._deleted_at > DELETE_EVERY_SECONDS and self._passed != Positions():
             await self._delete(writer)
         if self._end - self._snapshot_end >= SNAPSHOT_EVERY_RECORDS:
             await self._keep_snapshot()
@@ -213,7 +215,7 @@ class PartitionOwner:
         """What cannot be deleted now stays a while longer, and stops nobody."""
         self._deleted_at = monotonic()
         try:
-            await writer.delete_before(self._written)
+            await writer.delete_before(self._passed)
         except LogUnavailable as error:
             logger.warning("passed records not deleted", partition=self._partition, error=str(error))
 

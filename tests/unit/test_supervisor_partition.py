@@ -136,21 +136,47 @@ async def test_a_step_of_rejections_alone_is_where_the_next_owner_goes_on(log: M
     assert reasons(log) == [Reason.UNREADABLE]
 
 
-async def test_what_only_forwards_have_passed_is_not_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forwards keep no positions: the next owner would begin before the start of the topic."""
+@pytest.mark.parametrize("kind", ["forwards", "rejections"])
+async def test_what_only_forwards_and_rejections_have_passed_is_not_deleted(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Forwards keep no positions, and rejections expire: the next owner would begin before the start."""
     monkeypatch.setattr(module, "DELETE_EVERY_SECONDS", 0.0)
     log = MemoryLog(2)
     elsewhere = next(name for name in map(str, range(99)) if home_partition(name, 2) == 1)
     at_home = next(name for name in map(str, range(99)) if home_partition(name, 2) == 0)
-    await log.submit(Topic.COMMANDS, [NewRecord(at_home, b"junk")])
+    passed = {
+        "forwards": (record(plan(project=None), project=elsewhere), Place(Topic.COMMANDS, 1)),
+        "rejections": (NewRecord(at_home, b"junk"), REJECTIONS),
+    }
+    submitted, outcome = passed[kind]
+    deleted = _deletions(monkeypatch)
     async with serving(log) as (_, task):
-        await until(lambda: log.first[COMMANDS] == 1)
-        log.write(COMMANDS, record(plan(project=None), project=elsewhere))
-        await until(lambda: len(log.records[Place(Topic.COMMANDS, 1)]) == 1)
-        log.write(RESULTS, NewRecord(at_home, b"junk"))
-        await until(lambda: task.done() or log.first[RESULTS] == 1)
+        log.write(COMMANDS, submitted)
+        await until(lambda: len(log.records[outcome]) == 1)
+        for run_id in ("run-1", "run-2"):
+            log.write(COMMANDS, record(plan(project=None, run_id=run_id), run_id, project=at_home))
+            await until(lambda run_id=run_id: task.done() or run_id in types_of_runs(log))  # type: ignore[misc]
+        await until(lambda: task.done() or log.first[COMMANDS] == 3)
         assert not task.done()
-    assert log.positions[0] == Positions(commands=2, results=1)
+    assert Positions(1, 0) not in deleted
+    async with serving(log) as (owner, _):
+        log.write(COMMANDS, submitted)
+        await until(lambda: owner._positions == Positions(4, 0))
+    assert log.first[COMMANDS] == 3
+
+
+def _deletions(monkeypatch: pytest.MonkeyPatch) -> list[Positions]:
+    """From now on, before which positions records are deleted."""
+    noted: list[Positions] = []
+    delete_before = MemoryWriter.delete_before
+
+    async def noting(writer: MemoryWriter, positions: Positions) -> None:
+        noted.append(positions)
+        await delete_before(writer, positions)
+
+    monkeypatch.setattr(MemoryWriter, "delete_before", noting)
+    return noted
 
 
 async def test_a_state_is_only_that_of_what_was_written(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,10 +268,10 @@ async def test_what_cannot_be_deleted_now_stops_nothing(log: MemoryLog, monkeypa
     monkeypatch.setattr(module, "DELETE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(MemoryWriter, "delete_before", refusing)
     async with serving(log) as (_, task):
-        await log.submit(Topic.COMMANDS, [NewRecord("shop", b"junk")])
+        await log.submit(Topic.COMMANDS, [record(plan(run_id="run-1"), "run-1")])
         await asyncio.wait_for(refused.wait(), 10)
-        await log.submit(Topic.COMMANDS, [record(plan())])
-        await until(lambda: "RunRequested" in types(log))
+        await log.submit(Topic.COMMANDS, [record(plan(run_id="run-2"), "run-2")])
+        await until(lambda: "run-2" in types_of_runs(log))
         assert not task.done()
 
 
