@@ -149,3 +149,22 @@ async def test_records_before_the_positions_are_let_go(log: KafkaLog) -> None:
     await writer.delete_before(Positions(first + 3, 0))
     assert await texts(log, place) == []
     assert (await log.ends(Topic.COMMANDS))[place.partition] == first + 3
+
+
+async def test_a_step_written_at_the_last_moment_before_the_fence_is_found(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads the end first, and fences then, goes on as if that step had never been."""
+    writer = await log.take_over(0, "one")
+    first = await writer.append(events(1, Positions(1, 1)))
+    start, ends = AIOKafkaProducer.start, list[int]()
+
+    async def start_late(producer: AIOKafkaProducer) -> None:
+        ends.append(await writer.append(events(2, Positions(3, 4))))
+        await start(producer)
+
+    monkeypatch.setattr(AIOKafkaProducer, "start", start_late)
+    heir = await log.take_over(0, "two")
+    assert [heir.end] == ends
+    assert heir.end > first
+    assert heir.positions == Positions(3, 4)
