@@ -7,13 +7,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-import orjson
-
 from events.catalogue import BY_NAME
 from events.codec import UnreadableRecord, read_history
-from events.decide.verdicts import Reason
 from events.families.base import EventData
 from events.history import NO_HEAD, Head, Link, link
+from events.links import read_link_attributes
 from events.log.port import StoredRecord
 from projections.checkpoints import KnownHead, RunKey
 from projections.projection import Entry, Projection
@@ -55,28 +53,10 @@ def read_links(records: Iterable[StoredRecord]) -> tuple[list[Linked], Unreadabl
     return links, None
 
 
-_DATA = b',"data":'
-
-
 def read_link(record: StoredRecord) -> Linked:
-    """The attributes that make the chain. Raises UnreadableRecord.
-
-    The data comes last in what the supervisor writes, so the attributes before it are read alone.
-    """
-    head, found, _ = record.value.partition(_DATA)
-    try:
-        attributes = orjson.loads(head + b"}" if found else record.value)
-        return Linked(
-            record=record,
-            type_name=record.type_name or attributes["type"],
-            project=attributes["project"],
-            run_id=attributes["runid"],
-            sequence=int(attributes["sequence"]),
-            prevhash=attributes["prevhash"],
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        message = f"not a record of the history: {type(error).__name__}: {error}"
-        raise UnreadableRecord(Reason.UNREADABLE, message) from error
+    """A record's place in the chain. Raises UnreadableRecord."""
+    at = read_link_attributes(record.value, record.type_name)
+    return Linked(record, at.type_name, at.project, at.run_id, at.sequence, at.prevhash)
 
 
 @dataclass(frozen=True, slots=True)

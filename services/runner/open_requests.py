@@ -1,5 +1,6 @@
 """The requests that stand open in a partition: requested, and not yet answered or revoked. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from events.catalogue import AnyEventData
@@ -8,8 +9,11 @@ from events.event import Event
 from events.families.base import EventData
 from events.families.run import RunCompleted, RunFailed
 from events.families.work import RevokeReason, WorkRevoked, WorkStarted
+from events.history import Link
+from events.links import read_link_attributes
 from events.log.port import StoredRecord
 from events.plan import EXTERNAL
+from services.runner.chains import Chains, RunKey
 from services.runner.worker import WorkerTraits
 
 _ENDS = (RunCompleted, RunFailed)
@@ -44,9 +48,10 @@ class OpenWork:
 class OpenRequests:
     """Folds the history of one partition into the open requests of one kind of worker.
 
-    Records of types that do not matter here are passed over by their header, unread. A record that comes a
-    second time is passed over as well, as far as the runs last heard of go: else it would open anew what was
-    answered long ago.
+    Of records of types that do not matter here the place in their run's chain is read alone. A record that
+    comes a second time is passed over, as far as the runs last heard of go: else it would open anew what was
+    answered long ago. Nor is work that nobody asked for begun: one that does not extend its run's chain puts
+    that run, and no other, into quarantine.
     """
 
     def __init__(self, traits: WorkerTraits, runs_remembered: int = RUNS_REMEMBERED) -> None:
@@ -61,30 +66,30 @@ class OpenRequests:
         )
         self._names = frozenset(t.__name__ for t in types)
         self._open: dict[str, OpenWork] = {}
-        self._sequences: dict[tuple[str, str], int] = {}
-        self._runs_remembered = runs_remembered
+        self._chains = Chains(runs_remembered)
 
     @property
     def runs_known(self) -> int:
         """Of how many runs it is known how far they were folded."""
-        return len(self._sequences)
+        return len(self._chains)
+
+    @property
+    def quarantined(self) -> Mapping[RunKey, str]:
+        """The runs, by project and id, of which nothing more is taken, and why."""
+        return self._chains.quarantined
 
     def fold(self, record: StoredRecord) -> OpenWork | None:
         """Take in one record; the request that it changes or closes, if it is one of ours."""
-        if record.type_name is not None and self._name(record.type_name) not in self._names:
-            return None
-        read = read_history(record.value, record.type_name)
-        return self._take(read, record.offset) if self._is_news(read) else None
-
-    def _is_news(self, read: HistoryEvent) -> bool:
-        key = (read.project, read.event.run_id)
-        if read.sequence <= self._sequences.get(key, -1):
-            return False
-        self._sequences.pop(key, None)  # so that the run last heard of stands last
-        self._sequences[key] = read.sequence
-        if len(self._sequences) > self._runs_remembered:
-            del self._sequences[next(iter(self._sequences))]
-        return True
+        at = read_link_attributes(record.value, record.type_name)
+        match self._chains.take(at, record.value):
+            case Link.REPEATS:
+                return None
+            case Link.FORKS:
+                self._close_run(at.project, at.run_id)
+                return None
+            case Link.EXTENDS:
+                wanted = self._name(at.type_name) in self._names
+                return self._take(read_history(record.value, at.type_name), record.offset) if wanted else None
 
     @staticmethod
     def _name(type_name: str) -> str:

@@ -1,6 +1,7 @@
 """The runner: follows the history, claims what is open, performs several at a time, drains when told to stop."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
 
@@ -54,6 +55,7 @@ class Runner:
         self._jobs: dict[str, tuple[int, Job, asyncio.Task[None]]] = {}
         self._pauses = Pauses(RETRY_SECONDS)
         self._committed_at = monotonic()
+        self._alarms: frozenset[str] = frozenset()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then take no more, let running work end within the grace, and leave."""
@@ -135,10 +137,23 @@ class Runner:
 
     def _report(self, following: Following) -> None:
         followed = following.followed.values()
+        self._tell_quarantined(run for f in followed for run in f.requests.quarantined.items())
         if all(f.caught_up for f in followed):
             waiting = sum(len(f.requests.standing()) for f in followed) - len(self._jobs)
             self._status.clear(self._worker.traits.name)
             self._status.ready(running=len(self._jobs), waiting=max(0, waiting), partitions=len(followed))
+
+    def _tell_quarantined(self, runs: Iterable[tuple[tuple[str, str], str]]) -> None:
+        """Alarms for exactly these runs: whoever follows a partition next looks at its chains himself."""
+        told = {
+            f"quarantine-{project}-{run_id}": f"run {run_id!r} of {project!r} is in quarantine: {reason}"
+            for (project, run_id), reason in runs
+        }
+        for key in self._alarms - told.keys():
+            self._status.clear(key)
+        for key, message in told.items():
+            self._status.alarm(key, message)
+        self._alarms = frozenset(told)
 
     def _reconcile(self, following: Following) -> None:
         """Tell running work what the history says of its request."""

@@ -1,15 +1,19 @@
 """The runner as a member of its group: coming, staying, being told to stop, and what it leaves to others."""
 
 import asyncio
+import re
 
 import pytest
 
 from events.catalogue import Topic
+from events.envelope import GENESIS_HASH
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.work import WorkStarted
 from events.log.port import NewRecord, Place
 from services.runner import runner as runner_module
 from support.stage import SIDE_BY_SIDE, Doer, hasten, supervised, until, working
+
+HISTORY = Place(Topic.EVENTS, 0)
 
 
 @pytest.fixture(autouse=True)
@@ -116,13 +120,32 @@ async def test_a_history_that_cannot_be_read_stops_the_worker_and_leaves_its_wor
     async with supervised() as stage, working(stage, first) as one:
         await stage.start()
         await until(lambda: len(first.begun) == 1)
-        newer = NewRecord("shop", b"{}", {"type": b"autopack.BuildRequested.v99"})
+        place = f'{{"project":"shop","runid":"run-9","sequence":0,"prevhash":"{GENESIS_HASH}"}}'
+        newer = NewRecord("shop", place.encode(), {"type": b"autopack.BuildRequested.v99"})
         stage.log.write(Place(Topic.EVENTS, 0), newer)
         await until(lambda: first.killed == [first.begun[0].request_id])
         await until(lambda: stage.log.groups["builder"] == [])
         assert "upgrade" in str(one.status.trouble)
         assert not one.task.done()
     assert second.begun == []
+
+
+async def test_a_forged_request_is_not_worked_on_and_its_run_is_an_alarm_while_others_go_on() -> None:
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker) as running:
+        await stage.start()
+        await until(lambda: len(worker.begun) == 1)
+        asked = next(stored for stored in stage.log.records[HISTORY] if "BuildRequested" in str(stored.type_name))
+        forged = re.sub(rb'"id":"[^"]+"', b'"id":"forged"', asked.value, count=1)
+        stage.log.write(
+            HISTORY, NewRecord("shop", forged.replace(b'"sequence":', b'"sequence":9', 1), asked.headers)
+        )
+        await until(lambda: worker.killed == [worker.begun[0].request_id])
+        await until(lambda: "quarantine-shop-run-1" in running.status.alarms)
+        await stage.start(run_id="run-2")
+        await until(lambda: len(worker.begun) == 2)
+        assert worker.begun[1].run_id == "run-2"
+        assert running.status.is_ready
 
 
 async def test_a_stopped_worker_lets_running_work_end_and_takes_no_more() -> None:

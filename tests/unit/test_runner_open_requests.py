@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 from immutables import Map
 
 from events.catalogue import Topic
+from events.envelope import GENESIS_HASH
 from events.families.apply import ApplyRequested, PatchAccepted, PatchRejected
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.failure import FailureClass
@@ -12,7 +14,7 @@ from events.families.integrate import IntegrationFailed, IntegrationRequested, S
 from events.families.run import PrepareFailed, PrepareRequested, RunPrepared
 from events.families.time import DeadlineKind
 from events.families.work import RevokeReason
-from events.history import chain
+from events.history import Head, chain
 from events.log.port import StoredRecord
 from services.runner.following import Followed
 from services.runner.open_requests import OpenRequests, OpenWork
@@ -106,10 +108,49 @@ def test_what_an_external_agent_is_asked_for_is_nobodys_work():
     assert standing(run) == []
 
 
-def test_records_of_no_interest_are_passed_over_unread():
+def test_of_records_of_no_interest_the_place_in_the_chain_alone_is_read():
     requests = OpenRequests(BUILDER)
-    junk = StoredRecord(Topic.EVENTS, 0, 0, "shop", b"junk", {"type": b"autopack.TierStarted.v9"}, START)
-    assert requests.fold(junk) is None
+    place = f'{{"project":"shop","runid":"run-1","sequence":0,"prevhash":"{GENESIS_HASH}","data":junk'
+    newer = StoredRecord(Topic.EVENTS, 0, 0, "shop", place.encode(), {"type": b"autopack.TierStarted.v9"}, START)
+    assert requests.fold(newer) is None
+    assert requests.runs_known == 1
+
+
+def forged(run: Scenario, head: Head) -> StoredRecord:
+    """Another request for a build, as if it came behind this head."""
+    asked = next(event for event in run.history if isinstance(event.data, BuildRequested))
+    (made,), _ = chain(Map({("shop", "run-1"): head}), "shop", [replace(asked, id="forged")])
+    return StoredRecord(Topic.EVENTS, 0, 99, "shop", made.value, {"type": made.type_name.encode()}, START)
+
+
+@pytest.mark.parametrize(("ahead", "digest"), [(1, None), (0, "f" * 64), (-1, None)])
+def test_a_record_that_does_not_extend_its_chain_is_no_work_and_ends_that_of_its_run(
+    ahead: int, digest: str | None
+):
+    """With a gap, behind another record than the last one, or in the last one's place."""
+    run = Scenario().started()
+    run.say(plan(run_id="run-2"), "run-2")
+    run.prepared("run-2")
+    requests = folded(run)
+    assert {work.event.run_id for work in requests.standing()} == {"run-1", "run-2"}
+    last = chain(Map(), "shop", run.history)[1]["shop", "run-1"]
+    requests.fold(forged(run, Head(last.sequence + ahead, digest or last.digest)))
+    assert {work.event.run_id for work in requests.standing()} == {"run-2"}
+    assert [(key, "does not extend" in why) for key, why in requests.quarantined.items()] == [
+        (("shop", "run-1"), True)
+    ]
+
+
+def test_following_that_begins_in_the_midst_of_a_run_believes_the_first_record_and_chains_the_others():
+    run = Scenario().started()
+    story = records(run)
+    asked = next(number for number, r in enumerate(story) if r.type_name == "autopack.BuildRequested.v1")
+    requests = OpenRequests(BUILDER)
+    for record in story[asked:]:
+        requests.fold(record)
+    assert len(requests.standing()) == 1
+    requests.fold(forged(run, Head(50, "f" * 64)))
+    assert requests.standing() == []
 
 
 def asked_again(run: Scenario, requests: OpenRequests) -> None:
