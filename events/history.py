@@ -17,16 +17,32 @@ from events.state import Project
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The last record of a run: its number and the SHA-256 of its bytes."""
+    """The last record of a run: its number and the SHA-256 of its bytes.
+
+    `marks` are the first 8 bytes of the SHA-256 of each of the run's records, one after another, as long as the
+    run goes on and all of them have been seen; else it is empty. They tell a record that is repeated from
+    another one in its place.
+    """
 
     sequence: int
     digest: str
+    marks: bytes = b""
 
 
 NO_HEAD = Head(-1, GENESIS_HASH)
+_MARK_BYTES = 8
+_ENDS = ("autopack.RunCompleted.", "autopack.RunFailed.")
 
 Heads = Map[tuple[str, str], Head]
 """Heads by (project, run id)."""
+
+
+def next_head(head: Head, type_name: str, value: bytes) -> Head:
+    """The head after the record that extends the chain."""
+    digest, sequence = sha256(value), head.sequence + 1
+    is_seen_whole = len(head.marks) == _MARK_BYTES * sequence
+    keeps = is_seen_whole and not type_name.startswith(_ENDS)
+    return Head(sequence, digest.hexdigest(), head.marks + digest.digest()[:_MARK_BYTES] if keeps else b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +63,7 @@ def chain(heads: Heads, project: str, events: Iterable[Event]) -> tuple[list[His
         head = heads.get(key, NO_HEAD)
         value = write_history(event, project, head.sequence + 1, head.digest)
         records.append(HistoryRecord(project, event.run_id, event.data.type_name(), value))
-        heads = heads.set(key, Head(head.sequence + 1, sha256(value).hexdigest()))
+        heads = heads.set(key, next_head(head, event.data.type_name(), value))
     return records, heads
 
 
@@ -60,14 +76,19 @@ class Link(StrEnum):
 
 
 def link(head: Head, sequence: int, prevhash: str, value: bytes) -> Link:
-    """Whether a record is the next one, one seen before, or one that does not fit: a fork."""
+    """Whether a record is the next one, one seen before, or one that does not fit: a fork.
+
+    One that is older than the head is told from what stood in its place as far as the head's marks go.
+    """
     if sequence == head.sequence + 1:
         return Link.EXTENDS if prevhash == head.digest else Link.FORKS
     if sequence > head.sequence:
         return Link.FORKS
-    if sequence == head.sequence and sha256(value).hexdigest() != head.digest:
-        return Link.FORKS
-    return Link.REPEATS
+    digest = sha256(value)
+    if sequence == head.sequence:
+        return Link.REPEATS if digest.hexdigest() == head.digest else Link.FORKS
+    mark = head.marks[_MARK_BYTES * sequence :][:_MARK_BYTES]
+    return Link.REPEATS if mark in (b"", digest.digest()[:_MARK_BYTES]) else Link.FORKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +114,17 @@ def fold(state: PartitionState, value: bytes, type_name: str | None = None) -> P
     key = (record.project, record.event.run_id)
     if key in state.quarantined:
         return state
-    match link(state.heads.get(key, NO_HEAD), record.sequence, record.prevhash, value):
+    head = state.heads.get(key, NO_HEAD)
+    match link(head, record.sequence, record.prevhash, value):
         case Link.REPEATS:
             return state
         case Link.FORKS:
             return _quarantined(state, record, "does not extend the chain")
         case Link.EXTENDS:
-            return _extended(state, record, value)
+            return _extended(state, record, head, value)
 
 
-def _extended(state: PartitionState, record: HistoryEvent, value: bytes) -> PartitionState:
+def _extended(state: PartitionState, record: HistoryEvent, head: Head, value: bytes) -> PartitionState:
     try:
         project = evolve(state.project(record.project), record.event)
     except (MemoryError, RecursionError):
@@ -113,7 +135,7 @@ def _extended(state: PartitionState, record: HistoryEvent, value: bytes) -> Part
     return replace(
         state,
         projects=state.projects.set(project.project_id, project),
-        heads=state.heads.set(key, Head(record.sequence, sha256(value).hexdigest())),
+        heads=state.heads.set(key, next_head(head, record.event.data.type_name(), value)),
     )
 
 

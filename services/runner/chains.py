@@ -1,8 +1,6 @@
 """Which records go on where their run had come to, for the runs last heard of. Pure."""
 
-from hashlib import sha256
-
-from events.history import Head, Link, link
+from events.history import Head, Link, link, next_head
 from events.links import LinkAttributes
 
 RunKey = tuple[str, str]
@@ -34,7 +32,7 @@ class Chains:
             self.quarantined[run] = f"record {at.sequence} does not extend the chain"
             return found
         if head is None or found is Link.EXTENDS:
-            head = Head(at.sequence, sha256(value).hexdigest())
+            head = next_head(head or Head(at.sequence - 1, at.prevhash), at.type_name, value)
         self._remember(run, head)
         return found
 

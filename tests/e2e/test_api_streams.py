@@ -9,9 +9,11 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from contract.providers.postgres import write_foreign
 
 from events.catalogue import Topic
 from events.log.port import LogUnavailable, NewRecord, Place, StoredRecord
+from services.cli.verifying import verify
 from services.compose import Service
 from services.settings import Settings
 from support.builds import Build, request
@@ -80,6 +82,27 @@ async def test_a_run_is_told_without_reading_what_lies_around_it(
     rest = await client.get("/runs/run-1/events", params={"after": last - 1}, headers=NDJSON)
     assert [json.loads(line) for line in rest.content.splitlines()] == history[-1:]
     assert reads.records <= 2
+
+
+async def test_a_record_in_the_place_of_an_earlier_one_is_named_by_an_audit(
+    served: tuple[Build, httpx.AsyncClient],
+) -> None:
+    """Readers have passed it over, as if it were the one that stood there: the audit reads the log itself."""
+    build, client = served
+    await started(client, "run-1")
+    first = next(found for found in await build.records(Topic.EVENTS) if found.headers.get("run") == b"run-1")
+    other = first.value.replace(b'"id":"', b'"id":"another-', 1)
+    place = Place(Topic.EVENTS, first.partition)
+    url = build.application.servers.log_url
+    await write_foreign(url, place, str(first.key).encode(), other, first.headers)
+    await ended(build, client, "run-1")
+
+    async def told() -> AsyncIterator[bytes]:
+        for line in (await client.get("/runs/run-1/events", headers=NDJSON)).content.splitlines():
+            yield line
+
+    verification = await verify("run-1", told())
+    assert "record 0 does not follow record" in str(verification.fault)
 
 
 @pytest.mark.parametrize("after", [-1, 0, 1, 2, 3, 1_000])

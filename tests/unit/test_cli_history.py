@@ -96,6 +96,7 @@ async def test_a_whole_history_is_found_whole() -> None:
         (lambda records: [*records[:2], *records[3:]], "record 3 does not follow record 1"),
         (lambda records: [records[0], records[2], records[1], *records[3:]], "record 2 does not follow record 0"),
         (lambda records: [*records[:2], records[1], *records[2:]], "record 1 does not follow record 1"),
+        (lambda records: [*records, records[1].replace(b'"id":"', b'"id":"0', 1)], "record 1 does not follow"),
         (lambda records: records[1:], "record 1 does not follow record -1"),
         (lambda records: [*records[:2], b"{}"], "record 2 cannot be read"),
         (lambda records: [], "there is no record"),

@@ -117,6 +117,32 @@ def test_the_last_record_again_with_other_bytes_is_a_fork():
     assert link(Head(3, "a" * 64), 3, "b" * 64, b"other bytes") is Link.FORKS
 
 
+def other(value: bytes) -> bytes:
+    """Another record that claims to be this one's equal in the chain."""
+    return value.replace(b'"id":"', b'"id":"another-', 1)
+
+
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_another_record_in_the_place_of_an_earlier_one_is_a_fork_as_long_as_the_run_goes_on(place: int):
+    values = [r for r in records(story()) if b'"runid":"run-1"' in r]
+    state = fold(folded(values), other(values[place]))
+    assert f"record {place} (another-" in state.quarantined["shop", "run-1"]
+
+
+def test_of_a_run_that_has_ended_the_last_record_alone_is_kept():
+    run = Scenario().started([{"phase_id": "P1"}])
+    run.completed("P1")
+    values = records(run)
+    state = folded(values)
+    assert state.heads["shop", "run-1"].marks == b""
+    assert fold(state, other(values[2])) is state
+
+
+def test_marks_take_eight_bytes_a_record():
+    values = [r for r in records(story()) if b'"runid":"run-1"' in r]
+    assert len(folded(values).heads["shop", "run-1"].marks) == 8 * len(values)
+
+
 def unfit(values: list[bytes], place: int) -> list[bytes]:
     """A record that decodes and extends its run's chain, and that cannot have happened to the run as it stands."""
     heads = folded(values[:place]).heads

@@ -123,11 +123,11 @@ def forged(run: Scenario, head: Head) -> StoredRecord:
     return StoredRecord(Topic.EVENTS, 0, 99, "shop", made.value, {"type": made.type_name.encode()}, START)
 
 
-@pytest.mark.parametrize(("ahead", "digest"), [(1, None), (0, "f" * 64), (-1, None)])
+@pytest.mark.parametrize(("ahead", "digest"), [(1, None), (0, "f" * 64), (-1, None), (-4, None)])
 def test_a_record_that_does_not_extend_its_chain_is_no_work_and_ends_that_of_its_run(
     ahead: int, digest: str | None
 ):
-    """With a gap, behind another record than the last one, or in the last one's place."""
+    """With a gap, behind another record than the last one, or in the place of one that has been seen."""
     run = Scenario().started()
     run.say(plan(run_id="run-2"), "run-2")
     run.prepared("run-2")
