@@ -112,14 +112,19 @@ WHERE projection = $1 AND version = $2
 
 
 async def _first_targets(fresh: _Fresh) -> dict[Place, int]:
-    """Where the served projection stands, or the end of the log where it does not move."""
+    """Where the served projection stands, or the end of the log where it does not move.
+
+    Never beyond that end: a table that was made from another log may stand there.
+    """
     reader = (fresh.projection.name, fresh.projection.version)
+    standing = await fresh.connection.fetch(_SERVED.format(served=fresh.served), *reader)
     ends = await _ends(fresh.log, fresh.projection)
     targets = {}
-    for row in await fresh.connection.fetch(_SERVED.format(served=fresh.served), *reader):
+    for row in standing:
         place = Place(Topic(row["topic"]), row["partition"])
+        end = ends.get(place, 0)
         still = row["stopped_at"] is not None or row["next_offset"] == 0
-        targets[place] = ends.get(place, 0) if still else row["next_offset"]
+        targets[place] = end if still else min(row["next_offset"], end)
     return targets
 
 
@@ -128,7 +133,8 @@ async def _settle(fresh: _Fresh, replace: bool) -> Rebuilt:
     name, version = fresh.projection.name, fresh.projection.version
     standing = await fresh.connection.fetch(f"{_SERVED.format(served=fresh.served)} FOR UPDATE", name, version)
     targets = {Place(Topic(r["topic"]), r["partition"]): r["next_offset"] for r in standing}
-    await _fill(fresh, targets)
+    ends = await _ends(fresh.log, fresh.projection)
+    await _fill(fresh, {place: min(target, ends.get(place, 0)) for place, target in targets.items()})
     table = fresh.projection.table
     ours, theirs = f'"{fresh.schema}".{table}', f'"{fresh.served}".{table}'
     rebuilt = Rebuilt(
@@ -157,11 +163,10 @@ WHERE (served.projection, served.version, served.topic, served.partition)
     = (fresh.projection, fresh.version, fresh.topic, fresh.partition)
 """
 
-_TAKE_HEADS = """
-INSERT INTO "{served}".projection_heads SELECT * FROM "{schema}".projection_heads
-ON CONFLICT (projection, version, project, run_id) DO UPDATE
-SET sequence = EXCLUDED.sequence, digest = EXCLUDED.digest, quarantine = EXCLUDED.quarantine
-"""
+# All of them: a head that the log does not have would have later records of its run passed over as repeats.
+_LEAVE_HEADS = 'DELETE FROM "{served}".projection_heads WHERE projection = $1 AND version = $2'
+
+_TAKE_HEADS = 'INSERT INTO "{served}".projection_heads SELECT * FROM "{schema}".projection_heads'
 
 
 async def _replace(fresh: _Fresh, ours: str, theirs: str) -> None:
@@ -170,6 +175,8 @@ async def _replace(fresh: _Fresh, ours: str, theirs: str) -> None:
     await fresh.connection.execute(f"DELETE FROM {theirs}")
     await fresh.connection.execute(f"INSERT INTO {theirs} SELECT * FROM {ours}")
     await fresh.connection.execute(_TAKE_CHECKPOINTS.format(**names))
+    reader = (fresh.projection.name, fresh.projection.version)
+    await fresh.connection.execute(_LEAVE_HEADS.format(**names), *reader)
     await fresh.connection.execute(_TAKE_HEADS.format(**names))
 
 

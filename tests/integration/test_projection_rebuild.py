@@ -18,6 +18,7 @@ from projections.rebuild import prune, rebuild
 from projections.runs import RUNS
 from projections.status import Standing, read_status
 from support.histories import ListLog, failure, folded, random_history, recorded, success
+from support.scenario import Scenario
 from support.tables import EVENTS, HISTORY_READERS, all_rows, start_at_zero, tables_at_zero
 
 
@@ -161,6 +162,23 @@ async def test_a_rebuild_beside_the_served_table_finds_and_mends_what_was_tamper
         assert (await read_run(connection, "later")).run.state == "DONE_SUCCESS"
         schemas = await connection.fetch("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'autopack%'")
     assert schemas == []
+
+
+async def test_a_rebuild_on_another_log_forgets_all_of_the_old_one(pool: Pool) -> None:
+    old, log = ListLog(), ListLog()
+    old.write(recorded(success()))
+    log.write(recorded(Scenario().started(), "elsewhere"))
+    lane = Lane(pool, EVENTS, 0, HISTORY_READERS)
+    await lane.take(old.records[EVENTS])
+    for projection in HISTORY_READERS:
+        assert not (await rebuild(pool, log, projection)).comparable
+    start, namesake = len(log.records[EVENTS]), recorded(failure())
+    log.write(namesake)
+    await Lane(pool, EVENTS, start, HISTORY_READERS).take(log.records[EVENTS])
+    rows = await pool.fetch("SELECT run_id, count(*) FROM timeline_v1 GROUP BY run_id ORDER BY run_id")
+    assert [tuple(row) for row in rows] == [("elsewhere", start), ("run-1", len(namesake))]
+    async with pool.acquire() as connection:
+        assert (await read_run(connection, "run-1")).run.sequence == len(namesake) - 1
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda p: p.name)
