@@ -57,4 +57,4 @@ def projection_named(name: str) -> Projection[Any]:
     for projection in PROJECTIONS:
         if projection.name == name:
             return projection
-    raise UnknownProjection(f"{name!r}: there are {', '.join(p.name for p in PROJECTIONS)}")
+    raise UnknownProjection(f"{name!r}: there are {', '.join(READERS)}")

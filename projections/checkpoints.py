@@ -59,6 +59,11 @@ SELECT name, version, $3, $4, 0 FROM unnest($1::text[], $2::int[]) AS reader (na
 ON CONFLICT DO NOTHING
 """
 
+_BEGIN_AGAIN = """
+INSERT INTO projection_checkpoints (projection, version, topic, partition, next_offset) VALUES ($1, $2, $3, $4, 0)
+ON CONFLICT (projection, version, topic, partition) DO UPDATE SET next_offset = 0, stopped_at = NULL, error = NULL
+"""
+
 _READ = """
 SELECT projection, version, next_offset, stopped_at, error FROM projection_checkpoints
 WHERE topic = $3 AND partition = $4
@@ -116,6 +121,11 @@ async def begin(connection: Connection, readers: Sequence[Reader], place: Place)
         Checkpoint(r["projection"], r["version"], place, r["next_offset"], r["stopped_at"], r["error"])
         for r in rows
     ]
+
+
+async def begin_again(connection: Connection, reader: Reader, place: Place) -> None:
+    """Put a reader back to 0, wherever it stood."""
+    await connection.execute(_BEGIN_AGAIN, reader.name, reader.version, place.topic, place.partition)
 
 
 async def move(connection: Connection, readers: Sequence[Reader], place: Place, start: int, end: int) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 from events.catalogue import Topic
 from events.log.port import EventLog, Place
+from projections.answers import ANSWERS
 from projections.catalogue import READERS
 from projections.checkpoints import begin
 from projections.database import Connection, Pool, install
 from projections.lane import fold_into
 from projections.projection import Projection
+from projections.rejections import REJECTIONS
 
 SCHEMA_PREFIX = "autopack_rebuild_"
 
@@ -20,7 +22,8 @@ SCHEMA_PREFIX = "autopack_rebuild_"
 class Rebuilt:
     """The outcome: rows in the fresh table, and how many rows differed from the table that was served.
 
-    `comparable` is False where the served one stood elsewhere, because it had stopped or never begun.
+    `comparable` is False where the served one stood elsewhere, because it had stopped or never begun. Of the
+    run files, which nothing is compared with, the rows are runs.
     """
 
     projection: str
@@ -203,8 +206,8 @@ async def prune(pool: Pool) -> list[str]:
 
 
 _EXPIRE = (
-    "DELETE FROM rejections_v1 WHERE partition = $1 AND log_offset < $2",
-    "DELETE FROM answers_v1 WHERE rejected AND partition = $1 AND log_offset < $2",
+    f"DELETE FROM {REJECTIONS.table} WHERE partition = $1 AND log_offset < $2",
+    f"DELETE FROM {ANSWERS.table} WHERE rejected AND partition = $1 AND log_offset < $2",
 )
 
 

@@ -12,7 +12,6 @@ from projections.database import Pool
 from projections.opening import DatabaseUnavailable, lazy_pool, reach
 from projections.projector import Projector
 from projections.queries.answers import Changes
-from projections.run_files.keeper import RunFiles
 from services.agents import Agents, CommandDriver, Role, load_agents
 from services.api.app import ApiServer
 from services.api.context import ApiContext
@@ -27,6 +26,7 @@ from services.log_at_hand import LogAtHand
 from services.logs import log_name, open_log
 from services.preparation import Preparations
 from services.readiness import show_readiness
+from services.run_files import run_files
 from services.runner.runner import Runner, RunnerSettings
 from services.runner.worker import Worker
 from services.sandbox import Sandbox, open_sandbox
@@ -199,7 +199,7 @@ async def _closed(pool: Pool) -> None:
 def _add_readers(application: Application, services: frozenset[Service], pool: Pool, *needed: Awaited) -> None:
     settings = application.settings
     if Service.PROJECTOR in services:
-        files = RunFiles(pool, application.log, application.store, settings.run_files_folder, settings.project)
+        files = run_files(settings, pool, application.log, application.store)
         application.add(
             Service.PROJECTOR, lambda status: Projector(pool, application.log, status, files).run, *needed
         )

@@ -3,12 +3,17 @@
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import time
 
 LAYOUT = 1
 """Raised when the pages change, so that a rebuild writes them anew."""
+
+UNFINISHED_SECONDS = 3600.0
+"""After which a file that is not finished is nobody's any more."""
 
 _MANIFEST = ".manifest.json"
 _UNFINISHED = ".unfinished-"
@@ -36,6 +41,11 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest()
 
 
+def forget(folder: Path) -> None:
+    """Let the folder say nothing of itself, so that all its files are written anew."""
+    (folder / _MANIFEST).unlink(missing_ok=True)
+
+
 def is_current(folder: Path, manifest: Manifest, path: str, stamp: str) -> bool:
     """Whether a file is there and was made of the same."""
     return manifest.stamps.get(path) == stamp and (folder / path).is_file()
@@ -49,11 +59,14 @@ def write_files(folder: Path, files: Mapping[str, bytes], manifest: Manifest) ->
     """
     if read_manifest(folder).knows(manifest.origin, manifest.sequence):
         return
+    folder.mkdir(parents=True, exist_ok=True)
     _clear_unfinished(folder)
     for path, content in files.items():
         _write(folder / path, content)
+    # First what the manifest speaks of: after a power cut it must not name files that are not there.
+    _sync(folder, *((folder / path).parent for path in files))
     _write(folder / _MANIFEST, json.dumps(asdict(manifest), indent=2).encode())
-    _sync(folder, *{(folder / path).parent for path in files})
+    _sync(folder, folder.parent)
 
 
 def _write(target: Path, content: bytes) -> None:
@@ -71,7 +84,7 @@ def _write(target: Path, content: bytes) -> None:
 
 
 def _sync(*folders: Path) -> None:
-    for folder in _distinct(folders):
+    for folder in sorted(set(folders)):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
@@ -79,11 +92,9 @@ def _sync(*folders: Path) -> None:
             os.close(descriptor)
 
 
-def _distinct(folders: Iterable[Path]) -> list[Path]:
-    return sorted(set(folders))
-
-
 def _clear_unfinished(folder: Path) -> None:
-    """What a killed process left behind."""
+    """What a killed process left behind; a young file may be the work of one that lives."""
     for leftover in folder.rglob(f"{_UNFINISHED}*"):
-        leftover.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if time() - leftover.stat().st_mtime > UNFINISHED_SECONDS:
+                leftover.unlink()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,36 +11,48 @@ import structlog
 
 from events.catalogue import Topic
 from events.log.port import EventLog, LogUnavailable, Place
-from projections.catalogue import READERS, RUN_FILES
-from projections.checkpoints import begin, move, stop
-from projections.database import UNAVAILABLE, Pool
+from projections.attempts import ATTEMPTS
+from projections.catalogue import RUN_FILES
+from projections.checkpoints import Overtaken, begin, begin_again, move, stop
+from projections.database import UNAVAILABLE, Connection, Pool
+from projections.phases import PHASES
 from projections.run_files.documents import Blobs, Content, Records, Text, documents
-from projections.run_files.folder import Manifest, is_current, read_manifest, write_files
+from projections.run_files.folder import Manifest, forget, is_current, read_manifest, write_files
 from projections.run_files.names import run_folder
-from projections.run_files.story import read_story
+from projections.run_files.story import one_moment, read_story
+from projections.runs import RUNS
+from projections.tiers import TIERS
+from projections.timeline import TIMELINE
 
 RUNS_AT_ONCE = 50
 
 logger = structlog.get_logger(__name__)
 
 
+class BlobLost(Exception):
+    """There is no such blob, or it is not what its digest says: asking again does not help."""
+
+
+class BlobsUnavailable(Exception):
+    """A blob cannot be read at the moment."""
+
+
 class BlobReader(Protocol):
     """Gives patches and logs by their digests."""
 
     async def get(self, digest: str) -> bytes:
-        """The blob. Raises, where there is none."""
+        """The blob. Raises BlobLost; whatever else it raises is taken for an outage."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Changed:
-    """Runs that changed since the files' checkpoint, and how far that reaches."""
+    """Runs that changed since an offset, and how far that reaches."""
 
-    start: int
     end: int
     runs: Sequence[tuple[str, str]]
 
 
-_NEEDED = tuple(READERS[name] for name in ("runs", "tiers", "phases", "attempts", "timeline"))
+_NEEDED = (RUNS, TIERS, PHASES, ATTEMPTS, TIMELINE)
 
 _REACHED = """
 SELECT count(*) AS readers, min(next_offset) AS next_offset FROM projection_checkpoints
@@ -47,10 +60,18 @@ WHERE topic = $3 AND partition = $4
   AND (projection, version) IN (SELECT * FROM unnest($1::text[], $2::int[]))
 """
 
-_CHANGED = """
-SELECT project, run_id, last_offset FROM runs_v1 WHERE partition = $1 AND last_offset >= $2
-ORDER BY last_offset LIMIT $3
+_CHANGED = f"""
+SELECT project, run_id, last_offset FROM {RUNS.table}
+WHERE partition = $1 AND last_offset >= $2 AND last_offset < $3
+ORDER BY last_offset LIMIT $4
 """
+
+
+async def _reached(connection: Connection, partition: int) -> int:
+    """What all the tables have passed, as of the caller's snapshot."""
+    names = [reader.name for reader in _NEEDED], [reader.version for reader in _NEEDED]
+    row = await connection.fetchrow(_REACHED, *names, Topic.EVENTS, partition)
+    return row["next_offset"] if row is not None and row["readers"] == len(_NEEDED) else 0
 
 
 class FilesStopped(Exception):
@@ -68,13 +89,35 @@ class RunFiles:
         self._default_project = default_project
 
     async def keep(self, partition: int) -> None:
-        """Write the files of every run that changed, then move the checkpoint. Raises Overtaken."""
-        while (changed := await self._changed(partition)) is not None:
+        """Write the files of every run that changed, and move the checkpoint. Raises Overtaken, FilesStopped."""
+        async with self._pool.acquire() as connection:
+            start = (await begin(connection, [RUN_FILES], Place(Topic.EVENTS, partition)))[0].next_offset
+        while (changed := await self._changed(partition, start)) is not None:
             for project, run_id in changed.runs:
-                await self._write(partition, changed.start, project, run_id)
-            async with self._pool.acquire() as connection, connection.transaction():
-                place = Place(Topic.EVENTS, partition)
-                await move(connection, [RUN_FILES], place, changed.start, changed.end)
+                await self._write(partition, start, project, run_id)
+            await self._move(partition, start, changed.end)
+            start = changed.end
+
+    async def rebuild(self, partition: int) -> int:
+        """Write the files of every run anew, whatever their folders say of themselves; how many runs those are.
+
+        The checkpoint begins at 0 again, so what is left undone here is done by a projector. Raises FilesStopped.
+        """
+        async with self._pool.acquire() as connection:
+            await begin_again(connection, RUN_FILES, Place(Topic.EVENTS, partition))
+        start = count = 0
+        while (changed := await self._changed(partition, start)) is not None:
+            for project, run_id in changed.runs:
+                await asyncio.to_thread(forget, self._folder(project, run_id))
+                await self._write(partition, start, project, run_id)
+            with suppress(Overtaken):  # A projector that is at work meanwhile moves the checkpoint itself.
+                await self._move(partition, start, changed.end)
+            start, count = changed.end, count + len(changed.runs)
+        return count
+
+    async def _move(self, partition: int, start: int, end: int) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await move(connection, [RUN_FILES], Place(Topic.EVENTS, partition), start, end)
 
     async def _write(self, partition: int, start: int, project: str, run_id: str) -> None:
         try:
@@ -87,33 +130,35 @@ class RunFiles:
                 await stop(connection, RUN_FILES, Place(Topic.EVENTS, partition), start, message)
             raise FilesStopped(message) from error
 
-    async def _changed(self, partition: int) -> _Changed | None:
-        """What there is to do, as of one moment; None where the files are up to date."""
-        place = Place(Topic.EVENTS, partition)
-        names = [reader.name for reader in _NEEDED], [reader.version for reader in _NEEDED]
-        async with self._pool.acquire() as connection:
-            start = (await begin(connection, [RUN_FILES], place))[0].next_offset
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                reached = await connection.fetchrow(_REACHED, *names, place.topic, partition)
-                rows = await connection.fetch(_CHANGED, partition, start, RUNS_AT_ONCE)
-        if reached is None or reached["readers"] < len(_NEEDED) or reached["next_offset"] <= start:
+    async def _changed(self, partition: int, start: int) -> _Changed | None:
+        """What there is to do, as of one moment; None where the files are up to date.
+
+        A run of which some tables know less than the others is left for later: it lies behind the end.
+        """
+        async with self._pool.acquire() as connection, one_moment(connection):
+            reached = await _reached(connection, partition)
+            rows = await connection.fetch(_CHANGED, partition, start, reached, RUNS_AT_ONCE)
+        if reached <= start:
             return None
-        whole = len(rows) < RUNS_AT_ONCE
-        end = reached["next_offset"] if whole else min(reached["next_offset"], rows[-1]["last_offset"] + 1)
-        return _Changed(start, end, [(row["project"], row["run_id"]) for row in rows])
+        end = reached if len(rows) < RUNS_AT_ONCE else rows[-1]["last_offset"] + 1
+        return _Changed(end, [(row["project"], row["run_id"]) for row in rows])
 
     async def write(self, project: str, run_id: str) -> None:
-        """Write the files of one run, where its rows know more than its folder."""
-        async with self._pool.acquire() as connection:
+        """Write the files of one run, where all its rows know more than its folder."""
+        async with self._pool.acquire() as connection, one_moment(connection):
             story = await read_story(connection, project, run_id)
+            reached = await _reached(connection, story.view.run.partition)
         run = story.view.run
-        folder = run_folder(self._root, self._default_project, project, run_id)
+        folder = self._folder(project, run_id)
         known = await asyncio.to_thread(read_manifest, folder)
         origin = f"{run.project}/{run.run_id} {run.source} {run.event_id}"
-        if known.knows(origin, run.sequence):
+        if run.last_offset >= reached or known.knows(origin, run.sequence):
             return
         files, stamps = await self._files(folder, known, documents(story))
         await asyncio.to_thread(write_files, folder, files, Manifest(origin, run.sequence, stamps=stamps))
+
+    def _folder(self, project: str, run_id: str) -> Path:
+        return run_folder(self._root, self._default_project, project, run_id)
 
     async def _files(
         self, folder: Path, known: Manifest, wanted: Mapping[str, Content]
@@ -144,9 +189,11 @@ class RunFiles:
         """A lost blob costs its own file: the others are written all the same, and the next event tries again."""
         try:
             return b"".join([await self._blobs.get(digest) for digest in blobs.digests])
-        except Exception as error:
-            logger.warning("run file without its content", file=path, error=f"{type(error).__name__}: {error}")
+        except BlobLost as error:
+            logger.warning("run file without its content", file=path, error=str(error))
             return None
+        except Exception as error:
+            raise BlobsUnavailable(f"{path}: {type(error).__name__}: {error}") from error
 
     async def _lines(self, records: Records) -> bytes:
         wanted = set(records.offsets)

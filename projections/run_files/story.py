@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from asyncpg.transaction import Transaction
+
 from projections.attempts import AttemptRow
 from projections.database import Connection
 from projections.phases import PhaseRow
@@ -31,12 +33,16 @@ class Story:
         return self.view.run.state.startswith("DONE_FAILED")
 
 
+def one_moment(connection: Connection) -> Transaction:
+    """A transaction in which all tables are seen as of one moment."""
+    return connection.transaction(isolation="repeatable_read", readonly=True)
+
+
 async def read_story(connection: Connection, project: str, run_id: str) -> Story:
-    """The run as of one moment. Raises RunNotFound."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        view = await view_of(connection, await find_run(connection, run_id, project))
-        story = Story(view, await list_attempts(connection, project, run_id))
-        return Story(view, story.attempts, await _events(connection, view)) if story.has_failed else story
+    """The run as of the caller's moment. Raises RunNotFound."""
+    view = await view_of(connection, await find_run(connection, run_id, project))
+    story = Story(view, await list_attempts(connection, project, run_id))
+    return Story(view, story.attempts, await _events(connection, view)) if story.has_failed else story
 
 
 async def _events(connection: Connection, view: RunView) -> list[TimelineRow]:

@@ -1,29 +1,34 @@
 """The commands for operators: `projections`, `rejections`, `gc`."""
 
 import asyncio
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
-from projections.catalogue import PROJECTIONS, UnknownProjection, projection_named
-from projections.rebuild import expire_rejections, prune, rebuild
+from events.catalogue import Topic
+from projections.catalogue import PROJECTIONS, READERS, RUN_FILES, UnknownProjection, projection_named
+from projections.projection import Projection
+from projections.rebuild import Rebuilt, expire_rejections, prune, rebuild
+from projections.run_files.keeper import FilesStopped
 from projections.status import read_status
+from services.artifacts import open_artifacts
 from services.cli import parameters as given
 from services.cli.clearing import clear_leftovers
 from services.cli.failures import Unsuccessful, WrongUsage
 from services.cli.output import print_json, print_line, show, table, tell
 from services.cli.refusals import Refusal, list_refusals, parse_place, resubmit, show_refusal
 from services.cli.setting_up import settings_for_command
-from services.cli.store import opened_store
+from services.cli.store import Store, opened_store
+from services.run_files import run_files
+from services.settings import Settings
 
 projections = typer.Typer(help="The read models.", no_args_is_help=True)
 rejections = typer.Typer(help="Refused records.", no_args_is_help=True)
 
 Name = Annotated[
     str | None,
-    typer.Argument(
-        help=f"One of: {', '.join(p.name for p in PROJECTIONS)}. All, if left out.", show_default=False
-    ),
+    typer.Argument(help=f"One of: {', '.join(READERS)}. All, if left out.", show_default=False),
 ]
 Place = Annotated[
     str, typer.Argument(metavar="PLACE", help="Its place, as `list` shows it: 3/17.", show_default=False)
@@ -64,13 +69,17 @@ def projections_status(json: given.Json = False) -> None:
 def projections_rebuild(name: Name = None, json: given.Json = False) -> None:
     """Make projections again from the first event, compare with what was served, and serve the new rows.
 
-    Exit code 1: the served rows were not what the history says. They are now.
+    The run files are written anew from the tables, without a comparison. Exit code 1: the served rows were not
+    what the history says. They are now.
     """
 
     async def rebuilt() -> None:
-        chosen = PROJECTIONS if name is None else (_projection(name),)
-        async with opened_store(settings_for_command()) as store:
+        settings = settings_for_command()
+        chosen = _chosen(name)
+        async with opened_store(settings) as store:
             outcomes = [await rebuild(store.pool, store.log, projection) for projection in chosen]
+            if name in (None, RUN_FILES.name):
+                outcomes.append(await _rebuilt_files(settings, store))
         if json:
             print_json({"projections": outcomes})
         else:
@@ -85,11 +94,24 @@ def projections_rebuild(name: Name = None, json: given.Json = False) -> None:
     asyncio.run(rebuilt())
 
 
-def _projection(name: str):  # type: ignore[no-untyped-def]  # of any row
+def _chosen(name: str | None) -> Sequence[Projection[Any]]:
+    """The tables that are to be made again."""
+    if name is None:
+        return PROJECTIONS
     try:
-        return projection_named(name)
+        return () if name == RUN_FILES.name else (projection_named(name),)
     except UnknownProjection as error:
         raise WrongUsage(str(error)) from error
+
+
+async def _rebuilt_files(settings: Settings, store: Store) -> Rebuilt:
+    """How many runs have their files anew; nothing is compared."""
+    files = run_files(settings, store.pool, store.log, open_artifacts(settings.artifacts_url))
+    try:
+        written = [await files.rebuild(partition) for partition in await store.log.ends(Topic.EVENTS)]
+    except FilesStopped as error:
+        raise Unsuccessful(str(error)) from error
+    return Rebuilt(RUN_FILES.name, RUN_FILES.version, sum(written), 0, 0, comparable=False, replaced=True)
 
 
 @projections.command("prune")

@@ -150,7 +150,12 @@ async def test_operators_see_rebuild_and_promote(service: CommandLine) -> None:
     assert {line["standing"] for line in status.document["projections"]} == {"following"}
     rebuilt = await cli.run("projections", "rebuild", "--json")
     assert rebuilt.exit_code == 0, rebuilt.err
-    assert {line["projection"] for line in rebuilt.document["projections"]} >= {"runs", "tiers", "phases"}
+    assert {line["projection"] for line in rebuilt.document["projections"]} >= {"runs", "tiers", "run_files"}
+    summary = Path((await cli.run("status", "o1", "--json")).document["run_files"]) / "run_summary.md"
+    summary.unlink()
+    again = await cli.run("projections", "rebuild", "run_files", "--json")
+    assert [line["rows"] for line in again.document["projections"]] == [1]
+    assert "DONE_SUCCESS" in summary.read_text()
     assert (await cli.run("projections", "prune", "--json")).document == {"dropped": []}
 
     promoted = await cli.run("promote", "o1", "--to", "next", "--json")

@@ -11,9 +11,10 @@ import pytest
 from projections.catalogue import RUN_FILES
 from projections.database import Pool
 from projections.lane import Lane
+from projections.phases import PHASES
 from projections.projector import Projector
 from projections.run_files.folder import Manifest, read_manifest, write_files
-from projections.run_files.keeper import FilesStopped, RunFiles
+from projections.run_files.keeper import BlobLost, FilesStopped, RunFiles
 from projections.run_files.names import file_name, phase_file, run_folder, tier_file
 from support.histories import ListLog, failure, recorded, success
 from support.scenario import MENDED, PATCH, Scenario, plan
@@ -29,7 +30,16 @@ class Blobs:
 
     async def get(self, digest: str) -> bytes:
         self.fetched.append(digest)
+        if digest not in self.content:
+            raise BlobLost(digest)
         return self.content[digest]
+
+
+class BlobsAway(Blobs):
+    """The same store, out of reach."""
+
+    async def get(self, digest: str) -> bytes:
+        raise ConnectionError("the store is away")
 
 
 @pytest.fixture
@@ -137,9 +147,7 @@ async def test_a_folder_that_knows_more_is_not_written_by_who_knows_less(pool: P
     assert new != old
     write_files(root / "run-1", {"run_summary.md": b"stale"}, manifest)
     assert files_of(root / "run-1") == new
-    assert await pool.fetchval(
-        "SELECT next_offset FROM projection_checkpoints WHERE projection = $1", RUN_FILES.name
-    ) == len(log.records[EVENTS])
+    assert await files_checkpoint(pool) == len(log.records[EVENTS])
 
 
 async def test_a_folder_of_another_log_is_written_anew(root: Path) -> None:
@@ -152,8 +160,39 @@ async def test_what_a_killed_process_left_behind_is_cleared(root: Path) -> None:
     leftover = root / "run-1" / "tiers" / ".unfinished-abc"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"half")
+    os.utime(leftover, (0, 0))
     write_files(root / "run-1", {"run_summary.md": b"whole"}, Manifest("log", 1))
     assert visible(root / "run-1") == {"run_summary.md"}
+    assert not leftover.exists()
+
+
+async def test_what_another_process_is_writing_is_left_alone(root: Path) -> None:
+    under_way = root / "run-1" / "tiers" / ".unfinished-abc"
+    under_way.parent.mkdir(parents=True)
+    under_way.write_bytes(b"half")
+    write_files(root / "run-1", {"run_summary.md": b"whole"}, Manifest("log", 1))
+    assert under_way.read_bytes() == b"half"
+
+
+async def test_the_manifest_comes_when_all_that_it_names_is_on_the_disk(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def renamed(source: Path, target: Path) -> None:
+        done.append(target.name)
+        os.rename(source, target)
+
+    def synced(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if path.is_dir():
+            done.append(f"{path.name}/")
+
+    monkeypatch.setattr(os, "replace", renamed)
+    monkeypatch.setattr(os, "fsync", synced)
+    write_files(root / "run-1", {"tiers/tier_00.md": b"page"}, Manifest("log", 1))
+    parent = f"{root.name}/"
+    assert done == ["tier_00.md", "run-1/", "tiers/", ".manifest.json", parent, "run-1/"]
 
 
 async def test_runs_of_the_default_project_lie_where_the_first_version_had_them(root: Path) -> None:
@@ -188,6 +227,72 @@ async def test_a_lost_patch_costs_its_own_file_alone(pool: Pool, root: Path) -> 
     await RunFiles(pool, log, blobs, root, "shop").keep(0)
     assert "patch_P1.diff" in visible(root / "run-1")
     assert "patch_P2.diff" not in visible(root / "run-1")
+
+
+async def test_files_wait_for_a_store_that_is_away_and_lose_nothing(pool: Pool, root: Path) -> None:
+    log = ListLog()
+    log.write(recorded(failure()))
+    await fold(pool, log)
+    with pytest.raises(FilesStopped, match=r"patch_P1\.diff: ConnectionError: the store is away"):
+        await RunFiles(pool, log, BlobsAway(), root, "shop").keep(0)
+    await RunFiles(pool, log, Blobs(), root, "shop").keep(0)
+    assert "patch_P1.diff" in visible(root / "run-1")
+
+
+async def test_files_wait_for_the_table_that_stands_furthest_behind(
+    pool: Pool, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.run_files.keeper.RUNS_AT_ONCE", 1)
+    log = ListLog()
+    log.write(recorded(success()))
+    records = log.records[EVENTS]
+    behind = [PHASES]
+    others = [p for p in HISTORY_READERS if p not in behind]
+    await Lane(pool, EVENTS, 0, behind).take(records[:20])
+    await Lane(pool, EVENTS, 0, others).take(records)
+    files = RunFiles(pool, log, Blobs(), root, "shop")
+    await files.keep(0)
+    await files.write("shop", "run-1")
+    assert not root.exists()
+    await Lane(pool, EVENTS, 20, behind).take(records[20:])
+    await files.keep(0)
+    await RunFiles(pool, log, Blobs(), tmp_path / "right", "shop").rebuild(0)
+    assert files_of(root / "run-1") == files_of(tmp_path / "right" / "run-1")
+
+
+async def test_a_rebuild_brings_deleted_damaged_and_stale_files_of_an_ended_run_back(
+    pool: Pool, root: Path
+) -> None:
+    log = ListLog()
+    log.write([*recorded(success()), *recorded(failure(), "other")])
+    await fold(pool, log)
+    files = RunFiles(pool, log, Blobs(), root, "shop")
+    await files.keep(0)
+    right = files_of(root)
+    (root / "run-1/patch_P1.diff").unlink()
+    (root / "run-1/run_summary.md").write_bytes(b"damaged")
+    (root / "other/incident/events.ndjson").write_bytes(b"stale")
+    assert await files.rebuild(0) == 2
+    assert files_of(root) == right
+    assert await files_checkpoint(pool) == len(log.records[EVENTS])
+
+
+async def test_a_rebuild_of_the_files_leaves_the_checkpoint_of_another_log(pool: Pool, root: Path) -> None:
+    log = ListLog()
+    log.write(recorded(success()))
+    await fold(pool, log)
+    files = RunFiles(pool, log, Blobs(), root, "shop")
+    await files.keep(0)
+    await pool.execute("UPDATE projection_checkpoints SET next_offset = 900 WHERE projection = 'run_files'")
+    await files.rebuild(0)
+    assert await files_checkpoint(pool) == len(log.records[EVENTS])
+
+
+async def files_checkpoint(pool: Pool) -> int:
+    found: int = await pool.fetchval(
+        "SELECT next_offset FROM projection_checkpoints WHERE projection = $1", RUN_FILES.name
+    )
+    return found
 
 
 async def test_many_runs_are_written_however_few_at_once(
