@@ -1,7 +1,8 @@
-"""One row a submitted record that was judged: what became of it, and how far a reader must be to see it.
+"""One row a judgement of a submitted record: what became of it, and how far a reader must be to see it.
 
-The first word stands, and admission has precedence over refusal: a record submitted again may be refused
-because it was admitted before. So admissions and refusals are rows of their own.
+A record may be judged several times: submitted again it may be refused because it was admitted before, and an
+emitter may use its id for another run. So each judgement is a row of its own, keyed by its place in the log, and
+whoever asks chooses among them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,17 +33,21 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """An answer: `log_offset` is where it stands, in the history or among the rejections."""
+    """An answer: `log_offset` is where the record stands, in the history or among the rejections.
 
-    command: str
+    `decided_offset` is where the answer stands: for a run's request that of the event which decided it.
+    """
+
     rejected: bool
-    project: str
-    source: str
-    event_id: str
-    run_id: str
-    type: str
     partition: int
     log_offset: int
+    command: str
+    project: str
+    run_id: str
+    source: str
+    event_id: str
+    type: str
+    decided_offset: int
     outcome: str
     detail: str = ""
     faults: Sequence[Mapping[str, Any]] = ()
@@ -74,7 +79,7 @@ def project(rows: Mapping[Key, AnswerRow], entry: Entry) -> Iterable[AnswerRow]:
 
 def _decided(rows: Mapping[Key, AnswerRow], entry: Entry, outcome: Outcome, detail: str) -> list[AnswerRow]:
     return [
-        replace(row, outcome=outcome, detail=detail, partition=entry.partition, log_offset=entry.offset)
+        replace(row, outcome=outcome, detail=detail, decided_offset=entry.offset)
         for row in rows.values()
         if row.outcome == Outcome.UNDECIDED
     ]
@@ -83,15 +88,16 @@ def _decided(rows: Mapping[Key, AnswerRow], entry: Entry, outcome: Outcome, deta
 def _admitted(entry: Entry, outcome: Outcome) -> AnswerRow:
     event = entry.event
     return AnswerRow(
-        command=command_key(entry.project, event.source, event.id),
         rejected=False,
-        project=entry.project,
-        source=event.source,
-        event_id=event.id,
-        run_id=entry.run_id,
-        type=type(event.data).__name__,
         partition=entry.partition,
         log_offset=entry.offset,
+        command=command_key(entry.project, event.source, event.id),
+        project=entry.project,
+        run_id=entry.run_id,
+        source=event.source,
+        event_id=event.id,
+        type=type(event.data).__name__,
+        decided_offset=entry.offset,
         outcome=outcome,
     )
 
@@ -103,15 +109,16 @@ def refuse(record: StoredRecord) -> Iterable[AnswerRow]:
         return []
     return [
         AnswerRow(
-            command=command_key(refused.project, refused.source, refused.event_id),
             rejected=True,
-            project=refused.project,
-            source=refused.source,
-            event_id=refused.event_id,
-            run_id=refused.run_id or "",
-            type=(refused.type or "").removeprefix("autopack.").partition(".")[0],
             partition=record.partition,
             log_offset=record.offset,
+            command=command_key(refused.project, refused.source, refused.event_id),
+            project=refused.project,
+            run_id=refused.run_id or "",
+            source=refused.source,
+            event_id=refused.event_id,
+            type=(refused.type or "").removeprefix("autopack.").partition(".")[0],
+            decided_offset=record.offset,
             outcome=Outcome.REJECTED,
             detail=f"{refused.reason}: {refused.message}" if refused.message else refused.reason,
             faults=refused.faults,
@@ -121,9 +128,9 @@ def refuse(record: StoredRecord) -> Iterable[AnswerRow]:
 
 ANSWERS: Projection[AnswerRow] = Projection(
     name="answers",
-    version=1,
+    version=2,
     row=AnswerRow,
-    key=("command", "rejected"),
+    key=("rejected", "partition", "log_offset"),
     wanted=frozenset(t for t in EVENT_TYPES if t in SUBMITTED_TO or t in (RunAccepted, RunFailed)),
     project=project,
     refuse=refuse,

@@ -20,7 +20,9 @@ TABLES = ("runs", "tiers", "phases", "attempts", "timeline", "metrics", "rejecti
 
 logger = structlog.get_logger(__name__)
 
-_ANSWER = "WHERE command = $1 ORDER BY rejected"
+_ANSWER = "WHERE command = $1 AND run_id = $2 ORDER BY rejected, partition, log_offset LIMIT 1"
+
+_USES = "SELECT DISTINCT run_id FROM {table} WHERE command = $1 ORDER BY run_id"
 
 _PASSED = """
 SELECT count(*) FROM projection_checkpoints
@@ -29,17 +31,25 @@ WHERE topic = $3 AND partition = $4 AND next_offset > $5
 """
 
 
-async def find_answer(connection: Connection, project: str, source: str, event_id: str) -> AnswerRow | None:
-    """The answer to a record, if it stands already; an admission before a refusal."""
-    found = await rows(connection, ANSWERS, _ANSWER, command_key(project, source, event_id))
+async def find_answer(
+    connection: Connection, project: str, run_id: str, source: str, event_id: str
+) -> AnswerRow | None:
+    """The answer to a record, if it stands already: the first one, and an admission before a refusal."""
+    found = await rows(connection, ANSWERS, _ANSWER, command_key(project, source, event_id), run_id)
     return found[0] if found else None
+
+
+async def runs_under(connection: Connection, project: str, source: str, event_id: str) -> list[str]:
+    """The runs for which an emitter has used an id: one, unless it uses it again for another run."""
+    statement = _USES.format(table=ANSWERS.table)
+    return [row["run_id"] for row in await connection.fetch(statement, command_key(project, source, event_id))]
 
 
 async def is_visible(connection: Connection, answer: AnswerRow, projections: Iterable[str]) -> bool:
     """Whether all these projections, as far as they read its topic, have passed the answer."""
     topic = Topic.REJECTIONS if answer.rejected else Topic.EVENTS
     readers = {name: READERS[name].version for name in projections if topic in READERS[name].topics}
-    place = (topic, answer.partition, answer.log_offset)
+    place = (topic, answer.partition, answer.decided_offset)
     passed: int = await connection.fetchval(_PASSED, list(readers), list(readers.values()), *place)
     return passed == len(readers)
 
@@ -107,6 +117,7 @@ class Changes:
     async def answer(
         self,
         project: str,
+        run_id: str,
         source: str,
         event_id: str,
         *,
@@ -117,15 +128,15 @@ class Changes:
         names = tuple(projections)
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_seconds):
-                return await self._answered(project, source, event_id, names)
+                return await self._answered((project, run_id, source, event_id), names)
         return None
 
-    async def _answered(self, project: str, source: str, event_id: str, names: tuple[str, ...]) -> AnswerRow:
+    async def _answered(self, record: tuple[str, str, str, str], names: tuple[str, ...]) -> AnswerRow:
         while True:
             change = self.next()
             with suppress(*UNAVAILABLE):
                 async with lent(self._pool) as connection:
-                    answer = await find_answer(connection, project, source, event_id)
+                    answer = await find_answer(connection, *record)
                     decided = answer is not None and answer.outcome != Outcome.UNDECIDED
                     if answer is not None and decided and await is_visible(connection, answer, names):
                         return answer

@@ -66,7 +66,9 @@ async def emit(
     )
     record = NewRecord(project, write_submission(event, project), {"type": data.type_name().encode()})
     await context.log.submit(Topic.COMMANDS, [record])
-    return await context.changes.answer(project, SOURCE, preferred.event_id, wait_seconds=preferred.wait_seconds)
+    return await context.changes.answer(
+        project, run_id, SOURCE, preferred.event_id, wait_seconds=preferred.wait_seconds
+    )
 
 
 _STATUS = {"run_ended": 409, "run_not_ended": 409, "quarantined": 409, "too_large": 413}

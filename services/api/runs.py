@@ -13,7 +13,7 @@ from events.ids import derived_id
 from events.plan import RunRequest, plan_faults
 from events.states import RunState
 from projections.answers import AnswerRow, Outcome
-from projections.queries.answers import find_answer
+from projections.queries.answers import runs_under
 from projections.queries.metrics import list_metrics
 from projections.queries.runs import (
     PageKey,
@@ -61,9 +61,9 @@ async def start_run(
 async def _demand_unused(context: ApiContext, project: str, run_id: str, preferred: Preference) -> None:
     """A key stands for one request: refused before anything is submitted for another run."""
     async with context.database() as connection:
-        earlier = await find_answer(connection, project, SOURCE, preferred.event_id)
-    if earlier is not None and earlier.run_id != run_id:
-        raise Problem(409, f"this Idempotency-Key was used for run {earlier.run_id}", reason="key_taken")
+        earlier = await runs_under(connection, project, SOURCE, preferred.event_id)
+    if earlier and run_id not in earlier:
+        raise Problem(409, f"this Idempotency-Key was used for run {earlier[0]}", reason="key_taken")
 
 
 def _validated(body: dict[str, Any]) -> RunRequest:

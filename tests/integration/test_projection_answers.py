@@ -13,16 +13,18 @@ from asyncpg import InvalidCatalogNameError
 
 from events.catalogue import Topic
 from events.decide.verdicts import Reason, Rejection
+from events.history import PartitionState, chain
 from events.log.port import NewRecord, StoredRecord
-from projections.answers import Outcome
+from projections.answers import ANSWERS, Outcome
 from projections.database import CHANNEL, Connection, Pool, lent
 from projections.lane import Lane
 from projections.projector import Projector
-from projections.queries.answers import Changes, find_answer
+from projections.queries.answers import Changes, find_answer, runs_under
+from projections.rebuild import expire_rejections, rebuild
 from projections.runs import RUNS
 from services.embedded.postgres import EmbeddedPostgres
 from services.supervisor.judging import rejection_record
-from support.histories import ListLog, recorded, success
+from support.histories import ListLog, failure, recorded, success
 from support.projecting import Heard, is_alarmed, passed, running, until, view
 from support.scenario import START
 from support.standing_still import standing_still
@@ -45,7 +47,7 @@ def refused(log: ListLog, story: Any, number: int, run_id: str = "run-1") -> Sto
 
 async def answer(pool: Pool, event_id: str, run_id: str = "run-1") -> Any:
     async with pool.acquire() as connection:
-        return await find_answer(connection, "shop", f"/test/{run_id}", event_id)
+        return await find_answer(connection, "shop", run_id, f"/test/{run_id}", event_id)
 
 
 async def test_a_request_is_undecided_until_its_run_is_accepted_or_has_failed(pool: Pool) -> None:
@@ -58,7 +60,7 @@ async def test_a_request_is_undecided_until_its_run_is_accepted_or_has_failed(po
     accepted = next(i for i, r in enumerate(history) if r.type_name == "autopack.RunAccepted.v1")
     await lane.take(records[: accepted + 1])
     found = await answer(pool, "e1")
-    assert (found.outcome, found.log_offset, found.run_id) == (Outcome.ACCEPTED, accepted, "run-1")
+    assert (found.outcome, found.log_offset, found.decided_offset) == (Outcome.ACCEPTED, 0, accepted)
     await lane.take(records)
     assert await answer(pool, "e1") == found
     assert (await answer(pool, "e2")).outcome == Outcome.ACCEPTED
@@ -101,8 +103,8 @@ async def test_whoever_waits_for_an_answer_gets_it_when_all_named_tables_show_it
         async with running(Projector(pool, log, Heard())):
             log.write(history[:2])
             await until(lambda: passed(pool, "answers", 2))
-            assert await changes.answer("shop", "/test/run-1", "e1", wait_seconds=0.05) is None
-            waiting = asyncio.create_task(changes.answer("shop", "/test/run-1", "e1", wait_seconds=10))
+            assert await changes.answer("shop", "run-1", "/test/run-1", "e1", wait_seconds=0.05) is None
+            waiting = asyncio.create_task(changes.answer("shop", "run-1", "/test/run-1", "e1", wait_seconds=10))
             log.write(history[2:])
             found = await waiting
             assert found is not None
@@ -118,7 +120,7 @@ async def test_an_answer_waits_for_a_table_that_stands_still(pool: Pool) -> None
     changes = Changes(pool)
     others = [p for p in HISTORY_READERS if p is not RUNS]
     await Lane(pool, EVENTS, 0, others).take(log.records[EVENTS])
-    asked = ("shop", "/test/run-1", "e1")
+    asked = ("shop", "run-1", "/test/run-1", "e1")
     assert await changes.answer(*asked, wait_seconds=0.05) is None
     assert await changes.answer(*asked, projections=["tiers", "rejections"], wait_seconds=5) is not None
 
@@ -128,16 +130,16 @@ async def test_waiting_ends_in_time_whatever_the_server_does(tmp_path: Path) -> 
     async with EmbeddedPostgres(tmp_path / "home") as server, tables_at_zero(server.url) as pool:
         changes = Changes(pool)
         listening = asyncio.create_task(changes.listen(Heard()))
-        await changes.answer("shop", "/test", "never", wait_seconds=0.1)
+        await changes.answer("shop", "run-1", "/test", "never", wait_seconds=0.1)
         began = monotonic()
-        waiting = asyncio.create_task(changes.answer("shop", "/test", "never", wait_seconds=2.5))
+        waiting = asyncio.create_task(changes.answer("shop", "run-1", "/test", "never", wait_seconds=2.5))
         with standing_still(tmp_path / "home"):
             listening.cancel()
             done, _ = await asyncio.wait({waiting, listening}, timeout=6)
         assert done == {waiting, listening}
         assert monotonic() - began < 5
         assert await waiting is None
-        assert await changes.answer("shop", "/test", "never", wait_seconds=0.5) is None
+        assert await changes.answer("shop", "run-1", "/test", "never", wait_seconds=0.5) is None
 
 
 async def test_listening_that_fails_is_an_alarm_and_goes_on(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +176,36 @@ async def test_refusals_that_the_log_has_let_go_are_forgotten(pool: Pool) -> Non
     del log.records[REJECTIONS][:2]
     async with running(Projector(pool, log, Heard())):
         await until(lambda: only_one_refusal(pool))
-    assert await pool.fetchval("SELECT count(*) FROM answers_v1") == 1
+    assert await pool.fetchval(f"SELECT count(*) FROM {ANSWERS.table}") == 1
+
+
+async def test_what_is_left_of_refusals_when_some_expire_is_what_a_rebuild_gives(pool: Pool) -> None:
+    log, story = ListLog(), success()
+    for number in (0, 1, 0):  # The third is the first again: redriven, and refused again.
+        refused(log, story, number)
+    await Lane(pool, REJECTIONS, 0, REFUSAL_READERS).take(log.records[REJECTIONS])
+    first = await answer(pool, "e1")
+    del log.records[REJECTIONS][:1]
+    await expire_rejections(pool, log)
+    rebuilt = await rebuild(pool, log, ANSWERS)
+    assert (rebuilt.comparable, rebuilt.only_served, rebuilt.only_fresh) == (True, 0, 0)
+    left = await answer(pool, "e1")
+    assert (first.log_offset, left.log_offset) == (0, 2)
+
+
+async def test_an_id_that_is_used_again_for_another_run_has_an_answer_for_each(pool: Pool) -> None:
+    log = ListLog()
+    log.write(recorded(success())[:1])
+    again = [replace(event, run_id="run-2", source=f"{event.source}/run-1") for event in failure().history]
+    log.write(chain(PartitionState().heads, "shop", again)[0])
+    await Lane(pool, EVENTS, 0, HISTORY_READERS).take(log.records[EVENTS])
+    async with pool.acquire() as connection:
+        one, two = [await find_answer(connection, "shop", run, "/test/run-1", "e1") for run in ("run-1", "run-2")]
+        used = await runs_under(connection, "shop", "/test/run-1", "e1")
+    assert one is not None
+    assert two is not None
+    assert (one.outcome, two.outcome) == (Outcome.UNDECIDED, Outcome.ACCEPTED)
+    assert used == ["run-1", "run-2"]
 
 
 async def only_one_refusal(pool: Pool) -> bool:
