@@ -46,23 +46,40 @@ def _compiled(pattern: str, anywhere: bool) -> re.Pattern[str]:
 
 
 def _translated(parts: list[str]) -> Iterable[str]:
-    """The pieces of a regular expression; each component but `**` ends at a slash or the end."""
+    """The pieces of a regular expression; each component but `**` ends at a slash or the end.
+
+    What follows a `**` matches where it comes first, once and for all: another place would leave no
+    more of the path for the rest. So nothing is tried twice, however a path repeats itself.
+    """
+    opened = False
     for position, part in enumerate(parts):
         last = position == len(parts) - 1
         if part == "**":
-            yield r".+\Z" if last else r"(?:[^/]+/)*"
+            if opened:
+                yield ")"
+            yield r".+\Z" if last else r"(?>(?:[^/]+/)*?"
+            opened = not last
         else:
             yield _component(part) + (r"(?:/|\Z)" if last else "/")
+    if opened:
+        yield ")"
 
 
 def _component(part: str) -> str:
-    pieces = re.split(r"(\*+|\?|\[!?\]?[^\]/]*\])", part)
-    return "".join(_piece(piece) for piece in pieces)
+    """One component: what stands between two stars matches where it comes first, and is not tried again."""
+    stretches = [""]
+    for piece in re.split(r"(\*+|\?|\[!?\]?[^\]/]*\])", part):
+        if piece.startswith("*"):
+            stretches.append("")
+        else:
+            stretches[-1] += _piece(piece)
+    if len(stretches) == 1:
+        return stretches[0]
+    first, *between, last = stretches
+    return first + "".join(f"(?>[^/]*?{stretch})" for stretch in between) + "[^/]*" + last
 
 
 def _piece(piece: str) -> str:
-    if piece.startswith("*") and not piece.strip("*"):
-        return "[^/]*"
     if piece == "?":
         return "[^/]"
     if len(piece) > 2 and piece.startswith("[") and piece.endswith("]"):

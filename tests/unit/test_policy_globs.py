@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from services.policy.globs import forbidding, granting
@@ -56,3 +58,43 @@ def test_what_forbids_reaches_every_folder_unless_it_has_a_slash() -> None:
     assert globs.match(b"infra/x")
     assert not globs.match(b"a/root.txt")
     assert not globs.match(b"a/infra/x")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("*a*b", "aab"),
+        ("*ab*ab", "abab"),
+        ("a*a?c", "aaabc"),
+        ("[*]*", "*x"),
+        ("**/a/**/b/*.py", "a/b/a/b/x.py"),
+        ("**/a/**/a/c", "a/a/b/a/c/d"),
+        ("**/*b/**", "ab/bb/c"),
+    ],
+)
+def test_several_stars_find_their_places(pattern: str, path: str) -> None:
+    assert granting([pattern]).match(path.encode())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [("*a*a", "ba"), ("[*]*", "x"), ("*ab*ab", "abb"), ("**/a/**/a/c", "a/c/a"), ("**/*b/**", "ab")],
+)
+def test_several_stars_find_no_place_where_there_is_none(pattern: str, path: str) -> None:
+    assert not granting([pattern]).match(path.encode())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("*a*a*a*a*a*ab", "a" * 20_000),
+        ("*a?*a?*a?*b", "a" * 20_000),
+        ("**/a/**/a/**/a/**/a/**/b", "a/" * 10_000 + "a"),
+        ("**/*a*/**/*a*/**/*a*b", "aa/" * 7_000 + "a"),
+    ],
+)
+def test_no_pattern_takes_longer_than_a_path_is_long(pattern: str, path: str) -> None:
+    started = time.process_time()
+    assert not granting([pattern]).match(path.encode())
+    assert not forbidding([pattern]).match(path.encode())
+    assert time.process_time() - started < 0.2
