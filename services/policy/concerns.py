@@ -8,23 +8,24 @@ from services.policy.disguise import shown
 from services.policy.policy import Concern
 from services.policy.recognised_tests import SKIP, is_test_file, is_test_settings, test_language
 
+# Read with every stretch of white space as one space, so that no stretch can be divided in many ways.
 _ADDRESSED = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"\b(?:ignore|disregard|forget|override)\s+(?:(?:all|any|of|the|these|those|your|my)\s+)*"
-        r"(?:previous|prior|above|earlier|preceding|all|your|system)\s+(?:\w+\s+)?"
+        r"\b(?:ignore|disregard|forget|override) (?:(?:all|any|of|the|these|those|your|my) )*"
+        r"(?:previous|prior|above|earlier|preceding|all|your|system) (?:\w+ )?"
         r"(?:instructions?|prompts?|rules|guidelines|messages?)\b",
-        r"\b(?:reviewers?|auditors?|assistants?|ai|llms?|language models?|gpt|claude|codex)\b\s*[:,!]\s*"
-        r"(?:please\s+)?(?:you\b|approve|accept|ignore|skip|pass|mark|return|respond|answer|treat|note)",
-        r"\b(?:note|message|attention|dear|instructions?)\s+(?:to|for)?\s*(?:the\s+)?"
+        r"\b(?:reviewers?|auditors?|assistants?|ai|llms?|language models?|gpt|claude|codex)\b ?[:,!] ?"
+        r"(?:please )?(?:you\b|approve|accept|ignore|skip|pass|mark|return|respond|answer|treat|note)",
+        r"\b(?:note|message|attention|dear|instructions?) (?:(?:to|for) ?)?(?:the )?"
         r"(?:ai|llm|auditor|reviewer|model)s?\b",
-        r"\b(?:approve|accept|lgtm)\s+(?:this|the)\s+(?:patch|change|diff|pull request|pr|code)\b",
-        r"\bdo\s+not\s+(?:report|flag|mention|raise)\b.{0,40}\b(?:issue|finding|problem|change|this|vulnerabilit)",
-        r"\byou\s+are\s+(?:now\s+)?(?:an?|the)\s+(?:\w+\s+){0,2}"
+        r"\b(?:approve|accept|lgtm) (?:this|the) (?:patch|change|diff|pull request|pr|code)\b",
+        r"\bdo not (?:report|flag|mention|raise)\b.{0,40}\b(?:issue|finding|problem|change|this|vulnerabilit)",
+        r"\byou are (?:now )?(?:an?|the) (?:\w+ ){0,2}"
         r"(?:auditor|reviewer|assistant|language model|ai)\b",
-        r"[\"']?recommendation[\"']?\s*[:=]\s*[\"']approve",
+        r"[\"']?recommendation[\"']? ?[:=] ?[\"']approve",
         r"<\|(?:im_start|im_end|system|endoftext)\|>|\[/?INST\]|</?(?:system|assistant)(?:_prompt)?>",
-        r"\b(?:system|developer)\s+prompt\b.{0,40}\b(?:is|says|reveal|print|override|new)\b",
+        r"\b(?:system|developer) prompt\b.{0,40}\b(?:is|says|reveal|print|override|new)\b",
     )
 )
 
@@ -39,7 +40,8 @@ def concerns(change: ProposedChange) -> tuple[Concern, ...]:
 
 def addresses_auditor(text: str) -> bool:
     """Whether a text speaks to whoever reviews it instead of doing its own work."""
-    return any(pattern.search(text) for pattern in _ADDRESSED)
+    plain = " ".join(text.split())
+    return any(pattern.search(plain) for pattern in _ADDRESSED)
 
 
 def _in_file(file: FileChange) -> Iterator[Concern]:
