@@ -92,7 +92,7 @@ class _Governed:
         return self._accepted(made, await asyncio.to_thread(concerned.concerns, change))
 
     def _policy(self) -> rules.Policy:
-        return rules.Policy(scope=self._data.scope or (), allow=self._data.allow, protected=self._data.protected)
+        return rules.Policy(scope=self._data.scope, allow=self._data.allow, protected=self._data.protected)
 
     async def _keep(self, mirror: Mirror, quarantine: Quarantine, made: Candidate) -> None:
         await keep_objects(quarantine)

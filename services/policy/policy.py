@@ -29,11 +29,12 @@ class Limits:
 class Policy:
     """The rules of one phase.
 
-    `scope` (empty: everything) and `allow` grant; `protected` forbids besides the built-in list.
+    `scope` and `allow` grant; `protected` forbids besides the built-in list. A scope of None is everything
+    that is not protected, an empty one is nothing.
     `allow` holds path globs, and the kinds `executable` and `non_ascii_names`.
     """
 
-    scope: tuple[str, ...] = ()
+    scope: tuple[str, ...] | None = None
     allow: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)

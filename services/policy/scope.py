@@ -9,17 +9,13 @@ from services.policy.policy import Policy, Violation, violation
 
 def out_of_scope(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
     """Paths outside the phase's scope; what `allow` names is inside."""
-    if not policy.scope:
+    if policy.scope is None:
         return
     granted = granting([*policy.scope, *policy.allow])
+    mend = f"Change only: {', '.join(policy.scope)}." if policy.scope else "Change only what `allow` names."
     for file in change.files:
         if not granted.match(file.path):
-            yield violation(
-                "scope",
-                file.path,
-                "The path lies outside this phase's scope.",
-                f"Change only: {', '.join(policy.scope)}.",
-            )
+            yield violation("scope", file.path, "The path lies outside this phase's scope.", mend)
 
 
 def protected_paths(change: ProposedChange, policy: Policy) -> Iterator[Violation]:

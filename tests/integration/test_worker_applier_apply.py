@@ -62,6 +62,13 @@ async def test_a_clean_patch_becomes_a_candidate_in_the_mirror_alone(home: Home)
     assert git(home.repository, "for-each-ref") == before
 
 
+async def test_an_empty_scope_is_no_scope_at_all_and_none_is_everything(home: Home):
+    patch = new_file_patch("src/new.py", "new = 1\n")
+    answer = await rejected(home, patch, scope=())
+    assert [(found.rule, found.path) for found in answer.violations] == [("scope", "src/new.py")]
+    await accepted(home, patch, scope=None)
+
+
 async def test_the_same_request_gives_the_same_commit_again_and_in_another_home(home: Home):
     patches = new_file_patch("a", "1\n"), new_file_patch("b", "2\n")
     first = await accepted(home, *patches)

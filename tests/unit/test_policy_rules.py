@@ -58,6 +58,7 @@ REFUSED: Mapping[str, tuple[str, ProposedChange, Policy]] = {
         proposed(added("docs/README.md")),
         Policy(scope=("README.md",)),
     ),
+    "any path under an empty scope": ("scope", proposed(added("src/b.py")), Policy(scope=())),
     "a protected path": ("protected", proposed(edited("infra/a.tf", "1", "2")), Policy(protected=("infra/**",))),
     "a protected path in other letters": (
         "protected",
