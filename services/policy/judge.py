@@ -1,7 +1,8 @@
 """All rules at once."""
 
 from services.policy.change import ProposedChange
-from services.policy.contents import conflict_markers, hidden_text, large_file_pointers, secrets
+from services.policy.contents import conflict_markers, large_file_pointers, secrets
+from services.policy.hidden_text import hidden_text
 from services.policy.modes import bare_repositories, executables, gitlinks, other_modes, symlinks
 from services.policy.names import (
     colliding_names,
