@@ -1,8 +1,9 @@
-"""What an auditor should see before a change goes further: weakened tests, text addressed to it."""
+"""What an auditor should see before a change goes further: weakened tests, binaries, text addressed to it."""
 
 import re
 from collections.abc import Iterator
 
+from services.policy.binaries import is_unusual_binary
 from services.policy.change import FileChange, Line, ProposedChange
 from services.policy.disguise import shown
 from services.policy.policy import Concern
@@ -49,6 +50,8 @@ def _in_file(file: FileChange) -> Iterator[Concern]:
         yield _concern("test_file_removed", file, "A test file is deleted.")
     if is_test_settings(file.path):
         yield _concern("test_settings_changed", file, "The settings of a test runner change.")
+    if is_unusual_binary(file):
+        yield _concern("binary_file", file, "A binary file is added, of which no line can be shown.")
     skip = next((line for line in file.added if SKIP.search(line.text)), None)
     if skip is not None:
         yield _concern("test_skipped", file, "A test is skipped, narrowed down or expected to fail.", skip)

@@ -1,5 +1,6 @@
 """All rules at once."""
 
+from services.policy.binaries import binary_secrets, text_made_binary
 from services.policy.change import ProposedChange
 from services.policy.contents import conflict_markers, large_file_pointers, secrets
 from services.policy.hidden_text import hidden_text
@@ -36,9 +37,11 @@ RULES: tuple[Rule, ...] = (
     change_sizes,
     file_sizes,
     secrets,
+    binary_secrets,
     conflict_markers,
     large_file_pointers,
     hidden_text,
+    text_made_binary,
 )
 
 

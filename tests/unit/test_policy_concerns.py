@@ -81,3 +81,10 @@ def test_ordinary_work_is_no_concern(path: str, old: str | None, new: str) -> No
 def test_a_test_moved_to_another_file_is_not_removed() -> None:
     text = "def test_a():\n    assert a\n"
     assert kinds(edited("tests/test_a.py", text, ""), edited("tests/test_b.py", None, text)) == set()
+
+
+def test_a_binary_file_is_a_concern_unless_it_is_a_picture_or_the_like() -> None:
+    assert kinds(edited("data/model.bin", None, "\0x")) == {"binary_file"}
+    assert kinds(edited("src/notes", "x\n", "\0x")) == {"binary_file"}
+    assert kinds(edited("assets/logo.PNG", None, "\0x")) == set()
+    assert kinds(edited("data/model.bin", "\0x", "\0y")) == set()

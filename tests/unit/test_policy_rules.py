@@ -50,6 +50,8 @@ def rules_broken(change: ProposedChange, policy: Policy | None = None) -> set[st
     return {violation.rule for violation in judge(change, policy or Policy())}
 
 
+TOKEN = "ghp" + "_a8Kd93LmQx72VbNs04TyRw61ZcFp5Hj8Ue2G"  # in two, or a scanner of this repository would find it
+
 REFUSED: Mapping[str, tuple[str, ProposedChange, Policy]] = {
     "a path outside the scope": ("scope", proposed(added("src/b.py")), Policy(scope=("src/cart/**",))),
     "a deletion outside the scope": ("scope", proposed(deleted("src/b.py")), Policy(scope=("src/cart/**",))),
@@ -144,9 +146,27 @@ REFUSED: Mapping[str, tuple[str, ProposedChange, Policy]] = {
     "a cloud key": ("secret", proposed(added("k", "key = AKIA" + "Q3EGRIVX7WZPLM2K\n")), Policy()),
     "a forge's token": (
         "secret",
-        proposed(edited("k", "a\n", "a\nt = ghp" + "_a8Kd93LmQx72VbNs04TyRw61ZcFp5Hj8Ue2G\n")),
+        proposed(edited("k", "a\n", f"a\nt = {TOKEN}\n")),
         Policy(),
     ),
+    "a token in a binary file": (
+        "secret",
+        proposed(added("k.bin", b"\0\1" + TOKEN.encode() + b"\xff\n")),
+        Policy(),
+    ),
+    "a token in UTF-16": ("secret", proposed(added("k.dat", f"t = {TOKEN}\n".encode("utf-16"))), Policy()),
+    "a token in UTF-16 the other way round": (
+        "secret",
+        proposed(added("k.dat", b"\0" + f"t = {TOKEN}\n".encode("utf-16-le"))),
+        Policy(),
+    ),
+    "a token added to a binary file": (
+        "secret",
+        proposed(edited("k.bin", b"\0a", b"\0a " + TOKEN.encode())),
+        Policy(),
+    ),
+    "a source file with a NUL": ("hidden_text", proposed(added("src/a.py", b"x = 1\n\0")), Policy()),
+    "a source file made binary": ("hidden_text", proposed(edited("Makefile", "all:\n", "\0all:\n")), Policy()),
     "a secret in an assignment": (
         "secret",
         proposed(added("k.py", 'api_key = "q8Zr3LwX0vTn' + '5YbKc7Mj2Hd9PsFg4A6e"\n')),
@@ -265,6 +285,12 @@ PASSING: Mapping[str, tuple[ProposedChange, Policy]] = {
         proposed(edited("k", "AKIA" + "Q3EGRIVX7WZPLM2K\na\n", "a\nAKIA" + "Q3EGRIVX7WZPLM2K\n")),
         Policy(),
     ),
+    "a picture": (proposed(added("a.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)) * 50)), Policy()),
+    "an old token in a binary file": (
+        proposed(edited("k.bin", b"\0a " + TOKEN.encode(), b"\0b " + TOKEN.encode())),
+        Policy(),
+    ),
+    "a source file that was binary": (proposed(edited("a.txt", b"\0a", b"\0b")), Policy()),
     "a heading underlined": (proposed(added("a.rst", "Heading\n=======\n")), Policy()),
     "shifts": (proposed(added("a.c", "x <<<<<<< y\n")), Policy()),
     "joined emoji, and Persian": (proposed(added("a.md", "👨\u200d👩\u200d👧 می\u200cخواهم ☺\ufe0f\n")), Policy()),
