@@ -14,6 +14,7 @@ from services.clipping import clipped
 from services.processes import Completed, Ending
 from services.sandbox import WORKSPACE, Job, Mount, Sandbox
 from services.verifier.junit import count_tests, remove_report
+from services.verifier.tree import CandidateTree
 
 OUTPUT_CHARACTERS = 2500
 ROOM_FOR_REASON_CHARACTERS = 200
@@ -30,11 +31,14 @@ class Tries:
 
 @dataclass(frozen=True, slots=True)
 class CheckRunner:
-    """Runs checks in one checked-out tree; `lent` shows what the preparation made."""
+    """Runs checks, each try in a tree checked out anew; `lent` shows what the preparation made.
+
+    A try that found the tree as another left it would judge what that one wrote, not the candidate.
+    """
 
     sandbox: Sandbox
     store: ArtifactStore
-    folder: Path
+    tree: CandidateTree
     lent: tuple[Mount, ...]
     say: Callable[[str], None]
 
@@ -50,12 +54,13 @@ class CheckRunner:
         return await self._result(check, done, used)
 
     async def _once(self, check: Check) -> Completed:
+        folder = await self.tree.give()
         if check.junit is not None:
-            await asyncio.to_thread(remove_report, self.folder, check.junit)
+            await asyncio.to_thread(remove_report, folder, check.junit)
         return await self.sandbox.run(
             Job(
                 argv=check.argv,
-                work_folder=self.folder,
+                work_folder=folder,
                 shown_at=WORKSPACE,
                 readonly=self.lent,
                 limit_seconds=check.timeout_seconds,
@@ -65,7 +70,8 @@ class CheckRunner:
 
     async def _result(self, check: Check, done: Completed, tries: int) -> CheckResult:
         output = done.output.data
-        counted = None if check.junit is None else await asyncio.to_thread(count_tests, self.folder, check.junit)
+        junit = check.junit
+        counted = None if junit is None else await asyncio.to_thread(count_tests, self.tree.folder, junit)
         return CheckResult(
             name=check.name,
             outcome=_outcome(done),

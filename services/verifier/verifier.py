@@ -1,6 +1,5 @@
 """The verifier, as the runner sees it."""
 
-import asyncio
 from pathlib import Path
 from time import monotonic
 
@@ -12,13 +11,12 @@ from services.artifacts import ArtifactStore
 from services.candidates import Candidates, failure_class
 from services.clipping import clipped
 from services.git.failures import GitFailure
-from services.git.inspection import check_out_tree
 from services.preparation import PreparationFailed, Preparations, Wanted
-from services.processes.finishing import in_any_case
 from services.runner.worker import Assignment, Terms, WorkerTraits
-from services.sandbox import Sandbox, SandboxUnavailable, remove_folder
+from services.sandbox import Sandbox, SandboxUnavailable
 from services.verifier.checking import CheckRunner, Tries, is_of_the_machine
 from services.verifier.reporting import reported
+from services.verifier.tree import CandidateTree
 
 LAST_PART = 0.1
 """With less than this part of the time left a red check is not tried again."""
@@ -74,15 +72,15 @@ class Verifier:
             data.repository, assignment.run_id, data.phase_id, data.origin, data.candidate
         )
         wanted = await self._wanted(data)
-        folder = self._folder / assignment.claim_id
+        tree = CandidateTree(mirror, data.candidate, self._folder / assignment.claim_id)
         try:
-            await check_out_tree(mirror, data.candidate, folder)
+            folder = await tree.check_out()
             async with self._preparations.lent(mirror, wanted, folder, assignment.say) as lent:
-                runner = CheckRunner(self._sandbox, self._store, folder, lent, assignment.say)
+                runner = CheckRunner(self._sandbox, self._store, tree, lent, assignment.say)
                 until = started_at + assignment.limit_seconds * (1 - LAST_PART)
                 results = await _run_all(runner, data, until)
         finally:
-            await in_any_case(asyncio.to_thread(remove_folder, folder))
+            await tree.remove()
         return _answer(assignment, data, results, monotonic() - started_at)
 
     async def _wanted(self, data: ChecksRequested) -> Wanted | None:

@@ -2,6 +2,7 @@ import asyncio
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,18 @@ def check(source: str, name: str = "tests", **options: Any) -> Check:
     return Check(name=name, argv=("sh", "-c", source), **options)
 
 
-async def checked(home: Home, *checks: Check, patch: bytes | None = None, **request: Any) -> Answer:
+async def checked(
+    home: Home,
+    *checks: Check,
+    patch: bytes | None = None,
+    say: Callable[[str], None] | None = None,
+    **request: Any,
+) -> Answer:
     """Check a candidate that adds a file `made` (or what the patch adds)."""
     reference = await home.store.put(patch or new_file_patch("made", "by the candidate\n"))
     accepted, origin = await home.accepted([reference], allow=("executable", "**"))
-    assignment = home.assignment(home.checks_request(accepted, origin, checks, **request))
+    wanted = home.checks_request(accepted, origin, checks, **request)
+    assignment = home.assignment(wanted, say=say or home.lines.append)
     answer = await home.verifier().perform(assignment)
     assert home.left_over() == []
     assert event_bytes(answer) < EVENT_LIMIT_BYTES
@@ -73,10 +81,32 @@ async def test_a_red_check_says_what_it_printed_and_the_others_run_as_well(home:
     assert "two is not one" in answer.checks[0].output
 
 
-async def test_a_flake_is_green_and_said_to_be_one(home: Home):
-    answer = await green(home, check("test -f tried || { touch tried; exit 1; }"))
+async def test_a_flake_is_green_and_said_to_be_one(home: Home, tmp_path: Path):
+    weather = tmp_path / "weather"
+    weather.mkdir()
+
+    def say(line: str) -> None:
+        home.lines.append(line)
+        if "trying again" in line:
+            (weather / "fine").touch()
+
+    flaky = Check(name="tests", argv=("sh", "-c", 'test -e "$1/fine"', "sh", str(weather)))
+    answer = await green(home, flaky, say=say)
     assert (answer.checks[0].flaky, answer.checks[0].tries) == (True, 2)
     assert any("trying again" in line for line in home.lines)
+
+
+async def test_a_check_judges_the_candidate_not_what_another_check_made_of_it(home: Home):
+    mends = check("echo mended > made; rm README.md; mkdir -p left/over; chmod 0 left", "mends")
+    judges = check("cat made; ls -A", "judges")
+    answer = await green(home, mends, judges, judges)
+    for shown in answer.checks[1:]:
+        assert shown.output.splitlines() == ["by the candidate", ".gitignore", "README.md", "made", "src"]
+
+
+async def test_a_try_finds_nothing_that_an_earlier_try_left(home: Home):
+    answer = await red(home, check("test -f tried || { touch tried; echo tests >> README.md; exit 1; }"))
+    assert [(c.outcome, c.tries, c.flaky) for c in answer.checks] == [(CheckOutcome.FAILED, 3, False)]
 
 
 async def test_a_hanging_check_is_ended_and_not_tried_again(home: Home):

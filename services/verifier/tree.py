@@ -1,0 +1,38 @@
+"""The candidate's files as checks get them: checked out anew for every try."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.git.inspection import check_out_tree
+from services.git.mirror import Mirror
+from services.processes.finishing import in_any_case
+from services.sandbox import remove_folder
+
+
+@dataclass(slots=True)
+class CandidateTree:
+    """The tree of a commit in `folder`. Whoever worked there may have changed any of it: it is given once."""
+
+    mirror: Mirror
+    commit: str
+    folder: Path
+    _given: bool = True
+
+    async def check_out(self) -> Path:
+        """The folder with the files of the commit, and nothing else in it. Raises GitFailure."""
+        await self.remove()
+        await check_out_tree(self.mirror, self.commit, self.folder)
+        self._given = False
+        return self.folder
+
+    async def give(self) -> Path:
+        """The same for somebody who may write to it: checked out again where it was given before."""
+        if self._given:
+            await self.check_out()
+        self._given = True
+        return self.folder
+
+    async def remove(self) -> None:
+        """Remove the folder, whatever was done to it; gone already is no error."""
+        await in_any_case(asyncio.to_thread(remove_folder, self.folder))
