@@ -18,7 +18,7 @@ from projections.answers import AnswerRow
 from projections.catalogue import RUN_FILES
 from projections.queries.answers import TABLES
 from services.api.context import ApiContext
-from services.api.problems import Problem
+from services.api.problems import Problem, place_of_fault
 
 SOURCE = "/autopack/api"
 LONGEST_WAIT_SECONDS = 10.0
@@ -79,6 +79,6 @@ def refusal(answer: AnswerRow) -> Problem:
     reason, _, message = answer.detail.partition(": ")
     if reason == "duplicate_run_id":
         return Problem(400, f"Run {answer.run_id} already exists", reason=reason)
-    faults = [{"pointer": fault["place"], "detail": fault["message"]} for fault in answer.faults]
+    faults = [place_of_fault(fault["place"], fault["message"]) for fault in answer.faults]
     status = _STATUS.get(reason, 400)
     return Problem(status, message or reason, reason=reason, errors=faults)

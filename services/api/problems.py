@@ -1,7 +1,7 @@
 """Errors as problem details (RFC 9457), in the form that clients of the first version read as well.
 
-`detail` is a text; for an invalid body it is the list of faults that those clients know, and `errors` says the
-same with JSON pointers.
+`detail` is a text; for an invalid request it is the list of faults that those clients know, and `errors` says the
+same with JSON pointers into the body, and the names of parameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from events.log.port import LogUnavailable
 from projections.database import UNAVAILABLE
+from services.fault_places import json_pointer, location_of
 
 MEDIA_TYPE = "application/problem+json"
 MOST_FAULTS = 100
@@ -62,16 +63,33 @@ def problem_response(
 
 def invalid_body(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
     """The response for a body or parameter that does not fit; each fault with its place."""
-    named = [{**error, "loc": [_printable(part) for part in error["loc"]]} for error in errors[:MOST_FAULTS]]
+    shown = errors[:MOST_FAULTS]
+    named = [{**error, "loc": [_printable(part) for part in _written(error["loc"])]} for error in shown]
     detail = [
         {"type": e["type"], "loc": e["loc"], "msg": _printable(e["msg"]), "input": _printable(e.get("input"))}
         for e in named
     ]
-    pointers = [
-        {"pointer": "/" + "/".join(str(part) for part in e["loc"][1:]), "detail": _printable(e["msg"])}
-        for e in named
-    ]
-    return problem_response(422, detail, errors=pointers)
+    return problem_response(422, detail, errors=[_placed(error) for error in named])
+
+
+def _written(location: Sequence[Any]) -> Sequence[Any]:
+    """Of a parameter its name alone: behind it come the types that were tried."""
+    return location if location[0] == "body" else location[:2]
+
+
+def _placed(error: Mapping[str, Any]) -> dict[str, Any]:
+    """The fault of a body by its pointer, of anything else by the parameter's name."""
+    where, *location = error["loc"]
+    told = {"detail": _printable(error["msg"])}
+    if where != "body":
+        return {"parameter": str(location[0]) if location else str(where), **told}
+    # What cannot be parsed has no inside: there the location is a number of characters.
+    return {"pointer": "" if error["type"] == "json_invalid" else json_pointer(tuple(location)), **told}
+
+
+def place_of_fault(place: str, message: str) -> dict[str, Any]:
+    """A fault of a plan, as `errors` lists it."""
+    return {"pointer": json_pointer(location_of(place)), "detail": message}
 
 
 def _printable(value: Any) -> Any:

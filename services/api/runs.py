@@ -1,7 +1,8 @@
 """Runs: start, list, look, cancel."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from itertools import islice
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.exceptions import RequestValidationError
@@ -26,8 +27,9 @@ from projections.queries.runs import (
 from projections.queries.summary import summarize
 from services.api.context import ApiContext, Context
 from services.api.emitting import SOURCE, Preference, Preferred, emit, refusal, under_own_key
-from services.api.problems import MOST_FAULTS, Problem, run_not_found
+from services.api.problems import LONGEST_INPUT, MOST_FAULTS, Problem, place_of_fault, run_not_found
 from services.api.views import plain, run_line, run_view
+from services.fault_places import located_faults
 from services.first_version import as_run_request, is_first_version
 
 router = APIRouter()
@@ -71,8 +73,8 @@ def _validated(body: dict[str, Any]) -> RunRequest:
     try:
         return RunRequest.model_validate(document)
     except ValidationError as error:
-        located = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)]
-        raise RequestValidationError(located) from error
+        found = islice(located_faults(error, document), MOST_FAULTS)
+        raise RequestValidationError([{**fault, "loc": ("body", *place)} for place, fault in found]) from error
 
 
 def _filled_in(context: ApiContext, request: RunRequest) -> RunRequest:
@@ -81,7 +83,7 @@ def _filled_in(context: ApiContext, request: RunRequest) -> RunRequest:
         request = request.model_copy(update={"repository": context.default_repository})
     faults = plan_faults(request)
     if faults:
-        errors = [{"pointer": fault.place, "detail": fault.message} for fault in faults[:MOST_FAULTS]]
+        errors = [place_of_fault(fault.place, fault.message) for fault in faults[:MOST_FAULTS]]
         raise Problem(400, faults[0].message, reason="invalid_plan", errors=errors)
     return request
 
@@ -191,18 +193,27 @@ async def _answered(
 @router.get("/metrics/runs")
 async def get_metrics(
     context: Context,
-    status: RunState | Literal[""] | None = None,
+    status: Annotated[str | None, Query(description="a run state; blank for all")] = None,
     project: OfProject = None,
     limit: PageLimit = 100,
     cursor: str | None = None,
 ) -> dict[str, Any]:
     """A line a run, the newest first. `next` is the cursor of the page behind."""
-    states = [status] if status else None
+    states = [_run_state(status)] if status else None
     async with context.database() as connection:
         page = await list_metrics(
             connection, project=project, states=states, behind=_page_key(cursor), limit=limit
         )
     return {"total_runs": page.total_runs, "runs": plain(page.runs), "next": _cursor(page.next)}
+
+
+def _run_state(status: str) -> RunState:
+    """The state of that name; raises Problem in the wording that clients of the first version know."""
+    try:
+        return RunState(status)
+    except ValueError as error:
+        allowed = ", ".join(RunState)
+        raise Problem(400, f"Invalid run state: {status[:LONGEST_INPUT]}; there are {allowed}") from error
 
 
 @router.get("/reports/run_summary/{run_id}")

@@ -178,4 +178,4 @@ def _words(problem: Any) -> str:
 
 
 def _place(fault: Mapping[str, Any]) -> str:
-    return str(fault.get("pointer") or fault.get("place") or "(top)")
+    return str(fault.get("pointer") or fault.get("parameter") or fault.get("place") or "(top)")

@@ -1,6 +1,5 @@
 """From a plan file and options to the request for a run."""
 
-import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,12 +11,11 @@ from events.configuration import Check, Checks
 from events.plan import Fault, RunRequest, RunScope, plan_faults
 from services.cli.failures import PlanInvalid, WrongUsage
 from services.cli.plan_files import PlanFile
+from services.fault_places import located_faults, location_of
 from services.first_version import as_run_request, is_first_version
 
 CHECK_NAME_LENGTH = 60
 TO_BE_GIVEN = "(to be given)"
-_STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
-_TAG = re.compile(r"^(?:literal\[.*|function-.*|[A-Z]\w*)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ def run_request(plan: PlanFile, overrides: Overrides, *, repository_needed: bool
     try:
         request = RunRequest.model_validate(document)
     except ValidationError as error:
-        raise PlanInvalid(plan.name, _typing_faults(plan, error)) from error
+        raise PlanInvalid(plan.name, _typing_faults(plan, error, document)) from error
     judged = request
     if request.repository is None and not repository_needed:
         judged = request.model_copy(update={"repository": TO_BE_GIVEN})
@@ -99,13 +97,10 @@ def _check(command: str) -> dict[str, Any]:
     return Checks(normal=(Check(name=name, argv=tuple(argv)),)).model_dump(mode="json")["normal"][0]  # type: ignore[no-any-return]  # one of a list of objects
 
 
-def _typing_faults(plan: PlanFile, error: ValidationError) -> tuple[Fault, ...]:
-    """One fault a place; of the alternatives of a union only those are told that speak of what was written."""
+def _typing_faults(plan: PlanFile, error: ValidationError, document: object) -> tuple[Fault, ...]:
+    """One fault a place."""
     faults: dict[str, Fault] = {}
-    for found in error.errors(include_url=False, include_input=True):
-        if found["type"] == "literal_error" and isinstance(found["input"], dict):
-            continue
-        location = tuple(part for part in found["loc"] if not (isinstance(part, str) and _TAG.match(part)))
+    for location, found in located_faults(error, document):
         message = "unknown key" if found["type"] == "extra_forbidden" else found["msg"]
         place = plan.place(location)
         faults.setdefault(place, Fault(place=place, message=message))
@@ -113,5 +108,4 @@ def _typing_faults(plan: PlanFile, error: ValidationError) -> tuple[Fault, ...]:
 
 
 def _placed(plan: PlanFile, fault: Fault) -> Fault:
-    location = tuple(int(index) if index else name for index, name in _STEP.findall(fault.place))
-    return Fault(place=plan.place(location), message=fault.message)
+    return Fault(place=plan.place(location_of(fault.place)), message=fault.message)

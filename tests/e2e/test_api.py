@@ -84,12 +84,19 @@ async def test_bad_requests_are_named_and_nothing_is_stored(
         cycle = await client.post("/runs/start", json=plan)
         unknown = await client.post("/runs/start", json={**request(repo), "surprise": 1})
         broken = await client.post("/runs/start", content=b"{", headers={"Content-Type": "application/json"})
+        stray = await client.post("/runs/start", json={**request(repo), "tiers": []})
+        checks = {"normal": [{"name": "tests", "argv": 7}]}
+        unfit = await client.post("/runs/start", json={**request(repo), "checks": checks})
         missing = await client.get("/runs/nowhere")
         history = await build.history()
     assert cycle.status_code == 400
     assert "cycle: A -> B -> A" in cycle.text
     assert unknown.status_code == 422
     assert unknown.json()["errors"] == [{"pointer": "/surprise", "detail": "Extra inputs are not permitted"}]
+    assert [fault["pointer"] for fault in stray.json()["errors"]] == ["/phases/0/tier_id"]
+    assert [fault["pointer"] for fault in unfit.json()["errors"]] == ["/checks/normal/0/argv"]
+    assert [fault["loc"] for fault in unfit.json()["detail"]] == [["body", "checks", "normal", 0, "argv"]]
+    assert [fault["pointer"] for fault in broken.json()["errors"]] == [""]
     assert broken.status_code == 422
     assert (missing.status_code, missing.json()["detail"]) == (404, "Run nowhere not found")
     assert missing.headers["content-type"] == "application/problem+json"

@@ -117,6 +117,9 @@ def _odd_queries() -> Iterator[tuple[str, int]]:
     yield "/runs?limit=0", 422
     yield "/runs?limit=1e3", 422
     yield "/runs?state=NOWHERE", 422
+    yield "/metrics/runs?status=", 200
+    yield "/metrics/runs?status=BOGUS", 400
+    yield f"/metrics/runs?status={'x' * 5000}", 400
     yield "/runs/a%00b", 404
     yield "/runs/%ED%A0%80", 404
     yield "/runs/run-1?project=a%00b", 404
@@ -136,6 +139,11 @@ async def test_odd_queries_are_answered_as_what_they_are(served: tuple[Build, ht
         assert answer.status_code == status, (path, answer.status_code, answer.text[:300])
         if status != 200:
             problem(answer, status)
+    wrong = problem(await client.get("/metrics/runs?status=BOGUS"), 400)
+    assert wrong["detail"].startswith("Invalid run state")
+    unfit = problem(await client.get("/runs?state=NOWHERE"), 422)
+    assert [fault["parameter"] for fault in unfit["errors"]] == ["state"]
+    assert [fault["loc"] for fault in unfit["detail"]] == [["query", "state"]]
     problem(await client.post("/runs/a%00b/cancel"), 404)
     problem(await client.delete("/runs"), 405)
 
