@@ -26,7 +26,7 @@ async def change_of(settings: Settings, view: RunView, phase_id: str | None) -> 
     run = view.run
     if run is None or run.repository is None:
         raise Unsuccessful("the run has no repository")
-    phase = None if phase_id is None else _phase(view, phase_id)
+    phase = None if phase_id is None else phase_of(view, phase_id)
     if phase is not None and phase.commit is None:
         return await _last_patch(settings, phase)
     base = run.base_commit if phase is None else f"{phase.commit}^"
@@ -46,7 +46,8 @@ async def _diff(mirror: Mirror, base: str, commit: str) -> str:
     return (await diff(mirror, base, commit)).decode("utf-8", "replace")
 
 
-def _phase(view: RunView, phase_id: str) -> PhaseRow:
+def phase_of(view: RunView, phase_id: str) -> PhaseRow:
+    """The phase of that id. Raises WrongUsage, naming those that there are."""
     for phase in view.phases:
         if phase.phase_id == phase_id:
             return phase

@@ -153,9 +153,12 @@ def logs(
     run: given.RunId, phase: given.PhaseId = None, project: given.Project = None, json: given.Json = False
 ) -> None:
     """Print what agents and checks wrote in a run, or in one of its phases."""
+    from services.cli.changes import phase_of
     from services.cli.kept_logs import kept_logs
 
     async def printed(client: Client, settings: Settings) -> None:
+        if phase is not None:
+            phase_of(await _known(client, run), phase)
         found = [kept async for kept in kept_logs(settings, client, run, phase)]
         if json:
             print_json({"run_id": run, "logs": found})

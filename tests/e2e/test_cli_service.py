@@ -60,6 +60,8 @@ async def test_a_run_is_started_watched_looked_into_and_taken_up_again(service: 
 
     logs = await cli.run("logs", "s1", "P1")
     assert "a word from P1" in logs.out
+    unknown = await cli.run("logs", "s1", "P9")
+    assert (unknown.exit_code, "Phase P9 not found; there are P1, P2" in unknown.err) == (2, True)
     diff = await cli.run("diff", "s1", "--json")
     assert "P1.txt" in diff.document["diff"]
     assert (await cli.run("diff", "s1", "P2")).exit_code == 1
