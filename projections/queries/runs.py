@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from events.plan import EXTERNAL
+from events.states import TierState
 from projections.attempts import ATTEMPTS, OPEN, AttemptRow
 from projections.database import Connection
 from projections.phases import PHASES, PhaseRow
@@ -39,6 +41,17 @@ class RunView:
     def phases_of(self, tier_id: str) -> Sequence[PhaseRow]:
         """The phases of a tier."""
         return [phase for phase in self.phases if phase.tier_id == tier_id]
+
+    def state_of(self, tier: TierRow) -> str | None:
+        """The tier's state. One without phases has no work that could be complete before its run ends."""
+        if self.run.completed_at is None and not self.phases_of(tier.tier_id):
+            return TierState.PENDING
+        return tier.state
+
+    def attempts_at(self, phase: PhaseRow) -> int:
+        """The phase's builds, without one that an external builder is asked for: it counts when it is reported."""
+        waits = self.run.builder == EXTERNAL and phase.build_request is not None
+        return phase.builder_attempts - waits
 
 
 class RunNotFound(Exception):

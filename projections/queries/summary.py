@@ -90,7 +90,7 @@ def summarize(view: RunView) -> RunSummary:
         budgets=BudgetSummary(run.tokens_used, run.token_cap, utilization(run), run.phase_count, run.max_phases),
         issues=IssueSummary(run.minor_issues, run.major_issues, run.max_minor_issues, len(run.issues or {})),
         tiers=[_tier_summary(view, tier) for tier in view.tiers],
-        phases=[_phase_summary(phase) for phase in view.phases],
+        phases=[_phase_summary(view, phase) for phase in view.phases],
         started_at=run.started_at,
         completed_at=run.completed_at,
     )
@@ -100,7 +100,7 @@ def _tier_summary(view: RunView, tier: TierRow) -> TierSummary:
     return TierSummary(
         tier_id=tier.tier_id,
         name=tier.name,
-        state=tier.state,
+        state=view.state_of(tier),
         phase_count=len(view.phases_of(tier.tier_id)),
         minor_issues=tier.minor_issues,
         major_issues=tier.major_issues,
@@ -108,7 +108,7 @@ def _tier_summary(view: RunView, tier: TierRow) -> TierSummary:
     )
 
 
-def _phase_summary(phase: PhaseRow) -> PhaseSummary:
+def _phase_summary(view: RunView, phase: PhaseRow) -> PhaseSummary:
     return PhaseSummary(
         phase_id=phase.phase_id,
         phase_index=phase.phase_index,
@@ -116,7 +116,7 @@ def _phase_summary(phase: PhaseRow) -> PhaseSummary:
         state=phase.state,
         task_category=phase.task_category,
         complexity=phase.complexity,
-        builder_attempts=phase.builder_attempts,
+        builder_attempts=view.attempts_at(phase),
         auditor_attempts=phase.auditor_attempts,
         tokens_used=phase.tokens_used,
         minor_issues=phase.minor_issues,

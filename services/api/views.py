@@ -77,18 +77,18 @@ def _tier(tier: TierRow, view: RunView) -> dict[str, Any]:
         "id": tier.id,
         "tier_id": tier.tier_id,
         "name": tier.name,
-        "state": tier.state,
+        "state": view.state_of(tier),
         "tier_index": tier.tier_index,
         "cleanliness": tier.cleanliness,
         "minor_issues_count": tier.minor_issues,
         "major_issues_count": tier.major_issues,
         "tokens_used": tier.tokens_used,
         "ci_runs_used": tier.ci_runs_used,
-        "phases": [_phase(phase) for phase in view.phases_of(tier.tier_id)],
+        "phases": [_phase(phase, view) for phase in view.phases_of(tier.tier_id)],
     }
 
 
-def _phase(phase: PhaseRow) -> dict[str, Any]:
+def _phase(phase: PhaseRow, view: RunView) -> dict[str, Any]:
     """No `tier_id` in it: clients count tiers by that word."""
     return {
         "id": phase.id,
@@ -99,7 +99,7 @@ def _phase(phase: PhaseRow) -> dict[str, Any]:
         "complexity": phase.complexity,
         "builder_mode": phase.builder_mode,
         "phase_index": phase.phase_index,
-        "attempts": phase.builder_attempts,
+        "attempts": view.attempts_at(phase),
         "audits": phase.auditor_attempts,
         "tokens_used": phase.tokens_used,
         "commit": phase.commit,

@@ -1,11 +1,12 @@
 """What readers ask of the tables."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
 import pytest
 
 from events.catalogue import Topic
+from events.history import HistoryRecord
 from events.log.port import NewRecord
 from projections.database import Connection, Pool
 from projections.lane import Lane
@@ -40,6 +41,13 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
 
 async def fold(pool: Pool, log: ListLog) -> None:
     await Lane(pool, EVENTS, 0, HISTORY_READERS).take(log.records[EVENTS])
+
+
+async def follow(pool: Pool, log: ListLog, records: Sequence[HistoryRecord]) -> None:
+    """Write more records, and fold those."""
+    start = len(log.records[EVENTS])
+    log.write(records)
+    await Lane(pool, EVENTS, start, HISTORY_READERS).take(log.records[EVENTS][start:])
 
 
 def many(number: int) -> ListLog:
@@ -201,6 +209,30 @@ async def test_the_summary_of_a_run_has_the_first_versions_shape(pool: Pool, con
         ("P2", "COMPLETE", 1),
     ]
     assert tier_metrics(view.tiers[0], view.phases_of("T1")).phase_states == {"COMPLETE": 1}
+
+
+async def test_an_external_builders_attempt_counts_when_it_is_reported(pool: Pool, connection: Connection) -> None:
+    story = Scenario().started(agents={"builder": "external", "auditor": "external"})
+    waiting = recorded(story)
+    story.not_built("P1")  # It is asked once more, at once.
+    story.built("P1")
+    log, counted = ListLog(), []
+    for records in (waiting, recorded(story)[len(waiting) : -2], recorded(story)[-2:]):
+        await follow(pool, log, records)
+        counted += [phase.builder_attempts for phase in summarize(await read_run(connection, "run-1")).phases]
+    assert counted == [0, 1, 2]
+
+
+async def test_a_tier_without_phases_is_pending_until_its_run_ends(pool: Pool, connection: Connection) -> None:
+    tiers = [{"tier_id": name, "tier_index": i, "name": name} for i, name in enumerate(("T0", "T1"))]
+    story = Scenario().started(tiers=tiers)
+    created = recorded(story)
+    story.completed()
+    log, seen = ListLog(), []
+    for records in (created, recorded(story)[len(created) :]):
+        await follow(pool, log, records)
+        seen.append([tier.state for tier in summarize(await read_run(connection, "run-1")).tiers])
+    assert seen == [["PENDING", "IN_PROGRESS"], ["COMPLETE", "COMPLETE"]]
 
 
 async def test_refused_records_come_by_pages_and_one_by_one(pool: Pool, connection: Connection) -> None:
