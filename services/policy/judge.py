@@ -15,7 +15,8 @@ from services.policy.names import (
 )
 from services.policy.policy import Policy, Rule, Violation
 from services.policy.scope import out_of_scope, protected_paths
-from services.policy.self_running import self_running_files, self_running_parts
+from services.policy.self_running import overriding_makefiles, self_running_files
+from services.policy.self_running_parts import self_running_parts
 from services.policy.sizes import change_sizes, file_sizes
 
 RULES: tuple[Rule, ...] = (
@@ -23,6 +24,7 @@ RULES: tuple[Rule, ...] = (
     protected_paths,
     self_running_files,
     self_running_parts,
+    overriding_makefiles,
     git_directory_names,
     modules_file_names,
     symlinks,

@@ -3,12 +3,10 @@
 A phase may touch them only when its `allow` names them.
 """
 
-import json
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from services.policy.change import Blob, FileChange, ProposedChange
+from services.policy.change import FileChange, ProposedChange
 from services.policy.globs import Globs, forbidding, granting
 from services.policy.policy import Policy, Violation, violation
 
@@ -44,7 +42,9 @@ FAMILIES = (
         """
         setup.py build.rs **/.cargo/** binding.gyp gradlew gradlew.bat **/gradle/wrapper/** **/buildSrc/**
         init.gradle* mvnw mvnw.cmd **/.mvn/** .npmrc .yarnrc* **/.yarn/** .pnpmfile.* pip.conf .pypirc
-        hatch_build.py extconf.rb Package.swift build.zig
+        hatch_build.py extconf.rb Package.swift build.zig build.gradle build.gradle.kts settings.gradle
+        settings.gradle.kts build.sbt **/project/*.sbt Directory.Build.props Directory.Build.targets
+        Directory.Build.rsp Directory.Packages.props
         """,
     ),
     _family(
@@ -61,7 +61,8 @@ FAMILIES = (
         "startup_file",
         "is run by an interpreter, test runner or shell on its own",
         """
-        conftest.py sitecustomize.py usercustomize.py *.pth .envrc .mise.toml mise.toml /.mise/** .pdbrc
+        conftest.py sitecustomize.* usercustomize.* **/sitecustomize/** **/usercustomize/** *.pth pytest.ini
+        .pytest.ini pytest.toml .pytest.toml tox.ini .envrc .mise.toml mise.toml /.mise/** .pdbrc
         .gdbinit .lldbinit .Rprofile .irbrc .pryrc .bashrc .profile
         """,
     ),
@@ -70,6 +71,7 @@ FAMILIES = (
         "is run by git, or changes how git reads the tree",
         """
         .pre-commit-config.y*ml .pre-commit-hooks.y*ml **/.husky/** lefthook.* .lefthook.* /.lefthook/**
+        .simple-git-hooks.* simple-git-hooks.* .lintstagedrc* lint-staged.config.*
         /.githooks/** /.git-hooks/** /githooks/** .overcommit.yml .gitattributes .lfsconfig .gitconfig
         """,
     ),
@@ -97,26 +99,8 @@ FAMILIES = (
     _family("policy_file", "is what Autopack itself goes by", "autopack.toml /.autopack/** /.autonomous_runs/**"),
 )
 
-# The parts of a project file that run by themselves; the rest of it is ordinary work.
-_PYPROJECT_PARTS = (
-    ("build-system",),
-    ("tool", "hatch", "build"),
-    ("tool", "poetry", "build"),
-    ("tool", "pdm", "build"),
-    ("tool", "setuptools", "cmdclass"),
-    ("tool", "pytest"),
-)
-_PACKAGE_PARTS = (
-    ("scripts", "preinstall"),
-    ("scripts", "install"),
-    ("scripts", "postinstall"),
-    ("scripts", "preprepare"),
-    ("scripts", "prepare"),
-    ("scripts", "postprepare"),
-    ("scripts", "prepublish"),
-    ("packageManager",),
-    ("husky",),
-)
+# Which names make looks at after this one.
+_MAKEFILES = {b"gnumakefile": (b"makefile", b"Makefile"), b"makefile": (b"Makefile",)}
 
 
 def self_running_files(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
@@ -126,20 +110,6 @@ def self_running_files(change: ProposedChange, policy: Policy) -> Iterator[Viola
     for file in change.files:
         if not allowed.match(file.path):
             yield from _by_name(file, families)
-
-
-def self_running_parts(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
-    """The build backend in pyproject.toml, the install scripts in package.json."""
-    allowed = granting(policy.allow)
-    for file in change.files:
-        part = _changed_part(file)
-        if part is not None and not allowed.match(file.path):
-            yield violation(
-                "build_backend",
-                file.path,
-                f"The change touches {part}, which runs by itself.",
-                "Leave that part as it is, or have the phase's `allow` name this path.",
-            )
 
 
 def _by_name(file: FileChange, families: list[tuple[Family, Globs]]) -> Iterator[Violation]:
@@ -153,34 +123,17 @@ def _by_name(file: FileChange, families: list[tuple[Family, Globs]]) -> Iterator
             )
 
 
-def _changed_part(file: FileChange) -> str | None:
-    name = file.path.rsplit(b"/", 1)[-1].lower()
-    parts = {b"pyproject.toml": _PYPROJECT_PARTS, b"package.json": _PACKAGE_PARTS}.get(name)
-    if parts is None:
-        return None
-    old, new = _document(name, file.old), _document(name, file.new)
-    if old is None or new is None:
-        return "a file that cannot be read as what its name says"
-    changed = [".".join(part) for part in parts if _at(old, part) != _at(new, part)]
-    return f"`{changed[0]}`" if changed else None
-
-
-def _document(name: bytes, blob: Blob | None) -> Mapping[str, object] | None:
-    """The parsed file; one that is not there is empty, None is one that cannot be read."""
-    if blob is None:
-        return {}
-    if blob.content is None:
-        return None
-    try:
-        text = blob.content.decode()
-        found = tomllib.loads(text) if name.endswith(b".toml") else json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _at(document: Mapping[str, object], part: tuple[str, ...]) -> object:
-    found: object = document
-    for key in part:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found
+def overriding_makefiles(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
+    """A new file that `make` reads in the place of the one that is there."""
+    allowed = granting(policy.allow)
+    for file in change.files:
+        folder, slash, name = file.path.rpartition(b"/")
+        later = _MAKEFILES.get(name.lower(), ())
+        hidden = any(folder + slash + other in change.result_paths for other in later)
+        if file.is_new and hidden and not allowed.match(file.path):
+            yield violation(
+                "build_backend",
+                file.path,
+                "The file takes the place of the Makefile beside it.",
+                "Change that one, or have the phase's `allow` name this path.",
+            )

@@ -212,8 +212,22 @@ REFUSED: Mapping[str, tuple[str, ProposedChange, Policy]] = {
         Policy(),
     ),
     "a project file that cannot be read": ("build_backend", proposed(edited("pyproject.toml", "", "[")), Policy()),
+    "a build file of Gradle": ("build_backend", proposed(edited("app/build.gradle.kts", "a", "b")), Policy()),
+    "a plugin of sbt": ("build_backend", proposed(added("project/plugins.sbt")), Policy()),
+    "properties of every .NET build": ("build_backend", proposed(added("src/Directory.Build.props")), Policy()),
+    "a makefile before the Makefile": (
+        "build_backend",
+        proposed(added("GNUmakefile"), besides=(b"Makefile",)),
+        Policy(),
+    ),
     "a lock file": ("lock_file", proposed(edited("web/package-lock.json", "{}", "{ }")), Policy()),
     "conftest": ("startup_file", proposed(added("tests/conftest.py")), Policy()),
+    "a startup package": ("startup_file", proposed(added("src/sitecustomize/__init__.py")), Policy()),
+    "a startup module in C": ("startup_file", proposed(added("usercustomize.abi3.so")), Policy()),
+    "settings of pytest": ("startup_file", proposed(edited("pytest.ini", "a", "b")), Policy()),
+    "hidden settings of pytest": ("startup_file", proposed(added("tests/.pytest.ini")), Policy()),
+    "settings of pytest in TOML": ("startup_file", proposed(added("pytest.toml")), Policy()),
+    "settings of tox": ("startup_file", proposed(added("tox.ini")), Policy()),
     "a path file": ("startup_file", proposed(added("lib/x.pth")), Policy()),
     "a hook": ("git_hook", proposed(added(".husky/pre-commit")), Policy()),
     "pre-commit": ("git_hook", proposed(edited(".pre-commit-config.yaml", "a", "b")), Policy()),
@@ -307,6 +321,16 @@ PASSING: Mapping[str, tuple[ProposedChange, Policy]] = {
         Policy(),
     ),
     "a script in package.json": (proposed(edited("package.json", "{}", '{"scripts": {"test": "x"}}')), Policy()),
+    "a script that only begins like a hook": (
+        proposed(edited("package.json", "{}", '{"scripts": {"preview": "x", "prettier": "y", "build": "z"}}')),
+        Policy(),
+    ),
+    "metadata in setup.cfg": (proposed(edited("setup.cfg", "", "[metadata]\nname = shop\n")), Policy()),
+    "a makefile where there is no other": (proposed(added("GNUmakefile"), besides=(b"a/Makefile",)), Policy()),
+    "an old makefile before the Makefile": (
+        proposed(edited("GNUmakefile", "a", "b"), besides=(b"Makefile",)),
+        Policy(),
+    ),
     "an allowed lock file": (proposed(edited("uv.lock", "a", "b")), Policy(allow=("uv.lock",))),
 }  # fmt: skip
 
@@ -315,6 +339,32 @@ PASSING: Mapping[str, tuple[ProposedChange, Policy]] = {
 def test_it_passes_every_rule(case: str) -> None:
     change, policy = PASSING[case]
     assert judge(change, policy) == ()
+
+
+PARTS = [
+    ("setup.cfg", "[tool:pytest]\naddopts = -p other\n"),
+    ("setup.cfg", "[options.entry_points]\npytest11 = \n  x = other\n"),
+    ("setup.cfg", "no section\n"),
+    ("pyproject.toml", "[tool.hatch.metadata.hooks.custom]\npath = 'x.py'\n"),
+    ("pyproject.toml", "[tool.hatch.build.hooks.custom]\npath = 'x.py'\n"),
+    ("pyproject.toml", "[tool.hatch.version]\nsource = 'code'\npath = 'x.py'\n"),
+    ("pyproject.toml", "[tool.setuptools.dynamic]\nversion = {attr = 'x.y'}\n"),
+    ("pyproject.toml", "[[tool.setuptools.ext-modules]]\nname = 'x'\nsources = ['x.c']\n"),
+    ("pyproject.toml", "[project.entry-points.pytest11]\nx = 'other'\n"),
+    ("pyproject.toml", "[tool.pdm.scripts]\npost_install = 'x'\n"),
+    ("package.json", '{"scripts": {"pretest": "x"}}'),
+    ("package.json", '{"scripts": {"postbuild": "x", "build": "y"}}'),
+    ("package.json", '{"scripts": {"install": "x"}}'),
+    ("package.json", '{"simple-git-hooks": {"pre-commit": "x"}}'),
+    ("package.json", '{"lint-staged": {"*": "x"}}'),
+]
+
+
+@pytest.mark.parametrize(("path", "content"), PARTS)
+def test_a_part_that_runs_by_itself_is_refused_in_an_otherwise_ordinary_file(path: str, content: str) -> None:
+    empty = "{}" if path.endswith(".json") else ""
+    assert rules_broken(proposed(edited(path, empty, content))) == {"build_backend"}
+    assert rules_broken(proposed(added(f"web/{path}", content)), Policy(allow=(f"web/{path}",))) == set()
 
 
 def test_all_violations_are_listed_not_the_first() -> None:
