@@ -7,12 +7,18 @@ Windows drops dots and spaces at the end of a name, knows short names (`git~1`) 
 import re
 import unicodedata
 
+_LONGEST_PATH = 4096
 _SHORT_NAME = re.compile(r"git~\d+")
 _SHORT_MODULES_NAME = re.compile(r"gitmod~\d+|gi7eba~\d+")
 
 
 def folded(text: str) -> str:
-    """Text as a forgiving file system compares it: casefold, and one Unicode form (NFC)."""
+    """Text as a forgiving file system compares it: casefold, and one Unicode form (NFC).
+
+    Paths longer than any file system takes keep their form: many accents take the square of their number.
+    """
+    if len(text) > _LONGEST_PATH:
+        return text.casefold()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 

@@ -213,6 +213,35 @@ async def test_all_hostile_paths_are_named_with_what_else_is_wrong(bench: Bench)
     assert {("impossible_path", "../up"), ("code_owners", "CODEOWNERS"), ("symlink", "link")} < found
 
 
+async def test_many_impossible_paths_hide_nothing_that_comes_after_them(bench: Bench) -> None:
+    names = [f"../x{number}" for number in range(70)] + [f"a/./x{number}" for number in range(70)]
+    found = await rules_broken(bench, b"".join(map(hostile, [*names, "d/.git/x", "CODEOWNERS"])))
+    assert found == {
+        *(("impossible_path", name) for name in names),
+        ("git_directory", "d/.git/x"),
+        ("code_owners", "CODEOWNERS"),
+    }
+
+
+async def test_more_impossible_paths_than_git_can_be_told_of_are_named(bench: Bench) -> None:
+    names = [f"../{number}" for number in range(20_000)] + [f"../{'x' * 60_000}"]
+    found = await rules_broken(bench, b"".join(map(hostile, names)))
+    assert {path for _, path in found} >= set(names)
+
+
+@pytest.mark.parametrize("name", ["a\\nb/.git/x", ".git/a\\nb", "a\\nb/../../x", "a\\001/.git/x"])
+async def test_a_line_feed_hides_no_impossible_path(bench: Bench, name: str) -> None:
+    found = await rules_broken(bench, hostile(name) + hostile("CODEOWNERS"))
+    assert {rule for rule, _ in found} & {"git_directory", "impossible_path"}
+    assert ("code_owners", "CODEOWNERS") in found
+
+
+async def test_a_line_feed_hides_no_path_beyond_a_link(bench: Bench) -> None:
+    links = hostile("d", "120000", "/etc") + hostile("d/a\\nb") + hostile("d/c")
+    found = await rules_broken(bench, links)
+    assert {("symlink", "d"), ("impossible_path", "d/a\\nb"), ("impossible_path", "d/c")} <= found
+
+
 async def test_writing_through_a_link_is_refused(bench: Bench) -> None:
     found = await rules_broken(bench, hostile("d", "120000", "/etc") + hostile("d/passwd"))
     assert {("symlink", "d"), ("impossible_path", "d/passwd")} <= found

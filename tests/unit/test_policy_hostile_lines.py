@@ -13,6 +13,7 @@ import pytest
 from services import policy
 from services.policy.change import ABSENT, REGULAR, Blob, ProposedChange, file_change
 from services.policy.concerns import addresses_auditor, concerns
+from services.policy.disguise import folded
 from services.policy.judge import judge
 from services.policy.policy import Policy
 from services.policy.secrets import secret_in
@@ -75,6 +76,13 @@ def test_whole_looks_at_a_line_are_linear(word: str) -> None:
     started = time.process_time()
     assert secret_in(line) is None
     addresses_auditor(line)
+    assert time.process_time() - started < LIMIT_SECONDS
+
+
+def test_a_name_of_many_accents_is_folded_in_linear_time() -> None:
+    started = time.process_time()
+    folded("a" + "\u0301\u0323" * 100_000)
+    folded("a" + "\u0301\u0323" * 2_000)
     assert time.process_time() - started < LIMIT_SECONDS
 
 
