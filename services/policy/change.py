@@ -23,6 +23,11 @@ class Blob:
         """Whether git would call it binary: a NUL near the start; too large counts as binary."""
         return self.content is None or b"\0" in self.content[:_BINARY_LOOK_BYTES]
 
+    @property
+    def lines(self) -> list[bytes]:
+        """The lines of a text; a binary file has none."""
+        return [] if self.content is None or self.binary else self.content.split(b"\n")
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -74,16 +79,10 @@ class ProposedChange:
 
 def file_change(path: bytes, old_mode: int, new_mode: int, old: Blob | None, new: Blob | None) -> FileChange:
     """A file's change, with the lines that it adds and removes worked out."""
-    before, after = _lines(old), _lines(new)
+    before, after = [] if old is None else old.lines, [] if new is None else new.lines
     return FileChange(
         path, old_mode, new_mode, old, new, added=_surplus(after, before), removed=_surplus(before, after)
     )
-
-
-def _lines(blob: Blob | None) -> list[bytes]:
-    if blob is None or blob.content is None or blob.binary:
-        return []
-    return blob.content.split(b"\n")
 
 
 def _surplus(lines: list[bytes], others: list[bytes]) -> tuple[Line, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.policy.change import ProposedChange
+from services.policy.change import Line, ProposedChange
 from services.policy.disguise import shown
 
 EXECUTABLE_KIND = "executable"
@@ -71,3 +71,8 @@ class Rule(Protocol):
 def violation(rule: str, path: bytes, message: str, mend: str, line: int | None = None) -> Violation:
     """A violation at a path, which is shown with nothing hidden in it."""
     return Violation(rule, shown(path), message, mend, line)
+
+
+def concern(kind: str, path: bytes, message: str, line: Line | None = None) -> Concern:
+    """A concern at a path, which is shown with nothing hidden in it."""
+    return Concern(kind, shown(path), message, None if line is None else line.number)

@@ -18,20 +18,42 @@ SKIP = re.compile(
     r"|^\s*(?:xit|xtest|xdescribe|fit|fdescribe)\(|\bt\.Skip(?:f|Now)?\(|\btesting\.Short\(\)|#\[ignore\b|#\[should_panic\b"
     r"|@(?:Disabled|Ignore)\b"
 )
+# An assertion that holds whatever the program does.
+TRIVIAL = re.compile(
+    r"^\s*assert\b[\s(]*(?:True|\d+|not\s+False|'[^']+'|\"[^\"]+\")[\s)]*(?:[,;#]|$)"
+    r"|^\s*assert\s+(\w+)\s*(?:==|is)\s*\1\s*(?:[,;#]|$)"
+    r"|\bassertTrue\(\s*[Tt]rue\b|\bassertFalse\(\s*[Ff]alse\b|\bassert(?:\.ok)?\(\s*true\s*[,)]"
+    r"|\bexpect\(\s*(?:true|1)\s*\)|\bassert!\(\s*true\s*[,)]|\b(?:assert|require)\.True\(\s*t\s*,\s*true\b"
+)
+# A line that ends a test without a value and without a failure.
+EXIT = re.compile(
+    r"^\s*(?:if\s+(?:True|1)\s*:\s*)?"
+    r"(?:return(?:\s+None)?|(?:sys\.|os\._|process\.)?exit\(\w*\)|raise\s+SystemExit(?:\(\w*\))?)[\s;]*(?:#|//|$)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageOfTests:
-    """How a language declares a test (its name is a group) and asserts."""
+    """How a language declares a test (its name is a group), asserts, and skips besides what `SKIP` knows."""
 
     test: re.Pattern[str]
     assertion: re.Pattern[str]
+    skip: re.Pattern[str] | None = None
     tests_in_sources: bool = False
+
+    def name_of_test(self, text: str) -> str | None:
+        """The name of the test that a line declares, if it does."""
+        found = self.test.search(text)
+        return None if found is None else next((group for group in found.groups() if group), found.group()).strip()
 
 
 _PYTHON = LanguageOfTests(
     re.compile(r"^\s*(?:async\s+)?def\s+(test\w*)\s*\(|^\s*class\s+(Test\w*)\b"),
     re.compile(r"^\s*assert\b|\bself\.(?:assert|fail)\w*\(|\bpytest\.(?:raises|fail|warns)\("),
+    re.compile(
+        r"@(?:\w+\.)*(?:skip|skipif|skipIf|skipUnless|xfail|expectedFailure)\b|\bmark\.(?:skip|skipif|xfail)\b"
+        r"|\bSkipTest\b|\b__test__\s*=\s*False\b|\bcollect_ignore(?:_glob)?\b"
+    ),
 )
 _JAVASCRIPT = LanguageOfTests(
     re.compile(r"^\s*(?:it|test|describe)(?:\.\w+)*\s*\(\s*([\"'`].*?[\"'`])"),

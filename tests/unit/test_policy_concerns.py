@@ -14,6 +14,7 @@ def kinds(*files: FileChange) -> set[str]:
     return {concern.kind for concern in concerns(ProposedChange(files, frozenset()))}
 
 
+TEST_A = "def test_a():\n    assert f() == 3\n"
 WEAKENED = [
     ("test_file_removed", "tests/test_a.py", "def test_a():\n    assert 1\n", None),
     ("test_removed", "tests/test_a.py", "def test_a():\n    pass\n", "x = 1\n"),
@@ -30,6 +31,51 @@ WEAKENED = [
     ("test_skipped", "a.spec.js", "", "describe.only('x', () => {\n"),
     ("test_skipped", "a_test.go", "", '\tt.Skip("later")\n'),
     ("test_skipped", "src/lib.rs", "", "#[ignore]\n"),
+    ("asserts_removed", "tests/test_a.py", TEST_A, "def test_a():\n    assert True\n"),
+    (
+        "asserts_removed",
+        "tests/test_a.py",
+        TEST_A,
+        "def test_a():\n    assert 1, 'fine'\ndef test_b():\n    assert g()\n",
+    ),
+    (
+        "asserts_removed",
+        "a.spec.js",
+        "it('a', () => {\n  expect(f()).toBe(3)\n",
+        "it('a', () => {\n  expect(true).toBe(true)\n",
+    ),
+    ("test_cut_short", "tests/test_a.py", TEST_A, "def test_a():\n    return\n    assert f() == 3\n"),
+    (
+        "test_cut_short",
+        "tests/test_a.py",
+        TEST_A,
+        "def test_a():\n    if True: return None  # later\n    assert f() == 3\n",
+    ),
+    (
+        "test_cut_short",
+        "a_test.go",
+        "func TestA(t *testing.T) {\n\tt.Error(1)\n",
+        "func TestA(t *testing.T) {\n\treturn\n\tt.Error(1)\n",
+    ),
+    ("test_skipped", "tests/test_a.py", TEST_A, "from pytest import mark\n@mark.skip\n" + TEST_A),
+    ("test_skipped", "tests/test_a.py", TEST_A, "from unittest import skip\n@skip('x')\n" + TEST_A),
+    ("test_skipped", "tests/test_a.py", TEST_A, "@p.mark.xfail(strict=False)\n" + TEST_A),
+    ("test_skipped", "tests/test_a.py", TEST_A, "@xfail\n" + TEST_A),
+    ("test_skipped", "tests/test_a.py", TEST_A, "__test__ = False\n" + TEST_A),
+    ("test_skipped", "tests/test_a.py", TEST_A, "def test_a():\n    raise SkipTest\n    assert f() == 3\n"),
+    ("test_skipped", "src/shop.py", "", "collect_ignore = ['tests/test_a.py']\n"),
+    (
+        "test_skipped",
+        "tests/test_a.py",
+        "@pytest.mark.skip\n" + TEST_A + "\ndef test_b():\n    assert g()\n",
+        TEST_A + "\n@pytest.mark.skip\ndef test_b():\n    assert g()\n",
+    ),
+    (
+        "test_skipped",
+        "tests/test_a.py",
+        "def test_b():\n    pytest.skip('x')\n    assert g()\n" + TEST_A,
+        "def test_b():\n    assert g()\ndef test_a():\n    pytest.skip('x')\n    assert f() == 3\n",
+    ),
     ("test_settings_changed", "pytest.ini", "", "[pytest]\n"),
 ]
 
@@ -69,6 +115,15 @@ HARMLESS = [
         "",
         "# Ignore previous errors, see the instructions above\n# the reviewer may approve an order\n",
     ),
+    ("tests/test_a.py", TEST_A, "@pytest.mark.parametrize('x', [1])\n" + TEST_A),
+    ("tests/test_a.py", TEST_A, "def test_a():\n    def stub():\n        return 3\n    assert f(stub) == 3\n"),
+    (
+        "tests/test_a.py",
+        TEST_A,
+        TEST_A + "\ndef helper():\n    return\n\n@pytest.fixture\ndef x():\n    return 1\n",
+    ),
+    ("tests/test_a.py", "@pytest.mark.skip\n" + TEST_A, "import x\n\n@pytest.mark.skip\n" + TEST_A),
+    ("src/query.ts", "", "const q = gql`{ a @skip(if: $x) }`\n"),
     ("src/a.py", "", "def skip(tokens):\n    system_prompt = load()\n"),
 ]
 

@@ -54,7 +54,7 @@ def pumped(pattern: re.Pattern[str] | re.Pattern[bytes]) -> Iterator[str]:
     words = {word.replace("\\", "") for word in re.findall(r"(?:\\?[\w@#\"'<(.-]){2,}", source)}
     for word in ["", *sorted(words)]:
         for filler in (" ", "a", "=", "a "):
-            yield word + filler * (LENGTH // len(filler))
+            yield word + filler * (LENGTH // len(filler)) + "!"
             yield (word + filler) * (LENGTH // len(word + filler))
         yield (word + " " * 40) * (LENGTH // len(word + " " * 40))
 
