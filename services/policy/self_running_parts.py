@@ -44,6 +44,9 @@ _PARTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("metadata", "version"),
     ),
 }
+# Nobody writes longer ones by hand, and their parsers take the square of a line's length.
+_LARGEST_BYTES = 500_000
+_LONGEST_LINE_BYTES = 5_000
 # What npm does by these names has steps before and after it, whether or not a script of the name is there.
 _LIFECYCLE = frozenset(
     ("install", "pack", "prepare", "publish", "restart", "start", "stop", "test", "uninstall", "version")
@@ -81,13 +84,18 @@ def _document(name: str, blob: Blob | None) -> Mapping[str, object] | None:
     """The parsed file; one that is not there is empty, None is one that cannot be read."""
     if blob is None:
         return {}
-    if blob.content is None:
+    if blob.content is None or not _is_quickly_parsed(name, blob.content):
         return None
     try:
         found = _parsed(name, blob.content.decode())
     except (ValueError, RecursionError, configparser.Error):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _is_quickly_parsed(name: str, content: bytes) -> bool:
+    longest = 0 if name == _PACKAGE else max(map(len, content.split(b"\n")))
+    return len(content) <= _LARGEST_BYTES and longest <= _LONGEST_LINE_BYTES
 
 
 def _parsed(name: str, text: str) -> object:

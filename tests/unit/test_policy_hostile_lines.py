@@ -17,6 +17,7 @@ from services.policy.disguise import folded
 from services.policy.judge import judge
 from services.policy.policy import Policy
 from services.policy.secrets import secret_in
+from services.policy.self_running_parts import self_running_parts
 
 LENGTH = 20_000
 LIMIT_SECONDS = 0.25  # a quadratic one takes seconds
@@ -84,6 +85,23 @@ def test_a_name_of_many_accents_is_folded_in_linear_time() -> None:
     folded("a" + "\u0301\u0323" * 100_000)
     folded("a" + "\u0301\u0323" * 2_000)
     assert time.process_time() - started < LIMIT_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("pyproject.toml", "a" + ".a" * 9_000 + " = 1\n"),
+        ("setup.cfg", "[a]\na" + " " * 19_000 + "b\n"),
+        ("package.json", "[" * 19_000),
+    ],
+)
+def test_a_project_file_of_hostile_lines_is_refused_without_parsing_it(name: str, line: str) -> None:
+    content = (line * 200).encode()
+    file = file_change(name.encode(), ABSENT, REGULAR, None, Blob(len(content), content))
+    change = ProposedChange((file,), frozenset({name.encode()}))
+    started = time.process_time()
+    assert [found.rule for found in self_running_parts(change, Policy())] == ["build_backend"]
+    assert time.process_time() - started < 1
 
 
 def test_a_file_of_hostile_lines_is_judged_within_seconds() -> None:
