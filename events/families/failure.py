@@ -26,6 +26,7 @@ class FailureClass(StrEnum):
     REPOSITORY_UNREACHABLE = "repository_unreachable"
     BASE_MISSING = "base_missing"
     BRANCH_TAKEN = "branch_taken"
+    TARGET_REFUSED = "target_refused"
     CONFIGURATION = "configuration"
     PREPARATION = "preparation"
     INTERNAL = "internal"
@@ -47,6 +48,7 @@ _ENVIRONMENT = frozenset(
         FailureClass.REPOSITORY_UNREACHABLE,
         FailureClass.BASE_MISSING,
         FailureClass.BRANCH_TAKEN,
+        FailureClass.TARGET_REFUSED,
         FailureClass.CONFIGURATION,
         FailureClass.PREPARATION,
         FailureClass.INTERNAL,

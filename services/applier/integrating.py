@@ -20,6 +20,8 @@ from services.git.integration import (
     HeadMoved,
     Integrated,
     Integration,
+    InTheWay,
+    Refused,
     Replaced,
     TagTaken,
     TargetUnreachable,
@@ -73,6 +75,13 @@ async def integrate_candidate(
                 return _failed(assignment, data, FailureClass.BRANCH_TAKEN, reason)
             case Replaced():
                 raise WorkReplaced(f"claim {outcome.by} stands at the fence")
+            case InTheWay():
+                reason = f"{outcome.reference} leaves no room for {order.branch}, {order.tag} and {order.fence}"
+                return _failed(assignment, data, FailureClass.BRANCH_TAKEN, f"{reason}: rename or remove it")
+            case Refused():
+                where = outcome.branch or "not there"
+                reason = f"the target refuses what is to be written, {order.branch} is {where}: {outcome.detail}"
+                return _failed(assignment, data, FailureClass.TARGET_REFUSED, reason)
             case TargetUnreachable():
                 logger.warning("target unreachable", run=assignment.run_id, detail=outcome.detail)
                 await backoff.pause()

@@ -6,8 +6,10 @@ from events.families.run import PrepareFailed, PrepareRequested, RunPrepared
 from services.candidates import Candidates, failure_class
 from services.clipping import clipped, json_bytes
 from services.git.failures import GitFailure
+from services.git.mirror import Mirror
 from services.git.preparation import prepare
-from services.git.reference_names import branch_reference
+from services.git.reference_names import branch_reference, fence_reference, tags_reference
+from services.git.standing import standing
 from services.git.targets import target_of
 from services.runner.worker import Assignment
 
@@ -20,19 +22,17 @@ async def prepare_run(
     candidates: Candidates, assignment: Assignment, data: PrepareRequested
 ) -> RunPrepared | PrepareFailed:
     """Find the base, bring it into the mirror, read `autopack.toml` there."""
-    branch = branch_reference(assignment.run_id)
     try:
         mirror = await candidates.mirror(data.repository)
         prepared = await prepare(mirror, data.base)
-        taken = (await target_of(mirror).references(branch)).get(branch)
+        taken = await _taken(mirror, assignment.run_id)
         configuration = parse_configuration(prepared.configuration)
     except GitFailure as error:
         return _failed(assignment, failure_class(error), str(error))
     except ConfigurationInvalid as error:
         return _failed(assignment, FailureClass.CONFIGURATION, str(error))
     if taken is not None:
-        reason = f"{branch} is there already, at {taken}: take another run id, or remove what an earlier run left"
-        return _failed(assignment, FailureClass.BRANCH_TAKEN, reason)
+        return _failed(assignment, FailureClass.BRANCH_TAKEN, taken)
     fault = _too_large(configuration)
     if fault is not None:
         return _failed(assignment, FailureClass.CONFIGURATION, fault)
@@ -42,6 +42,19 @@ async def prepare_run(
         default_branch=prepared.default_branch,
         configuration=configuration,
     )
+
+
+async def _taken(mirror: Mirror, run_id: str) -> str | None:
+    """What stands where the run's branch, tags and fence are to be: found now, before anything is spent."""
+    branch, tags, fence = branch_reference(run_id), tags_reference(run_id), fence_reference(run_id)
+    seen = await standing(target_of(mirror), branch, tags, fence)
+    # A fence that stands by itself is what a run leaves behind, and is in nobody's way.
+    taken = sorted((*seen.found.keys() - {fence}, *seen.in_the_way))
+    if not taken:
+        return None
+    if taken[0].startswith((branch, tags)):
+        return f"{taken[0]} is there already: take another run id, or remove what an earlier run left"
+    return f"{taken[0]} leaves no room for {branch}, {tags} and {fence}: rename or remove it"
 
 
 def _too_large(configuration: Configuration) -> str | None:

@@ -13,6 +13,8 @@ from services.git.fence import Claim, Fence, Ledger, read_ledger
 from services.git.inspection import is_ancestor
 from services.git.mirror import Mirror
 from services.git.reference_names import branch_reference, fence_reference, tag_reference
+from services.git.refusals import is_refusal
+from services.git.standing import standing
 from services.git.target import Move, Target
 from services.git.targets import target_of
 
@@ -93,13 +95,28 @@ class Foreign:
 
 
 @dataclass(frozen=True, slots=True)
+class InTheWay:
+    """A ref of another name leaves no room for one of ours."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The target can be read, and will not have it: a rule or a missing right. The branch is at `branch`."""
+
+    detail: str
+    branch: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class TargetUnreachable:
     """The target could not be read or written; what did happen is to be looked up."""
 
     detail: str
 
 
-Refusal = HeadMoved | Diverged | TagTaken | Replaced | Foreign | TargetUnreachable
+Refusal = HeadMoved | Diverged | TagTaken | Replaced | Foreign | InTheWay | Refused | TargetUnreachable
 Outcome = Integrated | Refusal
 
 
@@ -134,9 +151,12 @@ async def integrate(mirror: Mirror, order: Integration) -> Outcome:
 
 
 async def _integrate(mirror: Mirror, target: Target, order: Integration) -> Outcome:
-    found = await target.references(order.branch, order.tag, order.fence)
+    seen = await standing(target, order.branch, order.tag, order.fence)
+    found = seen.found
     if found.get(order.tag) == order.commit:
         return Integrated(order.commit, order.branch, order.tag, already=True)
+    if seen.in_the_way:
+        return InTheWay(seen.in_the_way[0])
     refusal = await _why_not(mirror, order, found)
     if refusal is not None:
         return _foreign(order, await _read_ledger(target, order, found.get(order.fence))) or refusal
@@ -202,9 +222,11 @@ async def _move(target: Target, order: Integration, move: Move, fence: Fence) ->
     for _ in range(TRIES):
         try:
             return await target.move(move, order.fence, fence)
-        except GitFailed:
+        except GitFailed as error:
             seen = await target.references(move.reference, order.fence)
-            if seen.get(move.reference) != move.old or seen.get(order.fence) == fence.value:
+            # Of refs that it hides, git refuses one and moves the other, however atomic the push.
+            fenced_anew = seen.get(move.reference) == move.old and seen.get(order.fence) != fence.value
+            if is_refusal(error.stderr_tail) or not fenced_anew:
                 raise
             claimed = await claim_fence(target, order, seen.get(order.fence))
             if not isinstance(claimed, Fence):
@@ -236,4 +258,6 @@ async def _explain(target: Target, order: Integration, error: GitFailure) -> Out
         return Replaced(holder)
     if found.get(order.branch) not in (order.commit, order.expected_head):
         return HeadMoved(found.get(order.branch))
+    if isinstance(error, GitFailed) and is_refusal(error.stderr_tail):
+        return Refused(error.stderr_tail.strip(), found.get(order.branch))
     return TargetUnreachable(str(error))

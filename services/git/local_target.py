@@ -8,7 +8,7 @@ from services.git.fence import Fence, Ledger
 from services.git.mirror import Mirror
 from services.git.reference_writing import write_references
 from services.git.source import LocalRepository
-from services.git.target import NOTHING, Move
+from services.git.target import NOTHING, Move, wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class LocalTarget:
     def _place(self) -> Place:
         return self.repository.place
 
-    async def references(self, *names: str) -> Mapping[str, str]:
-        """The values of those of the refs that exist."""
+    async def references(self, *names: str, below: tuple[str, ...] = ()) -> Mapping[str, str]:
+        """The values of those of the refs that exist, and of all below."""
         output = await self.mirror.git.run(
-            self._place, "for-each-ref", "--format=%(objectname) %(refname)", *names
+            self._place, "for-each-ref", "--format=%(objectname) %(refname)", *names, *below
         )
         pairs = (line.split(" ", 1) for line in output.stdout.decode("utf-8", "replace").splitlines())
-        return {name: value for value, name in pairs if name in names}
+        return {name: value for value, name in pairs if wanted(name, names, below)}
 
     async def read_blob(self, object_id: str, reference: str) -> bytes | None:
         """The content of a blob, if it is there."""

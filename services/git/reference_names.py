@@ -1,6 +1,6 @@
 """The names of our refs. What a ref cannot hold is percent-encoded, so every id has one name."""
 
-from events.refs import encoded, integration_branch, snapshot_tag
+from events.refs import encoded, integration_branch, snapshot_tag, snapshot_tags
 
 
 def candidate_reference(run_id: str, phase_id: str, request_id: str) -> str:
@@ -21,6 +21,11 @@ def branch_reference(run_id: str) -> str:
 def tag_reference(run_id: str, tier_id: str, phase_id: str) -> str:
     """The snapshot tag of a phase, at the target."""
     return f"refs/tags/{snapshot_tag(run_id, tier_id, phase_id)}"
+
+
+def tags_reference(run_id: str) -> str:
+    """What the names of all snapshot tags of a run begin with, before a slash."""
+    return f"refs/tags/{snapshot_tags(run_id)}"
 
 
 def fence_reference(run_id: str) -> str:

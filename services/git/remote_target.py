@@ -11,7 +11,10 @@ from services.git.command import Place
 from services.git.fence import Fence, Ledger
 from services.git.mirror import Mirror
 from services.git.source import RemoteRepository
-from services.git.target import Move
+from services.git.target import Move, wanted
+
+_PEELED = "^{}"
+"""What ends the line of an annotated tag that says what the tag is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +24,13 @@ class RemoteTarget:
     mirror: Mirror
     repository: RemoteRepository
 
-    async def references(self, *names: str) -> Mapping[str, str]:
-        """The values of those of the refs that exist."""
-        output = await self.mirror.git.run(Place(), "ls-remote", "--refs", self.repository.address, *names)
+    async def references(self, *names: str, below: tuple[str, ...] = ()) -> Mapping[str, str]:
+        """The values of those of the refs that exist, and of all below."""
+        patterns = (*names, *(f"{name}/*" for name in below))
+        # With --refs it would leave out names of two parts, of which `refs/autopack` would be in our way.
+        output = await self.mirror.git.run(Place(), "ls-remote", self.repository.address, *patterns)
         pairs = (line.split("\t", 1) for line in output.stdout.decode("utf-8", "replace").splitlines())
-        return {name: value for value, name in pairs if name in names}
+        return {name: value for value, name in pairs if wanted(name, names, below) and not name.endswith(_PEELED)}
 
     async def read_blob(self, object_id: str, reference: str) -> bytes | None:
         """The content of a blob; fetched when another machine has written it."""

@@ -18,11 +18,16 @@ class Move:
     new: str
 
 
+def wanted(reference: str, names: tuple[str, ...], below: tuple[str, ...]) -> bool:
+    """Whether a ref is one of those that `Target.references` was asked for."""
+    return reference in names or reference.startswith(tuple(f"{name}/" for name in below))
+
+
 class Target(Protocol):
     """Where integration happens. Each method raises GitFailure when the target cannot be reached or refuses."""
 
-    async def references(self, *names: str) -> Mapping[str, str]:
-        """The values of those of the refs that exist."""
+    async def references(self, *names: str, below: tuple[str, ...] = ()) -> Mapping[str, str]:
+        """The values of those of the refs that exist, and of all whose names go on from one of `below`."""
 
     async def read_blob(self, object_id: str, reference: str) -> bytes | None:
         """The content of the blob that a ref points to."""

@@ -16,6 +16,8 @@ from services.git.integration import (
     HeadMoved,
     Integrated,
     Integration,
+    InTheWay,
+    Refused,
     Replaced,
     TagTaken,
     TargetState,
@@ -275,11 +277,55 @@ async def test_ids_that_a_ref_cannot_hold_are_encoded(bench: Bench) -> None:
     assert outcome.tag == "refs/tags/autonomous/shop-1/tier-T%C3%BCr%201%2Fa%2E.b%2Elock/phase-P1"
 
 
-async def test_a_name_that_stands_in_the_way_is_told(bench: Bench) -> None:
-    git(bench.repository, "branch", "autonomous", bench.base)
+IN_THE_WAY = [
+    "refs/heads/autonomous",
+    f"{BRANCH}/wip",
+    "refs/tags/autonomous",
+    "refs/tags/autonomous/shop-1",
+    "refs/tags/autonomous/shop-1/tier-T1",
+    f"{TAG}/v1",
+    "refs/autopack",
+    "refs/autopack/fence",
+    f"{FENCE}/old",
+]
+
+
+@pytest.mark.parametrize("name", IN_THE_WAY)
+async def test_a_name_that_stands_in_the_way_is_told_before_anything_moves(bench: Bench, name: str) -> None:
+    git(bench.repository, "update-ref", name, bench.base)
+    before = references(bench.repository)
+    assert await integrate(bench.mirror, bench.order((await add(bench)).commit)) == InTheWay(name)
+    assert references(bench.repository) == before
+
+
+async def test_names_that_only_look_alike_are_in_nobodys_way(bench: Bench) -> None:
+    for name in ("refs/heads/autonomous/shop-10", "refs/heads/autonomous2", "refs/tags/autonomous/shop-1b/x"):
+        git(bench.repository, "update-ref", name, bench.base)
+    assert isinstance(await integrate(bench.mirror, bench.order((await add(bench)).commit)), Integrated)
+
+
+async def test_a_name_in_the_way_that_git_does_not_list_is_a_refusal(tmp_path: Path) -> None:
+    bench = await make_bench(tmp_path)
+    git(bench.repository, "symbolic-ref", "refs/autopack/fence", "refs/heads/not-there")
     outcome = await integrate(bench.mirror, bench.order((await add(bench)).commit))
-    assert isinstance(outcome, TargetUnreachable)
-    assert outcome.detail
+    assert isinstance(outcome, Refused)
+    assert "refs/autopack/fence" in outcome.detail
+
+
+@pytest.mark.parametrize("refused", ["refs/autopack", "refs/heads/autonomous", "refs/tags/autonomous"])
+async def test_a_target_that_refuses_one_of_our_refs_is_not_taken_for_one_that_is_away(
+    tmp_path: Path, refused: str
+) -> None:
+    await make_bench(tmp_path, name="origin")
+    git(tmp_path, "clone", "--quiet", "--bare", "origin", "repository")
+    bench = await make_bench(tmp_path, f"file://{tmp_path}/repository")
+    git(bench.repository, "config", "receive.hideRefs", refused)
+    commit = (await add(bench)).commit
+    outcome = await integrate(bench.mirror, bench.order(commit))
+    assert isinstance(outcome, Refused)
+    assert "deny updating a hidden ref" in outcome.detail
+    assert outcome.branch == references(bench.repository).get(BRANCH)
+    assert (outcome.branch == commit) == (refused == "refs/tags/autonomous")
 
 
 async def test_a_target_that_is_gone_is_told(bench: Bench) -> None:

@@ -143,6 +143,28 @@ async def test_a_tag_that_stands_for_something_else_stops_the_integration(home: 
     assert BRANCH not in references(home)
 
 
+async def test_a_name_in_the_way_ends_the_run_instead_of_being_waited_for(home: Home):
+    git(home.repository, "branch", "autonomous")
+    answer = await integrated(home, await made(home))
+    assert isinstance(answer, IntegrationFailed)
+    assert answer.failure is FailureClass.BRANCH_TAKEN
+    assert answer.failure.is_environment
+    assert "refs/heads/autonomous leaves no room" in answer.reason
+    assert "remove it" in answer.reason
+
+
+async def test_a_refusing_target_ends_the_run_with_what_it_said(home: Home):
+    git(home.repository, "config", "receive.hideRefs", "refs/heads/autonomous")
+    address = f"file://{home.repository}"
+    candidate = await made(home, repository=address)
+    answer = await integrated(home, candidate, repository=address)
+    assert isinstance(answer, IntegrationFailed)
+    assert answer.failure is FailureClass.TARGET_REFUSED
+    assert answer.failure.is_environment
+    assert f"{BRANCH} is not there" in answer.reason
+    assert "deny updating a hidden ref" in answer.reason
+
+
 async def test_work_that_another_claim_has_taken_over_is_left_to_it(home: Home):
     candidate = await made(home)
     mirror = await home.candidates.mirror(str(home.repository))

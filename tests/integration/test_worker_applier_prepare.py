@@ -6,7 +6,7 @@ from events.configuration import Check, Preparation
 from events.families.failure import FailureClass
 from events.families.run import PrepareFailed, RunPrepared
 from support.repositories import commit, git, make_repository, write
-from support.workers import EVENT_LIMIT_BYTES, Home, event_bytes, open_home
+from support.workers import EVENT_LIMIT_BYTES, RUN, Home, event_bytes, open_home
 
 TOML = """
 [prepare]
@@ -85,6 +85,29 @@ async def test_a_repository_that_is_missing_or_empty_is_named(home: Home, tmp_pa
     assert (await refused(home, repository="ext::sh -c true")).failure is FailureClass.REPOSITORY_MISSING
     git(tmp_path, "init", "--quiet", "empty")
     assert (await refused(home, repository=tmp_path / "empty")).failure is FailureClass.REPOSITORY_EMPTY
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+async def test_names_that_leave_no_room_for_the_runs_refs_are_told_before_anything_is_spent(
+    home: Home, scheme: str
+):
+    for name in (
+        "refs/heads/autonomous",
+        f"refs/heads/autonomous/{RUN}/wip",
+        "refs/tags/autonomous",
+        f"refs/tags/autonomous/{RUN}",
+        f"refs/tags/autonomous/{RUN}/tier-T1/phase-P1",
+        "refs/autopack",
+        "refs/autopack/fence",
+    ):
+        git(home.repository, "update-ref", name, home.base)
+        answer = await refused(home, repository=f"{scheme}{home.repository}")
+        assert answer.failure is FailureClass.BRANCH_TAKEN
+        assert answer.reason.startswith(f"{name} ")
+        assert "remove" in answer.reason
+        git(home.repository, "update-ref", "-d", name)
+    git(home.repository, "update-ref", f"refs/autopack/fence/{RUN}", home.base)
+    await prepared(home, repository=f"{scheme}{home.repository}")
 
 
 @pytest.mark.parametrize("base", ["no-such-branch", "--help", " ", "a\nb", "0" * 39 + "1"])
