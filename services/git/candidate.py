@@ -4,7 +4,6 @@ Doing it again, here or on another machine, gives the same SHA. That is what mak
 git and the log harmless, and lets a verifier elsewhere make the commit itself and compare.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,9 +15,9 @@ from services.git.mirror import Mirror, has_commit
 from services.git.quarantine import Quarantine
 from services.git.reference_writing import write_references
 from services.git.tree_changes import TreeChange, tree_changes
+from services.git.unpacking import unpacked_bytes
 
 UNPACKED_LIMIT_BYTES = 100 * 1024 * 1024
-_BINARY_SIZE = re.compile(rb"^(?:literal|delta) (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +106,7 @@ async def keep_candidate(mirror: Mirror, reference: str, commit: str) -> None:
 
 
 def _check_size(patches: Sequence[bytes]) -> None:
-    """A few bytes of a binary patch can unpack to gigabytes; it says beforehand to how many."""
-    total = sum(int(found) for patch in patches for found in _BINARY_SIZE.findall(patch))
+    total = sum(map(unpacked_bytes, patches))
     if total > UNPACKED_LIMIT_BYTES:
         raise PatchTooLarge(f"{total} bytes, where {UNPACKED_LIMIT_BYTES} are allowed.")
 

@@ -16,7 +16,7 @@ from services.git.candidate import (
 )
 from services.git.change import read_change
 from services.git.command import GitCommand
-from services.git.failures import CommitMissing, PatchTooLarge, ReferenceLocked
+from services.git.failures import CommitMissing, ReferenceLocked
 from services.git.inspection import check_out_tree, diff, log, readable_diff
 from services.git.mirror import Mirror, has_commit, open_mirror
 from services.git.preparation import prepare
@@ -169,12 +169,6 @@ async def test_a_patch_without_effect_is_named(bench: Bench) -> None:
 async def test_a_parent_that_is_not_there_is_named(bench: Bench) -> None:
     with pytest.raises(CommitMissing):
         await made(bench, b"", parent="1" * 40)
-
-
-async def test_a_patch_that_unpacks_to_gigabytes_is_refused(bench: Bench) -> None:
-    patch = b"diff --git a/a b/a\nnew file mode 100644\nGIT binary patch\nliteral 4000000000\nzc\n"
-    with pytest.raises(PatchTooLarge):
-        await made(bench, patch)
 
 
 def hostile(name: str, mode: str = "100644", line: str = "x") -> bytes:
