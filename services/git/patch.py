@@ -25,6 +25,7 @@ from services.policy.disguise import is_git_directory_name
 NESTED_REPOSITORY_ID = "1" * 40
 _EMPTY_BLOB_ID = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
 _NO_ID = "0" * 40
+_OPENED_BY_GIT = frozenset({b".gitattributes", b".gitignore", b".gitmodules"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,9 @@ async def take_patch(workspace: Workspace, limits: TakeLimits | None = None) -> 
     try:
         await asyncio.to_thread(_prepare_scratch, workspace, scratch)
         reader = _Reader(workspace.mirror.git, workspace, scratch)
+        pipes = await asyncio.to_thread(_remove_pipes, os.fsencode(workspace.tree))
         findings = await _find(reader, limits or TakeLimits())
+        findings.special.extend(pipes)
         await _update_index(reader, findings)
         return await _difference(reader, findings)
     except GitFailed as error:
@@ -121,6 +124,24 @@ def _prepare_scratch(workspace: Workspace, scratch: Path) -> None:
         raise WorkTreeUnreadable("It is no folder any more.")
     (scratch / "objects").mkdir()
     shutil.copyfile(workspace.index, scratch / "index")
+
+
+def _remove_pipes(tree: bytes) -> list[bytes]:
+    """Git opens files of these names in every folder, and at a pipe it would wait for somebody to write."""
+    found = []
+    for folder, _, files in os.walk(tree):
+        for path in (os.path.join(folder, name) for name in _OPENED_BY_GIT.intersection(files)):
+            if stat.S_IFMT(os.lstat(path).st_mode) not in (stat.S_IFREG, stat.S_IFLNK):
+                _remove(path)
+                found.append(os.path.relpath(path, tree))
+    return sorted(found)
+
+
+def _remove(path: bytes) -> None:
+    try:
+        os.unlink(path)
+    except OSError as error:
+        raise WorkTreeUnreadable(f"{path!r} is a pipe and cannot be removed: {error.strerror}.") from error
 
 
 async def _find(reader: _Reader, limits: TakeLimits) -> _Findings:

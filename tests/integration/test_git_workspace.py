@@ -1,5 +1,6 @@
 """Clones for agents, and the patches taken from them, however hostile the agent was."""
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -256,6 +257,30 @@ async def test_pipes_and_sockets_hang_nobody(workspace: Workspace, monkeypatch: 
     assert [file.path for file in taken.files] == [b"README.md"]
     assert b"deleted file" in taken.patch
     assert taken.special_files == (b"README.md",)
+
+
+@pytest.mark.parametrize("folder", ["", "src", "deep/new"])
+@pytest.mark.parametrize("name", [".gitattributes", ".gitignore", ".gitmodules"])
+async def test_pipes_that_git_would_open_hang_nobody(workspace: Workspace, folder: str, name: str) -> None:
+    new = str(Path(folder, "a.py"))
+    write(workspace.tree, {"README.md": "changed\n", new: "a\n", "src/cart.py": "changed\n"})
+    pipe = workspace.tree / folder / name
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    async with asyncio.timeout(30):
+        taken = await take_patch(workspace)
+    path = os.fsencode(pipe.relative_to(workspace.tree))
+    assert taken.special_files == (path,)
+    removed = {path} & {b".gitignore"}
+    assert {file.path for file in taken.files} == {b"README.md", b"src/cart.py", new.encode()} | removed
+
+
+async def test_what_git_reads_by_a_link_is_left_for_policy(workspace: Workspace) -> None:
+    (workspace.tree / ".gitattributes").symlink_to("/dev/zero")
+    async with asyncio.timeout(30):
+        taken = await take_patch(workspace)
+    assert [file.path for file in taken.files] == [b".gitattributes"]
+    assert taken.special_files == ()
 
 
 async def test_a_repository_inside_the_work_tree_surfaces_in_the_patch(workspace: Workspace) -> None:
