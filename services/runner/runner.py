@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
@@ -56,6 +57,7 @@ class Runner:
         self._pauses = Pauses(RETRY_SECONDS)
         self._committed_at = monotonic()
         self._alarms: frozenset[str] = frozenset()
+        self._give_up_at = float("inf")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then take no more, let running work end within the grace, and leave."""
@@ -89,15 +91,32 @@ class Runner:
         living = Living(membership)
         backoff = Backoff()
         try:
-            while not stop.is_set() and not living.is_gone(membership.instance):
+            while not self._is_drained(stop) and not living.is_gone(membership.instance):
                 try:
                     await self._follow(membership, living, stop)
                 except LogUnavailable as error:
                     self._status.unavailable(str(error))
-                    await backoff.pause(stop)
+                    await self._pause(backoff, stop)
         finally:
             await self._kill_all()
             await membership.leave()
+
+    def _is_drained(self, stop: asyncio.Event) -> bool:
+        """Whether nothing keeps us: we were told to stop, and no work runs any more, or its grace is over."""
+        if not stop.is_set():
+            return False
+        self._give_up_at = min(self._give_up_at, monotonic() + self._settings.grace_seconds)
+        self._drop_waiting()
+        return monotonic() >= self._give_up_at or all(task.done() for _, _, task in self._jobs.values())
+
+    async def _pause(self, backoff: Backoff, stop: asyncio.Event) -> None:
+        """Wait for the log; told to stop meanwhile, work that runs keeps its grace, and not more."""
+        if not stop.is_set():
+            await backoff.pause(stop)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._give_up_at - monotonic()):
+                await backoff.pause()
 
     async def _stand_still(self, error: UnreadableRecord, stop: asyncio.Event) -> None:
         """The history holds what this version cannot read: alive, not ready, and saying why.
@@ -111,7 +130,6 @@ class Runner:
 
     async def _follow(self, membership: Membership, living: Living, stop: asyncio.Event) -> None:
         following = Following(self._log, membership, self._worker.traits)
-        give_up_at = float("inf")
         try:
             while True:
                 await living.look(LIVING_SECONDS)
@@ -120,12 +138,9 @@ class Runner:
                 await following.adjust(membership.partitions, self._busy())
                 await following.read(POLL_SECONDS)
                 self._reconcile(following)
-                if stop.is_set():
-                    give_up_at = min(give_up_at, monotonic() + self._settings.grace_seconds)
-                    self._drop_waiting()
-                    if not self._jobs or monotonic() >= give_up_at:
-                        return
-                else:
+                if self._is_drained(stop):
+                    return
+                if not stop.is_set():
                     await self._start_jobs(following, membership, living)
                 await self._commit(following, membership)
                 self._report(following)

@@ -162,6 +162,40 @@ async def test_a_stopped_worker_lets_running_work_end_and_takes_no_more() -> Non
         assert len(worker.begun) == 1
 
 
+async def test_a_stopped_worker_lets_running_work_end_though_the_log_was_away_meanwhile() -> None:
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker, grace_seconds=30) as running:
+        await stage.start()
+        await until(lambda: len(worker.begun) == 1)
+        running.stop.set()
+        stage.log.away = True
+        stage.log.wake()
+        await until(lambda: not running.status.is_ready)
+        await stage.turns()
+        assert (running.task.done(), worker.killed) == (False, [])
+        worker.finish()
+        await stage.turns()
+        stage.log.away = False
+        await asyncio.wait_for(running.task, 10)
+        assert len(stage.history(BuildSucceeded)) == 1
+    assert worker.killed == []
+
+
+async def test_an_outage_gives_running_work_no_more_than_its_grace() -> None:
+    worker = Doer()
+    async with supervised() as stage:
+        async with working(stage, worker, grace_seconds=0.3) as running:
+            await stage.start()
+            await until(lambda: len(worker.begun) == 1)
+            stage.log.away = True
+            stage.log.wake()
+            await until(lambda: not running.status.is_ready)
+            running.stop.set()
+            await asyncio.wait_for(running.task, 5)
+            assert worker.killed == [worker.begun[0].request_id]
+        stage.log.away = False
+
+
 async def test_behind_the_grace_work_is_killed_and_left_open() -> None:
     worker = Doer()
     async with supervised() as stage:
