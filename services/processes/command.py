@@ -23,6 +23,7 @@ def signal_group(pid: int, number: signal.Signals) -> None:
 class Command:
     """A child process to run: nothing is inherited but what stands here.
 
+    `stdin` is what it reads, or an open descriptor of that.
     `limit_seconds` bounds the whole, `idle_seconds` the time without any output; None means no such limit.
     `on_line` is told lines of output as they come (not all of a flood) and must not raise.
     `send_signal` reaches the child and its children, given the child's process id.
@@ -31,7 +32,7 @@ class Command:
     argv: tuple[str, ...]
     folder: Path
     environment: Mapping[str, str]
-    stdin: bytes = b""
+    stdin: bytes | int = b""
     limit_seconds: float | None = None
     idle_seconds: float | None = None
     grace_seconds: float = 5.0

@@ -1,15 +1,15 @@
 """One child process, from its start to its certain end."""
 
 import asyncio
-import os
+import contextlib
 import signal
-import tempfile
 import time
-from typing import IO, Any, assert_never
+from typing import Any, assert_never
 
 from services.processes.child import Child
 from services.processes.command import Command, Completed, Ending
 from services.processes.finishing import finished
+from services.processes.stdin import input_file
 
 DRAIN_SECONDS = 2.0
 
@@ -51,8 +51,8 @@ async def _run(command: Command, stop: asyncio.Event, cancelled: asyncio.Event) 
 
 async def _start(command: Command) -> Child:
     loop = asyncio.get_running_loop()
-    with tempfile.TemporaryFile() as stdin:
-        await asyncio.to_thread(_fill, stdin, command.stdin)
+    given = command.stdin
+    async with contextlib.nullcontext(given) if isinstance(given, int) else input_file(given) as stdin:
         _, child = await loop.subprocess_exec(
             lambda: Child(command),
             *command.argv,
@@ -63,13 +63,6 @@ async def _start(command: Command) -> Child:
             pass_fds=command.pass_descriptors,
         )
     return child
-
-
-def _fill(stdin: IO[bytes], content: bytes) -> None:
-    """A file and no pipe: a child need not read it, and may open /dev/stdin as often as it likes."""
-    stdin.write(content)
-    stdin.seek(0)
-    os.fchmod(stdin.fileno(), 0o644)
 
 
 async def _ending(child: Child, command: Command, stop: asyncio.Event, cancelled: asyncio.Event) -> Ending:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services.processes import Command, Completed, Ending, Redactor, run
 from services.processes.finishing import in_any_case
+from services.processes.stdin import input_file
 from services.sandbox.bubblewrap import bubblewrap_arguments
 from services.sandbox.environment import child_environment, chosen_secrets, search_path
 from services.sandbox.job import Job, SandboxUnavailable
@@ -59,8 +60,12 @@ class Bubblewrap:
         variables = child_environment(self.environment, HOME, TEMPORARY, view.place)
         environment = {**variables, **secrets, **job.variables}
         uid = user_for_sandbox()
-        async with _lent([job.work_folder, *job.writable_paths], uid):
-            with watched_namespace() as (namespace, info), lifeline() as line, _accounts(uid) as accounts:
+        async with _lent([job.work_folder, *job.writable_paths], uid), input_file(job.stdin) as command_input:
+            with (
+                watched_namespace() as (namespace, info),
+                lifeline(command_input) as line,
+                _accounts(uid) as accounts,
+            ):
                 spec = replace(self._spec(job, view, needs, uid, accounts, info), lifeline=line)
                 command = _command(job, spec, environment, tuple(secrets.values()), namespace)
                 try:
@@ -138,12 +143,12 @@ def _command(
     if spec.info_descriptor is not None:
         descriptors.append(spec.info_descriptor)
     if spec.lifeline is not None:
-        descriptors += [spec.lifeline.says, spec.lifeline.hears]
+        descriptors.append(spec.lifeline.command_input)
     return Command(
         argv=bubblewrap_arguments(spec),
         folder=Path("/"),
         environment=environment,
-        stdin=job.stdin,
+        stdin=job.stdin if spec.lifeline is None else spec.lifeline.line,
         limit_seconds=job.limit_seconds,
         idle_seconds=job.idle_seconds,
         grace_seconds=job.grace_seconds,

@@ -3,49 +3,51 @@
 Bubblewrap ties its processes to their parents one after another while it sets a sandbox up. Where we are
 killed in the midst of that, one that is not yet tied survives, and would run the command without anybody to
 end it. So the first thing that runs in the sandbox says that it is there, and waits for our word: by then
-all are tied. If we are dead, the pipe is at its end, and nothing is run.
+all are tied. If we are dead, the line is at its end, and nothing is run.
+
+The line is the standard input of what runs first, which then opens the command's own in its place: a shell may
+know descriptors of one digit only, so of any other the command would inherit it.
 """
 
 import asyncio
 import contextlib
-import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 WORD = b"go\n"
-# A shell may know descriptors of one digit only, hence the paths.
 _SCRIPT = (
-    'echo here >"/proc/self/fd/$1" && read -r word <"/proc/self/fd/$2" && [ "$word" = go ] && shift 2 && exec "$@"'
+    'echo here >&0 && read -r word && [ "$word" = go ] && input=$1 && shift && exec <"/proc/self/fd/$input"'
+    ' && exec "$@"'
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Lifeline:
-    """The descriptors that the sandbox inherits: on one it says that it is there, on the other it hears us."""
+    """The descriptors that the sandbox inherits: the line as standard input, and the command's own input."""
 
-    says: int
-    hears: int
+    line: int
+    command_input: int
 
     def arguments(self) -> tuple[str, ...]:
         """What stands before the command."""
-        return ("/bin/sh", "-c", _SCRIPT, "sh", str(self.says), str(self.hears))
+        return ("/bin/sh", "-c", _SCRIPT, "sh", str(self.command_input))
 
 
 @contextlib.contextmanager
-def lifeline() -> Iterator[Lifeline]:
-    """A lifeline whose word is given as soon as the sandbox is there."""
-    (here, says), (hears, word) = os.pipe(), os.pipe()
+def lifeline(command_input: int) -> Iterator[Lifeline]:
+    """A lifeline whose word is given as soon as the sandbox is there; the command reads from `command_input`."""
+    ours, theirs = socket.socketpair()
     loop = asyncio.get_running_loop()
 
     def answer() -> None:
-        loop.remove_reader(here)
-        with contextlib.suppress(BrokenPipeError):
-            os.write(word, WORD)
+        loop.remove_reader(ours)
+        with contextlib.suppress(ConnectionError):
+            ours.send(WORD)
 
-    loop.add_reader(here, answer)
-    try:
-        yield Lifeline(says, hears)
-    finally:
-        loop.remove_reader(here)
-        for descriptor in (here, says, hears, word):
-            os.close(descriptor)
+    with ours, theirs:
+        loop.add_reader(ours, answer)
+        try:
+            yield Lifeline(theirs.fileno(), command_input)
+        finally:
+            loop.remove_reader(ours)

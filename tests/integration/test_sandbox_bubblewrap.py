@@ -93,6 +93,16 @@ async def test_the_standard_streams_can_be_opened_by_their_names(sandbox: Sandbo
     assert (done.exit_code, done.stdout.text, done.stderr.text) == (0, "hello\n", "no\n")
 
 
+async def test_of_ours_a_job_holds_nothing_open_and_cannot_write_to_its_input(sandbox: Sandbox, work: Path):
+    done = await sandbox.run(shell("ls -l /proc/$$/fd; cat; echo x > /dev/stdin", work, stdin=b"hello\n"))
+    assert done.exit_code != 0
+    assert done.stdout.text.endswith("\nhello\n")
+    held = [line.split(" -> ") for line in done.stdout.text.splitlines() if " -> " in line]
+    assert {name.split()[-1] for name, target in held if "socket:" in target} == set()
+    assert {name.split()[-1] for name, target in held if "pipe:" in target} == {"1", "2"}
+    assert all(name.startswith("lr-x") for name, _ in held if name.split()[-1] not in {"1", "2"})
+
+
 async def test_git_works_in_the_sandbox_and_on_the_folder_afterwards(sandbox: Sandbox, work: Path):
     source = "git init -q && echo 1 > f && git add f && git commit -qm one && git config --global a.b c && git log"
     done = await sandbox.run(shell(source, work))

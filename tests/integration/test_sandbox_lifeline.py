@@ -2,39 +2,47 @@
 
 import asyncio
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
+from services.processes.stdin import input_file
 from services.sandbox.lifeline import Lifeline, lifeline
 
 
-async def _exit_code(line: Lifeline, command: tuple[str, ...], dies: tuple[int, ...] = ()) -> int:
+async def _run(line: Lifeline, command: tuple[str, ...], dies: tuple[socket.socket, ...] = ()) -> tuple[int, str]:
     """Run a command behind a lifeline; `dies` are our ends, closed as a killed service's are."""
     process = await asyncio.create_subprocess_exec(
-        *line.arguments(), *command, pass_fds=(line.says, line.hears), stderr=asyncio.subprocess.DEVNULL
+        *line.arguments(),
+        *command,
+        stdin=line.line,
+        pass_fds=(line.command_input,),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
     )
-    for descriptor in dies:
-        os.close(descriptor)
-    return await asyncio.wait_for(process.wait(), 30)
+    for end in dies:
+        end.close()
+    printed, _ = await asyncio.wait_for(process.communicate(), 30)
+    return await process.wait(), printed.decode()
 
 
-async def test_a_command_begins_when_its_service_has_given_its_word(tmp_path: Path) -> None:
-    with lifeline() as line:
-        assert await _exit_code(line, ("sh", "-c", f'echo "$1" > {tmp_path}/made', "sh", "as it is")) == 0
-    assert (tmp_path / "made").read_text() == "as it is\n"
+async def test_a_command_begins_when_its_service_has_given_its_word() -> None:
+    async with input_file(b"what it reads\n") as given:
+        with lifeline(given) as line:
+            code, printed = await _run(line, ("sh", "-c", 'echo "$1"; cat; cat /dev/stdin', "sh", "as it is"))
+    assert (code, printed) == (0, "as it is\nwhat it reads\nwhat it reads\n")
 
 
 @pytest.mark.parametrize("which", ["before it says that it is there", "while it waits for the word"])
 async def test_a_command_whose_service_is_dead_is_not_run(tmp_path: Path, which: str) -> None:
-    (here, says), (hears, word) = os.pipe(), os.pipe()
-    kept = () if which.startswith("before") else (here,)
-    try:
-        dies = tuple({here, word} - set(kept))
-        code = await _exit_code(Lifeline(says, hears), ("touch", str(tmp_path / "made")), dies)
-    finally:
-        for descriptor in (says, hears, *kept):
-            os.close(descriptor)
+    ours, theirs = socket.socketpair()
+    async with input_file(b"") as given:
+        with ours, theirs:
+            if which.startswith("before"):
+                ours.close()
+            line = Lifeline(theirs.fileno(), given)
+            code, _ = await _run(line, ("touch", str(tmp_path / "made")), (ours,))
     assert code != 0
     assert not (tmp_path / "made").exists()
 
@@ -42,6 +50,7 @@ async def test_a_command_whose_service_is_dead_is_not_run(tmp_path: Path, which:
 async def test_no_descriptor_is_left_open() -> None:
     before = set(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        with lifeline() as line:
-            await _exit_code(line, ("true",))
+        async with input_file(b"") as given:
+            with lifeline(given) as line:
+                await _run(line, ("true",))
     assert len(set(os.listdir("/proc/self/fd")) - before) <= 1
