@@ -124,12 +124,12 @@ def _by_name(file: FileChange, families: list[tuple[Family, Globs]]) -> Iterator
 
 
 def overriding_makefiles(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
-    """A new file that `make` reads in the place of the one that is there."""
+    """A new file that `make` reads in the place of another that is there."""
     allowed = granting(policy.allow)
     for file in change.files:
         folder, slash, name = file.path.rpartition(b"/")
         later = _MAKEFILES.get(name.lower(), ())
-        hidden = any(folder + slash + other in change.result_paths for other in later)
+        hidden = any(folder + slash + other in change.result_paths for other in later if other != name)
         if file.is_new and hidden and not allowed.match(file.path):
             yield violation(
                 "build_backend",

@@ -74,10 +74,10 @@ def _changed_part(file: FileChange) -> str | None:
     old, new = _document(name, file.old), _document(name, file.new)
     if old is None or new is None:
         return "a file that cannot be read as what its name says"
-    changed = [".".join(part) for part in _PARTS[name] if _at(old, part) != _at(new, part)]
+    changed = [f"`{'.'.join(part)}`" for part in _PARTS[name] if _at(old, part) != _at(new, part)]
     if name == _PACKAGE and _hooks(old) != _hooks(new):
         changed.append("a script before or after another")
-    return f"`{changed[0]}`" if changed else None
+    return changed[0] if changed else None
 
 
 def _document(name: str, blob: Blob | None) -> Mapping[str, object] | None:

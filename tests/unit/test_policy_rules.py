@@ -327,6 +327,7 @@ PASSING: Mapping[str, tuple[ProposedChange, Policy]] = {
     ),
     "metadata in setup.cfg": (proposed(edited("setup.cfg", "", "[metadata]\nname = shop\n")), Policy()),
     "a makefile where there is no other": (proposed(added("GNUmakefile"), besides=(b"a/Makefile",)), Policy()),
+    "the first Makefile": (proposed(added("Makefile"), added("app/makefile")), Policy()),
     "an old makefile before the Makefile": (
         proposed(edited("GNUmakefile", "a", "b"), besides=(b"Makefile",)),
         Policy(),
