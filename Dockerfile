@@ -4,8 +4,9 @@ FROM python:3.11-slim-bookworm
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends bubblewrap git openssh-client util-linux \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home --uid 10001 autopack \
-    && install --directory --owner=autopack --group=autopack /var/lib/autopack /srv/artifacts /srv/run-files /srv/git
+    && useradd --create-home --uid 1000 autopack \
+    # Open to any user: a container may run as whoever owns the repositories, and new volumes become as these are.
+    && install --directory --mode=1777 /var/lib/autopack /srv/artifacts /srv/run-files
 
 WORKDIR /opt/autopack
 COPY requirements.txt ./

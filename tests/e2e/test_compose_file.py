@@ -13,17 +13,23 @@ from uuid import uuid4
 import httpx
 import psutil
 import pytest
+import yaml
 
 from servers.kafka import KafkaBroker
 from servers.ports import free_ports
+from services.agents import CommandAgent, Role, load_agents
 from services.compose import Service
 from support.builds import repository, request
-from support.compose_file import ROOT, HostProcess, compose_file, own_services
+from support.compose_file import ROOT, HostProcess, compose_file, environment_of, mounts_of, own_services
+from support.documents import BLOCKS
 from support.gates import Gate
 from support.repositories import git
 from support.strangers import elsewhere
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+EXAMPLE_AGENTS = ROOT / "examples" / "agents.toml"
+STARTS_AGENTS = {"builder", "auditor"}
+WORKERS = {*STARTS_AGENTS, "applier", "verifier"}
 PROGRAM = Path(sys.executable).parent / "autopack"
 READY_SECONDS = 90.0
 LISTENED = "127.0.0.1:8000"
@@ -49,18 +55,80 @@ def test_the_servers_are_those_that_the_tests_prove() -> None:
 
 def test_every_service_can_reach_what_it_is_told_of() -> None:
     """Shared artifacts everywhere; repositories where git works; the agents where they run."""
-    needs_repositories = {"builder", "auditor", "applier", "verifier"}
     for name, service in own_services().items():
-        mounts = {volume.split(":")[1] for volume in service["volumes"]}
+        mounts = mounts_of(service)
         environment = service["environment"]
         role = service["command"][1]
         assert environment["AUTOPACK_ARTIFACTS"] in mounts, name
-        assert ("/srv/git" in mounts) == (role in needs_repositories), name
-        assert (environment["AUTOPACK_AGENTS"] in mounts) == (role in needs_repositories - {"applier"}), name
+        assert ("/srv/git" in mounts) == (role in WORKERS), name
+        assert (environment["AUTOPACK_AGENTS"] in mounts) == (role in STARTS_AGENTS), name
         assert (environment["AUTOPACK_RUN_FILES"] in mounts) == (role in {"projector", "api"}), name
         assert service["healthcheck"]["test"], name
         grace = float(service["stop_grace_period"].removesuffix("s"))
         assert grace > 20, name
+
+
+def test_the_services_are_one_user_and_every_folder_that_they_write_is_open_to_any() -> None:
+    """So that whoever owns the repositories can be that user."""
+    chosen = own_services({"AUTOPACK_UID": "4711", "AUTOPACK_GID": "4712"})
+    assert {service["user"] for service in chosen.values()} == {"4711:4712"}
+    open_to_all = set(re.findall(r"install --directory --mode=1777 ([^\n\\]+)", DOCKERFILE)[0].split())
+    for name, service in own_services().items():
+        volumes = {place for place, mount in mounts_of(service).items() if mount.is_volume}
+        assert {service["environment"]["AUTOPACK_HOME"], *volumes} <= open_to_all, name
+        assert not any(mount.is_read_only for place, mount in mounts_of(service).items() if place == "/srv/git")
+
+
+def test_the_user_of_the_image_is_that_of_the_services_where_nothing_is_said() -> None:
+    """It has a name and a home there, without which ssh refuses to work."""
+    (uid,) = re.findall(r"useradd .*--uid (\d+) autopack", DOCKERFILE)
+    assert {service["user"] for service in own_services().values()} == {f"{uid}:{uid}"}
+
+
+def test_nothing_of_the_operator_s_is_made_where_it_is_missing() -> None:
+    """Docker would make a folder, also in place of agents.toml, and of root's, also for the repositories."""
+    for name, service in own_services().items():
+        assert not any(mount.is_made_where_missing for mount in mounts_of(service).values()), name
+
+
+def test_agents_of_the_example_are_found_where_agents_are_started_and_nowhere_else() -> None:
+    agents = load_agents(EXAMPLE_AGENTS)
+    chosen = (agents.resolve(Role.BUILDER), agents.resolve(Role.AUDITOR))
+    programs = {Path(agent.argv[0]).parent for agent in chosen if isinstance(agent, CommandAgent)}
+    (folder,) = map(str, programs)
+    for name, service in own_services({"AUTOPACK_AGENT_PROGRAMS": "/elsewhere/agents"}).items():
+        mount = mounts_of(service).get(folder)
+        assert (mount is not None) == (service["command"][1] in STARTS_AGENTS), name
+        assert mount is None or (mount.source, mount.is_read_only) == ("/elsewhere/agents", True), name
+
+
+def test_what_agents_are_lent_reaches_those_that_start_them_and_nobody_else(tmp_path: Path) -> None:
+    secrets = tmp_path / "agents.env"
+    for expected in (None, "k=1"):
+        for name, service in own_services({"AUTOPACK_AGENT_SECRETS": str(secrets)}).items():
+            is_lent = service["command"][1] in STARTS_AGENTS
+            assert environment_of(service).get("MODEL_KEY") == (expected if is_lent else None), name
+        secrets.write_text("# of the model\nMODEL_KEY=k=1\n")
+
+
+def test_the_image_with_more_tools_that_is_shown_serves_all_who_run_checks_or_agents() -> None:
+    shown = {block.language: block.text for block in BLOCKS if block.heading == "Containers"}
+    services = own_services()
+    extended = yaml.safe_load(shown["yaml"])["services"]
+    assert set(extended) == {name for name, service in services.items() if "security_opt" in service}
+    (base,) = re.findall(r"^FROM (\S+)$", shown["dockerfile"], re.MULTILINE)
+    assert {service["image"] for service in services.values()} == {base}
+    assert re.findall(r"^USER (\S+)$", shown["dockerfile"], re.MULTILINE)[-1] == "autopack"
+
+
+def test_what_stands_beside_the_compose_file_is_neither_sent_to_the_image_nor_committed() -> None:
+    """Repositories are large, and secrets are secrets."""
+    mounts = [mount for service in own_services().values() for mount in mounts_of(service).values()]
+    files = [file["path"] for service in own_services().values() for file in service.get("env_file", ())]
+    beside = {Path(path).name for path in (*(mount.source for mount in mounts if not mount.is_volume), *files)}
+    assert beside == {"repositories", "agents.toml", "agents", "agents.env"}
+    assert beside <= set((ROOT / ".dockerignore").read_text().split())
+    assert beside <= {line.strip("/") for line in (ROOT / ".gitignore").read_text().split()}
 
 
 def test_the_image_holds_what_the_wheel_and_the_services_need_and_runs_as_nobody_special() -> None:
@@ -90,9 +158,13 @@ def _addresses(
     broker: KafkaBroker, database_url: str, folder: Path, agent: tuple[str, ...]
 ) -> Iterator[dict[str, str]]:
     """What `${NAME:-default}` is replaced by: addresses and folders, nothing else."""
-    agents = folder / "agents.toml"
-    argv = ", ".join(f'"{word}"' for word in agent)
-    agents.write_text(f'[defaults]\nbuilder = "scripted"\n[builder.scripted]\nkind = "command"\nargv = [{argv}]\n')
+    agents, secrets = folder / "agents.toml", folder / "agents.env"
+    argv = json.dumps(["/bin/sh", "-c", 'test "$MODEL_KEY" = lent && exec "$@"', "sh", *agent])
+    agents.write_text(
+        '[defaults]\nbuilder = "scripted"\n'
+        f'[builder.scripted]\nkind = "command"\nsecrets = ["MODEL_KEY"]\nargv = {argv}\n'
+    )
+    secrets.write_text("MODEL_KEY=lent\n")
     (port,) = free_ports(1)
     yield {
         "AUTOPACK_LOG": f"kafka://{broker.bootstrap}",
@@ -100,6 +172,7 @@ def _addresses(
         "AUTOPACK_ARTIFACTS": str(folder / "artifacts"),
         "AUTOPACK_RUN_FILES": str(folder / "run-files"),
         "AUTOPACK_AGENTS": str(agents),
+        "AUTOPACK_AGENT_SECRETS": str(secrets),
         "AUTOPACK_TOPIC_PREFIX": f"t{uuid4().hex[:10]}.",
         "AUTOPACK_PARTITIONS": "2",
         "AUTOPACK_LISTEN": f"127.0.0.1:{port}",

@@ -17,7 +17,11 @@ from services.settings import PREFIX, Settings
 from support.documents import BLOCKS, CATALOGUE, DOCS, PAGES, ROOT, prose, words_of
 
 LATER_ROUTES = re.compile(r"^\|.*\*\*not yet\*\*.*$", re.MULTILINE)
-OF_OTHERS = {"AUTOPACK_REQUEST", "AUTOPACK_REPORT", "AUTOPACK_TEST_REQUIRE", "AUTOPACK_AGENTS_FILE"}
+OF_OTHERS = {
+    *("AUTOPACK_REQUEST", "AUTOPACK_REPORT", "AUTOPACK_TEST_REQUIRE"),
+    *("AUTOPACK_UID", "AUTOPACK_GID", "AUTOPACK_PORT", "AUTOPACK_REPOSITORIES"),
+    *("AUTOPACK_AGENTS_FILE", "AUTOPACK_AGENT_PROGRAMS", "AUTOPACK_AGENT_SECRETS"),
+}
 """Names that agents, tests and the compose file know, and that are no settings."""
 
 

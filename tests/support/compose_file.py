@@ -46,6 +46,32 @@ def own_services(variables: Mapping[str, str] | None = None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class ComposeMount:
+    """What a service sees at a path: a named volume, or something of the machine's."""
+
+    source: str
+    is_volume: bool
+    is_read_only: bool
+    is_made_where_missing: bool
+
+    @classmethod
+    def read(cls, written: str | Mapping[str, Any]) -> "tuple[str, ComposeMount]":
+        """Read either syntax; the path comes first."""
+        if isinstance(written, str):
+            source, target, *options = written.split(":")
+            is_volume = not source.startswith((".", "/", "~"))
+            return target, cls(source, is_volume, "ro" in options, not is_volume)
+        is_bind = written["type"] == "bind"
+        is_made = is_bind and written.get("bind", {}).get("create_host_path", True)
+        return written["target"], cls(written["source"], not is_bind, written.get("read_only", False), is_made)
+
+
+def mounts_of(service: Mapping[str, Any]) -> dict[str, ComposeMount]:
+    """What a service mounts, by where it sees it."""
+    return dict(ComposeMount.read(written) for written in service["volumes"])
+
+
+@dataclass(frozen=True, slots=True)
 class HostProcess:
     """A service of the compose file, run by its own command with its own environment."""
 
@@ -90,4 +116,15 @@ def environment_of(service: Mapping[str, Any]) -> dict[str, str]:
     """The service's environment, and of this process's own what an image has as well."""
     venv = ROOT / ".venv" / "bin"
     path = f"{venv}:{os.environ.get('PATH', '/usr/bin:/bin')}"
-    return {"PATH": path, "LANG": "C.UTF-8", **{name: str(text) for name, text in service["environment"].items()}}
+    given = {name: str(text) for name, text in service["environment"].items()}
+    return {"PATH": path, "LANG": "C.UTF-8", **_variables_of_files(service), **given}
+
+
+def _variables_of_files(service: Mapping[str, Any]) -> dict[str, str]:
+    """What the service's `env_file` brings; one that is missing has to be allowed to."""
+    lines: list[str] = []
+    for file in service.get("env_file", ()):
+        path = ROOT / file["path"]
+        if path.exists() or file["required"]:
+            lines += path.read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
