@@ -131,6 +131,13 @@ def test_what_stands_beside_the_compose_file_is_neither_sent_to_the_image_nor_co
     assert beside <= {line.strip("/") for line in (ROOT / ".gitignore").read_text().split()}
 
 
+@pytest.mark.parametrize("port", ["", "9000"])
+def test_no_port_is_published_but_the_api_s_and_that_on_the_loopback_address_alone(port: str) -> None:
+    services = compose_file({"AUTOPACK_PORT": port})["services"]
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert published == {"api": [f"127.0.0.1:{port or 8000}:8000"]}
+
+
 def test_the_image_holds_what_the_wheel_and_the_services_need_and_runs_as_nobody_special() -> None:
     copied = set(re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE))
     named = {word for line in copied for word in line.split()}
