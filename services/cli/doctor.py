@@ -113,7 +113,8 @@ def _where(url: str | None) -> str:
     return "embedded" if url is None else re.sub(r"//[^@/]*@", "//", url).partition("?")[0]
 
 
-async def _agents(settings: Settings) -> Finding:
+async def examine_agents(settings: Settings) -> Finding:
+    """Whether builders and auditors are configured, which of them by default, and can be started."""
     remedy = f"describe them in {settings.agents_file}, or use --builder-command"
     try:
         agents = load_agents(settings.agents_file)
@@ -128,6 +129,9 @@ async def _agents(settings: Settings) -> Finding:
         )
     defaults = f"by default {agents.default_builder or 'no builder'} and {agents.default_auditor or 'no auditor'}"
     counts = f"{len(agents.builders)} builders, {len(agents.auditors)} auditors"
+    if None in (agents.default_builder, agents.default_auditor):
+        remedy = f"name both under [defaults] in {settings.agents_file}: what lacks one ends a run that needs it"
+        return Finding("agents", Grade.NOTE, f"{counts}; {defaults}", remedy)
     return Finding("agents", Grade.OK, f"{counts}; {defaults}")
 
 
@@ -164,7 +168,7 @@ _EXAMINATIONS: dict[str, Examination] = {
     "git": _git,
     "sandbox": _sandbox,
     "servers": _servers,
-    "agents": _agents,
+    "agents": examine_agents,
     "disk": _disk,
     "service": _service,
 }

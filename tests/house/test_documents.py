@@ -94,6 +94,13 @@ def test_every_command_in_an_example_exists_with_its_options(block: Block) -> No
         check_command(words)
 
 
+def test_whoever_is_shown_a_builder_on_the_command_line_is_shown_an_auditor() -> None:
+    """Without one an ordinary change can end the run."""
+    commands = [words for block in SHELL for words in commands_in(block.text) if "--builder-command" in words]
+    assert commands
+    assert all("--auditor-command" in words for words in commands)
+
+
 @pytest.mark.parametrize("line", ["run plan.toml --repos .", "promote RUN", "status a b"])
 def test_a_command_with_other_options_or_arguments_would_be_found(line: str) -> None:
     with pytest.raises(USAGE_ERROR):
@@ -156,7 +163,9 @@ def test_every_example_in_toml_fits_what_it_shows(block: Block, tmp_path: Path) 
         assert plan_faults(request) == ()
     elif document.keys() & {"builder", "auditor"}:
         (tmp_path / "agents.toml").write_text(block.text)
-        load_agents(tmp_path / "agents.toml")
+        agents = load_agents(tmp_path / "agents.toml")
+        assert agents.default_builder, block
+        assert agents.default_auditor, block
     else:
         parse_configuration(block.text)
 
