@@ -2,16 +2,25 @@
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, AnyUrl, Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
 from events.plan import SafeId
 
 PREFIX = "AUTOPACK_"
+NAMES_OF_OTHERS = frozenset(
+    {
+        *("AUTOPACK_REQUEST", "AUTOPACK_REPORT", "AUTOPACK_TEST_REQUIRE"),
+        *("AUTOPACK_UID", "AUTOPACK_GID", "AUTOPACK_PORT", "AUTOPACK_REPOSITORIES"),
+        *("AUTOPACK_AGENTS_FILE", "AUTOPACK_AGENT_PROGRAMS", "AUTOPACK_AGENT_SECRETS"),
+    }
+)
+"""Names that agents, tests and the compose file know, and that are no settings."""
 
 
 class Settings(BaseSettings):
@@ -108,6 +117,21 @@ class Settings(BaseSettings):
 def process_environment() -> Mapping[str, str]:
     """The environment of this service: for names that the operator lends to agents, and nothing else."""
     return dict(os.environ)
+
+
+def unknown_settings() -> dict[str, str | None]:
+    """What is set under our prefix and heeded by nobody, each with the setting that it may be meant for."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    given = {**DotEnvSettingsSource(Settings).env_vars, **EnvSettingsSource(Settings).env_vars}
+    unknown = {name.upper() for name in given if name.upper().startswith(PREFIX)} - known - NAMES_OF_OTHERS
+    return {name: _most_like(name, known) for name in sorted(unknown)}
+
+
+def _most_like(name: str, known: set[str]) -> str | None:
+    """The prefix does not count: it makes all of them alike."""
+    endings = [other.removeprefix(PREFIX) for other in known]
+    found = get_close_matches(name.removeprefix(PREFIX), endings, 1, 0.75)
+    return f"{PREFIX}{found[0]}" if found else None
 
 
 def _addressed(url: str | None) -> str | None:

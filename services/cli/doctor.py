@@ -17,7 +17,7 @@ from services.cli.reaching import service_at_hand
 from services.cli.store import opened_store
 from services.processes import Command, run
 from services.sandbox import probe
-from services.settings import Settings, process_environment
+from services.settings import Settings, process_environment, unknown_settings
 
 OLDEST_GIT = (2, 38)
 LEAST_FREE_BYTES = 1 << 30
@@ -58,6 +58,16 @@ async def _bounded(name: str, look: Examination, settings: Settings) -> Finding:
         return Finding(name, Grade.MISSING, f"no answer within {LIMIT_SECONDS:g} s")
     except (CommandFailure, LogUnavailable, OSError) as error:
         return Finding(name, Grade.MISSING, str(error))
+
+
+async def examine_settings(_: Settings) -> Finding:
+    """Whether all that is set is heeded."""
+    unknown = unknown_settings()
+    if not unknown:
+        return Finding("settings", Grade.OK, "all that are set are known")
+    meant = [f"{name}: set {other}" for name, other in unknown.items() if other is not None]
+    remedy = "; ".join(meant) or "remove them, or see docs/operations.md for their names"
+    return Finding("settings", Grade.NOTE, f"set, and no settings: {', '.join(unknown)}", remedy)
 
 
 async def _python(_: Settings) -> Finding:
@@ -164,6 +174,7 @@ async def _service(settings: Settings) -> Finding:
 
 
 _EXAMINATIONS: dict[str, Examination] = {
+    "settings": examine_settings,
     "python": _python,
     "git": _git,
     "sandbox": _sandbox,

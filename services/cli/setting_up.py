@@ -1,11 +1,14 @@
 """The settings of a command, and where the log of what runs in this process goes."""
 
+import structlog
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from services.cli.failures import WrongUsage
 from services.cli.logging_setup import log_to_home, log_to_stderr
-from services.settings import PREFIX, Settings
+from services.settings import PREFIX, Settings, unknown_settings
+
+logger = structlog.get_logger(__name__)
 
 
 def settings_for_command() -> Settings:
@@ -16,9 +19,11 @@ def settings_for_command() -> Settings:
 
 
 def settings_for_service() -> Settings:
-    """The settings, for services whose log is what they print."""
+    """The settings, for services whose log is what they print; it says which names nobody heeds."""
     settings = read_settings()
     log_to_stderr(settings)
+    for name, meant in unknown_settings().items():
+        logger.warning("no such setting", name=name, perhaps=meant)
     return settings
 
 

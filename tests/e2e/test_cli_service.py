@@ -191,7 +191,7 @@ async def test_what_is_missing_on_a_machine_is_told_with_its_remedy(cli: Command
     looked = await cli.run("doctor", "--json")
     assert looked.exit_code == 0, looked.err
     grades = {finding["name"]: finding["grade"] for finding in looked.document["findings"]}
-    assert grades.keys() == {"python", "git", "sandbox", "servers", "agents", "disk", "service"}
+    assert grades.keys() == {"settings", "python", "git", "sandbox", "servers", "agents", "disk", "service"}
     assert (grades["git"], grades["servers"], grades["agents"]) == ("ok", "ok", "note")
     cli.configure_builder("/nowhere/agent --fast")
     without = await cli.run("doctor")

@@ -22,6 +22,7 @@ from servers.kafka import KafkaBroker
 from servers.ports import free_ports
 from services.agents import CommandAgent, Role, load_agents
 from services.compose import Service
+from services.settings import NAMES_OF_OTHERS, PREFIX, Settings
 from support.builds import repository, request
 from support.compose_file import ROOT, HostProcess, compose_file, environment_of, mounts_of, own_services
 from support.documents import BLOCKS
@@ -44,6 +45,15 @@ def test_each_service_has_a_command_that_exists_and_two_builders_share_the_work(
     assert all(command[0] == "serve" for command in commands.values())
     served = [command[1] for command in commands.values()]
     assert sorted(served) == sorted([*(str(service) for service in Service), "builder"])
+
+
+def test_every_name_that_the_compose_file_heeds_is_known_to_the_services() -> None:
+    """Compose takes them from the `.env` that the commands read as well, and those tell of unknown ones."""
+    heeded = set(re.findall(r"\$\{(AUTOPACK_\w+)", (ROOT / "docker-compose.yml").read_text()))
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    assert heeded - known <= NAMES_OF_OTHERS
+    given = {name for service in own_services().values() for name in service["environment"]}
+    assert given <= known
 
 
 def test_the_servers_are_those_that_the_tests_prove() -> None:

@@ -13,16 +13,10 @@ from events.states import RunState
 from services.api.app import create_app
 from services.api.context import ApiContext
 from services.policy.self_running import FAMILIES
-from services.settings import PREFIX, Settings
+from services.settings import NAMES_OF_OTHERS, PREFIX, Settings
 from support.documents import BLOCKS, CATALOGUE, DOCS, PAGES, ROOT, prose, words_of
 
 LATER_ROUTES = re.compile(r"^\|.*\*\*not yet\*\*.*$", re.MULTILINE)
-OF_OTHERS = {
-    *("AUTOPACK_REQUEST", "AUTOPACK_REPORT", "AUTOPACK_TEST_REQUIRE"),
-    *("AUTOPACK_UID", "AUTOPACK_GID", "AUTOPACK_PORT", "AUTOPACK_REPOSITORIES"),
-    *("AUTOPACK_AGENTS_FILE", "AUTOPACK_AGENT_PROGRAMS", "AUTOPACK_AGENT_SECRETS"),
-}
-"""Names that agents, tests and the compose file know, and that are no settings."""
 
 
 def test_every_setting_is_in_the_page_of_operations() -> None:
@@ -35,7 +29,7 @@ def test_every_setting_that_is_mentioned_exists() -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     for page in PAGES:
         mentioned = set(re.findall(r"\bAUTOPACK_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
-        assert mentioned - known - OF_OTHERS == set(), page.name
+        assert mentioned - known - NAMES_OF_OTHERS == set(), page.name
 
 
 def test_every_metric_is_in_the_page_of_operations_and_no_other() -> None:
