@@ -5,6 +5,12 @@ def main() -> None:
     """Carry out the command line of this process, and end it with the exit code."""
     import sys
 
-    from services.cli.app import exit_code_of
+    try:
+        # The imports take seconds on a busy machine: Ctrl-C is answered during them as well.
+        from services.cli.app import exit_code_of
 
-    sys.exit(exit_code_of(sys.argv[1:]))
+        exit_code = exit_code_of(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("autopack: interrupted", file=sys.stderr)
+        exit_code = 130
+    sys.exit(exit_code)

@@ -99,6 +99,7 @@ def exit_code_of(arguments: list[str]) -> int:
             tell(f"autopack: {failure}")
         return failure.exit_code
     except KeyboardInterrupt:
+        tell("autopack: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has seen enough; Python would complain once more when it ends.

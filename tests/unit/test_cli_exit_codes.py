@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 
+from services.cli import main
 from services.cli.app import create_app, exit_code_of
 from services.cli.services_here import EVERYTHING
 from services.compose import Service
@@ -222,3 +224,22 @@ def test_an_initialised_repository_can_be_planned_for(
     document = json.loads(capfd.readouterr().out)
     assert document["checks"][0]["argv"] == ["true"]
     assert exit_code_of(["init", "--repo", str(repository), "--check", "true"]) == 2
+
+
+class InterruptedImport:
+    """Ctrl-C, pressed while the commands are imported."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "services.cli.app":
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_during_the_imports_is_told_in_one_line_and_exits_with_130(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "services.cli.app")
+    monkeypatch.setattr(sys, "meta_path", [InterruptedImport(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capfd.readouterr().err == "autopack: interrupted\n"
