@@ -41,6 +41,6 @@ class ServiceUnreachable(CommandFailure):
 
 
 class Interrupted(CommandFailure):
-    """Somebody pressed Ctrl-C."""
+    """Somebody pressed Ctrl-C, or sent SIGTERM."""
 
     exit_code = INTERRUPTED

@@ -1,4 +1,4 @@
-"""Ctrl-C while a run is followed: the first one asks, the second leaves at once."""
+"""Ctrl-C, or SIGTERM, while a run is followed: the first one asks, the second leaves at once."""
 
 import asyncio
 import os
@@ -6,9 +6,12 @@ import signal
 
 from services.cli.failures import INTERRUPTED
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""From a terminal, and from a CI system that stops a job."""
+
 
 class Interrupts:
-    """Listens for Ctrl-C. Until something waits for `asked`, the first one ends the command as it stands."""
+    """Listens for both signals. Until something waits for `asked`, the first one ends the command as it stands."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -16,14 +19,16 @@ class Interrupts:
         self._awaited = False
 
     def __enter__(self) -> "Interrupts":
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupted)
+        for each in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(each, self._interrupted)
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+        for each in SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(each)
 
     async def wait(self) -> None:
-        """Return at the first Ctrl-C."""
+        """Return at the first of them."""
         self._awaited = True
         await self.asked.wait()
 

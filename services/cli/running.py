@@ -138,7 +138,7 @@ async def _tell_of_detached(client: Client, run_id: str, *, as_json: bool) -> No
 
 
 async def follow(client: Client, run_id: str, *, as_json: bool, interrupts: Interrupts | None = None) -> RunView:
-    """Show a run until it has ended. With `interrupts`, Ctrl-C cancels it; raises Interrupted."""
+    """Show a run until it has ended. With `interrupts`, Ctrl-C or SIGTERM cancels it; raises Interrupted."""
     async with watcher(as_json=as_json) as watching:
         following = Following(client, run_id, watching)
         if interrupts is None:
@@ -156,7 +156,7 @@ async def _interruptible(client: Client, run_id: str, following: Following, inte
         tell(f"Cancelling {run_id}; Ctrl-C again leaves at once.")
         with suppress(TimeoutError):
             async with asyncio.timeout(CANCEL_SECONDS):
-                await client.cancel(run_id, "interrupted at the terminal")
+                await client.cancel(run_id, "the command that followed it was interrupted")
                 await asyncio.wait({end})
     finally:
         for task in (end, asked):

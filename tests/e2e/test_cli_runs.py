@@ -93,11 +93,14 @@ async def test_a_base_that_is_not_there_ends_the_run_as_unfit_environment(cli: C
     assert "nowhere" in done.document["failure_reason"]
 
 
-async def test_ctrl_c_cancels_the_run_kills_its_agent_and_exits_with_130(cli: CommandLine) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+async def test_ctrl_c_or_sigterm_cancels_the_run_kills_its_agent_and_exits_with_130(
+    cli: CommandLine, sent: signal.Signals
+) -> None:
     builder = cli.builder(source=SLEEPS_FOR_EVER)
     process = await cli.start("run", cli.plan(), "--repo", "shop", "--run-id", "c1", "--builder-command", builder)
     await until(cli.builds_begun, "the build to begin")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     done = await cli.finished(process)
     assert done.exit_code == 130
     assert "Cancelling c1" in done.err
