@@ -3,7 +3,7 @@
 Everything that it makes is under `.demo/`, or a folder that is named; run again, it starts afresh.
 """
 
-import asyncio
+import ctypes
 import fcntl
 import json
 import os
@@ -12,13 +12,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-
-from services.embedded.layout import Layout
-from services.embedded.locks import is_held_exclusively
-from services.sandbox import probe
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -28,15 +24,37 @@ BRANCH = f"autonomous/{RUN_ID}"
 AUTOPACK = Path(sys.executable).parent / "autopack"
 STOPPING_SECONDS = 20.0
 NOT_SET_UP = 2
+INTERRUPTED = 130
+PR_SET_PDEATHSIG = 1
 
 
 def main(folder: Path) -> int:
     """Set up, run, and say where to look further; the exit code of the run."""
     with alone(folder) as is_alone:
-        if not is_alone or not emptied(folder):
-            print(f"Another demo is running in {folder}: end it first.", file=sys.stderr)
-            return NOT_SET_UP
-        return build(folder)
+        if not is_alone:
+            return refuse(folder, folder.absolute().parent)
+        in_the_way = emptied(folder)
+        return build(folder) if in_the_way is None else refuse(folder, in_the_way)
+
+
+def refuse(folder: Path, locked_path: Path) -> int:
+    """Say that another demo runs, and in which process."""
+    pid = holder_of(locked_path)
+    process = "" if pid is None else f" (process {pid})"
+    print(f"Another demo is running in {folder}{process}: end it first.", file=sys.stderr)
+    return NOT_SET_UP
+
+
+def holder_of(locked_path: Path) -> int | None:
+    """The process that took the lock on a path; None where the system does not tell, as only Linux does."""
+    try:
+        inode = locked_path.stat().st_ino
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        return None
+    # 1: FLOCK  ADVISORY  WRITE 4711 08:01:132 0 EOF
+    held = (fields for fields in locks if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"))
+    return next((int(fields[4]) for fields in held), None)
 
 
 @contextmanager
@@ -73,16 +91,20 @@ def build(folder: Path) -> int:
     return exit_code
 
 
-def emptied(folder: Path) -> bool:
-    """Remove what an earlier demo left, once its server has stopped; False where that goes on."""
+def emptied(folder: Path) -> Path | None:
+    """Remove what an earlier demo left, once its server has stopped; what is in the way where that goes on."""
+    # Here and below: what takes long to import is imported where Ctrl-C is answered.
+    from services.embedded.layout import Layout
+    from services.embedded.locks import is_held_exclusively
+
     deadline = time.monotonic() + STOPPING_SECONDS
     layout = Layout.under((folder / "home").absolute())
     while layout.keeper.exists() and is_held_exclusively(layout.keeper):
         if time.monotonic() > deadline:
-            return False
+            return layout.keeper
         time.sleep(0.1)
     shutil.rmtree(folder, ignore_errors=True)
-    return not folder.exists()
+    return folder if folder.exists() else None
 
 
 def make_repository(folder: Path) -> None:
@@ -119,6 +141,10 @@ def write_agents(file: Path) -> None:
 
 def demo_environment(home: Path, own: Mapping[str, str]) -> dict[str, str] | None:
     """The environment of the run: the embedded default, whatever is configured; None where it must not run."""
+    import asyncio
+
+    from services.sandbox import probe
+
     environment = {name: value for name, value in own.items() if not name.startswith(("AUTOPACK_", "AUTONOMOUS_"))}
     environment["AUTOPACK_HOME"] = str(home.absolute())
     # The checks call `python3`: that of the clone is at least as new as Autopack needs.
@@ -137,11 +163,26 @@ def demo_environment(home: Path, own: Mapping[str, str]) -> dict[str, str] | Non
 
 
 def follow_run(repository: Path, environment: Mapping[str, str]) -> int:
-    """Run the plan in the foreground; Ctrl-C goes to the command alone, which cancels the run."""
-    signal.signal(signal.SIGINT, lambda *_: None)
+    """Run the plan in the foreground; Ctrl-C and SIGTERM are passed on to the command, which cancels the run."""
     command = [str(AUTOPACK), "run", str(HERE / "plan.toml"), "--repo", str(repository)]
-    with subprocess.Popen(command, env=environment) as process:
+    # In a group of its own a Ctrl-C of the terminal reaches it once, through here: a second one would mean more.
+    with subprocess.Popen(command, env=environment, process_group=0, preexec_fn=ends_with(os.getpid())) as process:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, lambda number, _: process.send_signal(number))
         return process.wait()
+
+
+def ends_with(parent: int) -> Callable[[], None]:
+    """What has a child told to stop when its parent dies, however that dies (on Linux)."""
+    library = ctypes.CDLL(None)
+
+    def prepare() -> None:
+        if sys.platform == "linux":
+            library.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:
+                os._exit(INTERRUPTED)
+
+    return prepare
 
 
 def show_results(folder: Path, elapsed_seconds: float) -> None:
@@ -156,7 +197,7 @@ def show_results(folder: Path, elapsed_seconds: float) -> None:
     print(f"""Look further:
   git -C {repository} log --oneline {BRANCH}
   git -C {repository} diff main {BRANCH}
-  export AUTOPACK_HOME={folder}/home
+  export AUTOPACK_HOME={folder.resolve()}/home
   {command} report {RUN_ID}          # what happened, phase by phase
   {command} events {RUN_ID}          # every event of it
   {command} audit verify {RUN_ID}    # whether that history is whole""")
@@ -164,4 +205,8 @@ def show_results(folder: Path, elapsed_seconds: float) -> None:
 
 if __name__ == "__main__":
     os.chdir(ROOT)
-    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else DEFAULT_FOLDER)))
+    try:
+        sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else DEFAULT_FOLDER)))
+    except KeyboardInterrupt:
+        print("The demo was interrupted.", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from services.sandbox import find_bubblewrap
@@ -50,7 +52,7 @@ def demo(folder: Path, *before: str, variables: Mapping[str, str] | None = None)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AUTOPACK_")}
     began = time.monotonic()
     done = subprocess.run(
-        [*before, sys.executable, str(DEMO), str(folder)],
+        [*before, sys.executable, str(DEMO), os.path.relpath(folder, ROOT)],
         env={**environment, **(variables or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -172,4 +174,36 @@ def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
         os.close(descriptor)
     assert second.exit_code == 2
     assert "Another demo is running" in second.text
+    assert f"(process {os.getpid()})" in second.text
     assert not (tmp_path / "demo").exists()
+
+
+def orphans_of(folder: Path) -> list[psutil.Process]:
+    """The runs that a demo in this folder started, and that go on."""
+    repository = str(folder / "repo")
+    return [p for p in psutil.process_iter(["cmdline"]) if is_run(p.info["cmdline"] or [], repository)]
+
+
+def is_run(command: list[str], repository: str) -> bool:
+    return "run" in command and any(os.path.realpath(ROOT / argument) == repository for argument in command[2:])
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_demo_that_is_told_to_stop_or_killed_takes_its_run_along(tmp_path: Path, sent: signal.Signals) -> None:
+    folder = tmp_path / "demo"
+    process = subprocess.Popen(
+        [sys.executable, str(DEMO), os.path.relpath(folder, ROOT)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process, process.stdout as shown:
+        until_told = next((line for line in shown if "BuildSucceeded" in line), None)
+        assert until_told is not None
+        process.send_signal(sent)
+        rest = shown.read()
+    assert process.returncode == (-sent if sent is signal.SIGKILL else 130), rest
+    assert "Cancelling demo" in rest
+    assert not orphans_of(folder)
