@@ -61,7 +61,15 @@ def _python(root: Path) -> Iterator[FoundTests]:
     if _uses_pytest(root):
         yield FoundTests("pytest", ("python3", "-m", "pytest", "-q"), "the settings of pytest")
     elif any(root.glob("tests/test*.py")) or any(root.glob("test*.py")):
-        yield FoundTests("unittest", ("python3", "-m", "unittest"), "the tests in Python")
+        yield FoundTests("unittest", ("python3", "-m", "unittest", *_discovery(root)), "the tests in Python")
+
+
+def _discovery(root: Path) -> tuple[str, ...]:
+    """Without a folder named, unittest passes one by that is no package, and finds nothing: green before 3.12."""
+    if not any(root.glob("tests/test*.py")):
+        return ()
+    is_package = (root / "tests/__init__.py").exists()
+    return ("discover", "-s", "tests", *(("-t", ".") if is_package else ()))
 
 
 def _uses_pytest(root: Path) -> bool:

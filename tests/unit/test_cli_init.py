@@ -16,7 +16,12 @@ PACKAGE = '{"scripts": {"test": "vitest"}}'
     [
         ({"pyproject.toml": "[tool.pytest.ini_options]\n"}, [("python3", "-m", "pytest", "-q")]),
         ({"tests/conftest.py": ""}, [("python3", "-m", "pytest", "-q")]),
-        ({"tests/test_a.py": ""}, [("python3", "-m", "unittest")]),
+        ({"test_a.py": ""}, [("python3", "-m", "unittest")]),
+        ({"tests/test_a.py": ""}, [("python3", "-m", "unittest", "discover", "-s", "tests")]),
+        (
+            {"tests/test_a.py": "", "tests/__init__.py": ""},
+            [("python3", "-m", "unittest", "discover", "-s", "tests", "-t", ".")],
+        ),
         ({"package.json": PACKAGE}, [("npm", "test")]),
         ({"Cargo.toml": ""}, [("cargo", "test")]),
         ({"go.mod": ""}, [("go", "test", "./...")]),
