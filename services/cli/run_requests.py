@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,14 +47,38 @@ def run_request(plan: PlanFile, overrides: Overrides, *, repository_needed: bool
     try:
         request = RunRequest.model_validate(document)
     except ValidationError as error:
-        raise PlanInvalid(plan.name, _typing_faults(plan, error, document)) from error
-    judged = request
-    if request.repository is None and not repository_needed:
-        judged = request.model_copy(update={"repository": TO_BE_GIVEN})
-    faults = plan_faults(judged)
+        faults = _typing_faults(plan, error, document)
+        judged = _without_unknown_keys(document, error)
+        if judged is not None:
+            faults += _faults_of(plan, judged, repository_needed=repository_needed)
+        raise PlanInvalid(plan.name, faults) from error
+    faults = _faults_of(plan, request, repository_needed=repository_needed)
     if faults:
-        raise PlanInvalid(plan.name, tuple(_placed(plan, fault) for fault in faults))
+        raise PlanInvalid(plan.name, faults)
     return request
+
+
+def _faults_of(plan: PlanFile, request: RunRequest, *, repository_needed: bool) -> tuple[Fault, ...]:
+    if request.repository is None and not repository_needed:
+        request = request.model_copy(update={"repository": TO_BE_GIVEN})
+    return tuple(_placed(plan, fault) for fault in plan_faults(request))
+
+
+def _without_unknown_keys(document: dict[str, Any], error: ValidationError) -> RunRequest | None:
+    """The request where nothing but unknown keys is wrong with it, to judge the rest as well; else None."""
+    faults = list(located_faults(error, document))
+    if any(fault["type"] != "extra_forbidden" for _, fault in faults):
+        return None
+    stripped = deepcopy(document)
+    for (*above, key), _ in faults:
+        parent: Any = stripped
+        for part in above:
+            parent = parent[part]
+        parent.pop(key, None)
+    try:
+        return RunRequest.model_validate(stripped)
+    except ValidationError:
+        return None
 
 
 def _overridden(plan: PlanFile, overrides: Overrides) -> dict[str, Any]:
