@@ -247,7 +247,7 @@ def _workshop(application: Application, candidates: Candidates, sandbox: Sandbox
 
 
 def _agents(settings: Settings, commands: Commands) -> Agents:
-    agents = load_agents(settings.agents_file)
+    agents = load_agents(settings.agents_file, needed=settings.agents is not None)
     if commands.builder is not None:
         agents = agents.with_command(Role.BUILDER, commands.builder)
     if commands.auditor is not None:

@@ -177,12 +177,15 @@ class Agents:
                 return replace(self, auditors=agents, default_auditor=COMMAND_LINE)
 
 
-def load_agents(path: Path) -> Agents:
-    """Read the file of agents; where there is none, no agent is configured. Raises AgentsFileInvalid."""
+def load_agents(path: Path, *, needed: bool = False) -> Agents:
+    """Read the file of agents; where there is none and none is `needed`, no agent is configured.
+
+    Raises AgentsFileInvalid.
+    """
+    if not needed and not path.exists():
+        return Agents()
     try:
         text = path.read_text()
-    except FileNotFoundError:
-        return Agents()
     except (OSError, UnicodeDecodeError) as error:
         raise AgentsFileInvalid(path, (str(error),)) from error
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from events.log.port import LogUnavailable, LogUnfit
 from projections.opening import DatabaseUnavailable, DatabaseUnfit
 from services.agents import AgentsFileInvalid
-from services.cli.failures import CommandFailure, ServiceUnreachable, Unsuccessful
+from services.cli.failures import CommandFailure, ServiceUnreachable, Unsuccessful, WrongUsage
 from services.embedded.postgres import ServerDidNotStart
 from services.sandbox import SandboxUnavailable
 from services.settings import Settings
@@ -39,7 +39,8 @@ async def services_here(
     """Run services in this process, and stop them at the end. A service that fails ends what goes on inside.
 
     With `patient` they wait for a log or a database that is away. Raises ServiceUnreachable where a server is
-    missing, Unsuccessful where this machine, its agents or the servers are not fit for it.
+    missing, WrongUsage where the file of agents cannot be meant, Unsuccessful where this machine or the servers
+    are not fit for it.
     """
     # It brings all services with it, which a command that runs none of them need not wait for.
     from services.compose import Commands, Service, compose
@@ -57,7 +58,9 @@ async def services_here(
                 await asyncio.wait({running})
     except (LogUnavailable, DatabaseUnavailable, ServerDidNotStart) as error:
         raise ServiceUnreachable(str(error)) from error
-    except (SandboxUnavailable, AgentsFileInvalid, *UNFIT) as error:
+    except AgentsFileInvalid as error:
+        raise WrongUsage(str(error)) from error
+    except (SandboxUnavailable, *UNFIT) as error:
         raise Unsuccessful(str(error)) from error
 
 

@@ -222,3 +222,11 @@ async def test_a_log_made_otherwise_is_a_named_failure(cli: CommandLine) -> None
     other = await cli.run("run", cli.plan(phases=1), "--repo", "shop", "--builder-command", cli.builder())
     assert other.exit_code == 1
     assert "with 8 partitions, for ever, not 3" in other.err
+
+
+async def test_a_file_of_agents_that_cannot_be_meant_is_wrong_usage(cli: CommandLine) -> None:
+    missing = cli.folder / "none.toml"
+    cli.variables = {"AUTOPACK_AGENTS": str(missing)}
+    done = await cli.run("run", cli.plan(), "--repo", "shop")
+    assert done.exit_code == 2, done.err
+    assert str(missing) in done.err

@@ -69,6 +69,11 @@ def test_an_unknown_agent_is_named_beside_those_that_there_are(tmp_path: Path):
         load_agents(tmp_path / "none.toml").resolve(Role.AUDITOR)
 
 
+def test_a_file_that_is_needed_has_to_be_there(tmp_path: Path):
+    with pytest.raises(AgentsFileInvalid, match=r"none\.toml.*No such file"):
+        load_agents(tmp_path / "none.toml", needed=True)
+
+
 def test_a_command_from_the_command_line_becomes_the_default(tmp_path: Path):
     agents = loaded(GOOD, tmp_path).with_command(Role.BUILDER, ("sh", "-c", "true"))
     assert agents.resolve(Role.BUILDER) == CommandAgent("command-line", ("sh", "-c", "true"))
