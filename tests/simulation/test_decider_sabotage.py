@@ -30,6 +30,7 @@ from events.families.work import WorkStarted
 from events.history import Heads, HistoryRecord, chain
 from events.state import Phase, Project, Run
 from support.ledger import InvariantBroken
+from support.scenario import CHECKS
 from support.simulated_workers import Tape
 from support.simulation import World
 
@@ -103,8 +104,15 @@ def promotes_anything(patch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def checks_for_ever(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The limit is two rounds a phase: it takes three attempts at the only one of a tier."""
     patch.setattr(attempts, "tier_checks_limit_passed", lambda run, tier_id: iter(()))
-    return {}
+    unlimited = {"token_cap": None, "max_cost_usd": None, "max_phases": None, "max_duration_minutes": None}
+
+    def planned(body: dict[str, Any]) -> dict[str, Any]:
+        phases = [phase | {"task_category": "feature_scaffolding"} for phase in body["phases"][:1]]
+        return body | unlimited | {"safety_profile": "safety_critical", "checks": CHECKS, "phases": phases}
+
+    return {"planned": planned}
 
 
 def builds_for_ever(patch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -170,7 +178,7 @@ def forgets_the_next_attempt(patch: pytest.MonkeyPatch) -> dict[str, Any]:
 def lets_no_turn_come(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Where several may begin at once, nobody says so to those that the step left in line."""
     patch.setattr(deadlines, "next_in_line", lambda project, runs_at_once: None)
-    return {}
+    return {"planned": follows_the_first}
 
 
 def begins_all_that_wait(patch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -182,7 +190,12 @@ def begins_all_that_wait(patch: pytest.MonkeyPatch) -> dict[str, Any]:
         return step.events
 
     patch.setattr(decider, "_follow", sabotaged)
-    return {}
+    return {"planned": follows_the_first}
+
+
+def follows_the_first(body: dict[str, Any]) -> dict[str, Any]:
+    """All other runs may begin as soon as the first one has ended."""
+    return body if body["run_id"] == "run-1" else body | {"follows": "run-1"}
 
 
 def completes_without_a_snapshot(patch: pytest.MonkeyPatch) -> dict[str, Any]:

@@ -57,12 +57,16 @@ AGENTS: tuple[dict[str, str], ...] = (
 
 @dataclass
 class World:
-    """One project and all that happens to it. The functions under test can be replaced by sabotaged ones."""
+    """One project and all that happens to it. The functions under test can be replaced by sabotaged ones.
+
+    `planned` may change each plan, so that a rare story is told often.
+    """
 
     tape: Tape
     decide: Callable[[Project, Event, Context], list[Event] | Rejection] = decide
     evolve: Callable[[Project, Event], Project] = evolve
     chain: Callable[..., tuple[list[HistoryRecord], Heads]] = chain
+    planned: Callable[[dict[str, Any]], dict[str, Any]] = dict
     now: datetime = START
     project: Project = field(default_factory=lambda: Project(PROJECT))
     partition: PartitionState = field(default_factory=PartitionState)
@@ -184,22 +188,24 @@ class World:
         external = "builder" in agents
         single = of((False, False, False, True))
         return RunRequested.model_validate(
-            {
-                "run_id": run_id,
-                "repository": of(("/srv/shop.git", "/srv/shop.git", None)) if external else "/srv/shop.git",
-                "safety_profile": of(("normal", "normal", "normal", "safety_critical")),
-                "checks": of((*(CHECKS,) * 8, *("none",) * 3, None)),
-                "agents": agents,
-                "token_cap": of((5_000_000, None, None, None, 240)),
-                "max_cost_usd": of((*(None,) * 5, 1.0)),
-                "max_phases": of((25, None, None, None, 1)),
-                "max_duration_minutes": of((120, None, 120, None, 5)),
-                "follows": of((None, None, f"run-{self.runs - 1}", "run-1")) if self.runs > 1 else None,
-                "run_scope": "single_tier" if single else "multi_tier",
-                "tier": f"T{tiers - 1}" if single else None,
-                "tiers": [{"tier_id": f"T{t}", "tier_index": t, "name": "tier"} for t in range(tiers)],
-                "phases": self._phases(tiers),
-            }
+            self.planned(
+                {
+                    "run_id": run_id,
+                    "repository": of(("/srv/shop.git", "/srv/shop.git", None)) if external else "/srv/shop.git",
+                    "safety_profile": of(("normal", "normal", "normal", "safety_critical")),
+                    "checks": of((*(CHECKS,) * 8, *("none",) * 3, None)),
+                    "agents": agents,
+                    "token_cap": of((5_000_000, None, None, None, 240)),
+                    "max_cost_usd": of((*(None,) * 5, 1.0)),
+                    "max_phases": of((25, None, None, None, 1)),
+                    "max_duration_minutes": of((120, None, 120, None, 5)),
+                    "follows": of((None, None, f"run-{self.runs - 1}", "run-1")) if self.runs > 1 else None,
+                    "run_scope": "single_tier" if single else "multi_tier",
+                    "tier": f"T{tiers - 1}" if single else None,
+                    "tiers": [{"tier_id": f"T{t}", "tier_index": t, "name": "tier"} for t in range(tiers)],
+                    "phases": self._phases(tiers),
+                }
+            )
         )
 
     def _phases(self, tiers: int) -> list[dict[str, Any]]:
