@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from services.settings import Settings
-from support.builds import repository, running
+from support.builds import python_agent, repository, running
 from support.past import agent_of_the_past, plan_of_the_past, steps, tree_of
 from support.repositories import commit, git
 
@@ -52,7 +52,10 @@ async def test_a_history_of_every_kind_of_commit_is_worked_again_to_the_same_tre
     repo = tmp_path / "repo"
     git(tmp_path, "clone", "--quiet", "--bare", str(past), str(repo))
     agent = agent_of_the_past(tmp_path, past, pairs)
-    async with running(log_settings, agent) as build:
+    approves = python_agent(
+        tmp_path, "auditor", "print(json.dumps({'recommendation': 'approve', 'confidence': 1}))"
+    )
+    async with running(log_settings, agent, approves) as build:
         await build.start(plan_of_the_past(past, pairs) | {"repository": str(repo)})
         end = (await build.end(seconds=100))["data"]
     assert end["state"] == "DONE_SUCCESS", (end["reason"], end["incident"])
