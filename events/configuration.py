@@ -4,6 +4,7 @@ import tomllib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from events.families.base import Count, Path, Seconds, Text, Value
 
@@ -103,14 +104,31 @@ def parse_configuration(text: str | None) -> Configuration:
     if text is None:
         return Configuration()
     try:
-        return Configuration.model_validate(tomllib.loads(text))
+        raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationInvalid(f"autopack.toml is not TOML: {error}") from error
+    try:
+        return Configuration.model_validate(raw)
     except ValidationError as error:
-        raise ConfigurationInvalid(describe_faults("autopack.toml", error)) from error
+        faults = (f"autopack.toml: {_place(raw, fault['loc'])}: {_words(fault)}" for fault in error.errors())
+        raise ConfigurationInvalid("\n".join(faults)) from error
 
 
-def describe_faults(document: str, error: ValidationError) -> str:
-    """Each fault with its place, one a line."""
-    places = (f"{document}: {'.'.join(str(p) for p in e['loc']) or '(top)'}: {e['msg']}" for e in error.errors())
-    return "\n".join(places)
+def _place(raw: dict[str, Any], location: tuple[str | int, ...]) -> str:
+    """A key as TOML writes it: a check goes by its name there, not by its number."""
+    match location:
+        case ("checks", str(profile), int(index), *below) if isinstance(raw["checks"][profile], dict):
+            location = ("checks", profile, list(raw["checks"][profile])[index], *below)
+    return ".".join(map(str, location)) or "(top)"
+
+
+def _words(fault: ErrorDetails) -> str:
+    match fault["type"]:
+        case "extra_forbidden":
+            return "unknown key"
+        case "tuple_type":
+            return "must be a list"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return "must be a table"
+        case _:
+            return fault["msg"]

@@ -10,7 +10,7 @@ from services.cli.client import Client
 from services.cli.drawing import draw, thousands
 from services.cli.failures import WrongUsage
 from services.cli.output import print_json, print_line, show, table, tell
-from services.cli.reaching import reached, running_service
+from services.cli.reaching import has_service, reached, running_service
 from services.cli.reporting import report_lines
 from services.cli.retrying import remaining_request
 from services.cli.run_view import RunView
@@ -31,7 +31,10 @@ def status(run: given.OptionalRunId = None, project: given.Project = None, json:
         elif json:
             print_json(await run_document(settings, client, run))
         else:
-            show(draw(await _known(client, run), datetime.fromtimestamp(time(), UTC)))
+            view = await _known(client, run)
+            show(draw(view, datetime.fromtimestamp(time(), UTC)))
+            if not view.ended and not has_service(settings):
+                tell("No service runs: `autopack up` goes on with it, and so does `autopack run` with its id.")
 
     _reading(shown, project)
 

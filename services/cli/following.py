@@ -8,6 +8,7 @@ from typing import Protocol
 import orjson
 
 from events.codec import HistoryEvent, read_history
+from events.families.phase import PhaseSkipped
 from services.cli.client import Client, Refused
 from services.cli.failures import ServiceUnreachable
 from services.cli.run_view import RunView, fold, with_line
@@ -104,12 +105,20 @@ class Lines:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
+        self._skipped_for: str | None = None
 
     def happened(self, event: HistoryEvent, view: RunView) -> None:
-        """Tell the event, unless it only says what is about to be done."""
-        if view.run is not None and not is_routine(event):
-            for line in told(event, view.run.created_at):
-                self._say(line)
+        """Tell the event, unless it only says what is about to be done, or what was said of the phase before."""
+        if view.run is None or is_routine(event) or self._is_said(event):
+            return
+        for line in told(event, view.run.created_at):
+            self._say(line)
+
+    def _is_said(self, event: HistoryEvent) -> bool:
+        """Whether a phase is skipped for the reason for which another one just was: one end skips them all."""
+        data = event.event.data
+        before, self._skipped_for = self._skipped_for, data.reason if isinstance(data, PhaseSkipped) else None
+        return self._skipped_for is not None and before == self._skipped_for
 
     def wrote(self, view: RunView) -> None:
         """Lines of agents are kept with the run; here they would drown the rest."""

@@ -67,6 +67,11 @@ def _living(record: ServiceRecord | None) -> ServiceRecord | None:
     return record
 
 
+def has_service(settings: Settings) -> bool:
+    """Whether a service is named, or one of this home lives: without one nothing goes on."""
+    return settings.url is not None or _living(read_record(settings.service_file)) is not None
+
+
 @asynccontextmanager
 async def service_at_hand(settings: Settings) -> AsyncIterator[Client | None]:
     """The service that AUTOPACK_URL names, or that left its address in the home; None where none answers.

@@ -1,5 +1,6 @@
 """Events as lines for people: what happened, and the particulars of a setback."""
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -22,6 +23,8 @@ TYPE_WIDTH = 18
 OUTPUT_LINES = 3
 _RULES = " \t-=_*#~"
 """Lines of these alone part others, and say nothing."""
+_CLOSING = re.compile(r"Ran \d+ tests? in |FAILED \(|=+ .*\d+ (?:failed|passed).*=+$")
+"""How test runners end: the exit code says as much."""
 
 _ROUTINE = (
     PrepareRequested,
@@ -103,7 +106,7 @@ def _red(check: CheckResult) -> Iterator[str]:
     exit_code = "" if check.exit_code is None else f" ({check.exit_code})"
     tries = f", {check.tries} tries" if check.tries > 1 else ""
     yield f"{check.name}: {check.outcome}{exit_code}{tries}"
-    lines = [line for line in check.output.splitlines() if line.strip(_RULES)]
+    lines = [line for line in check.output.splitlines() if line.strip(_RULES) and not _CLOSING.match(line)]
     yield from (f"  {line}" for line in lines[-OUTPUT_LINES:])
 
 

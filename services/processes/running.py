@@ -126,7 +126,7 @@ def _reason(ending: Ending, command: Command, exit_code: int | None) -> str:
         case Ending.EXITED:
             return _exit_reason(exit_code)
         case Ending.TIMED_OUT:
-            return f"ran longer than {command.limit_seconds:g} s"
+            return f"ran longer than {round(command.limit_seconds or 0, 1):g} s"
         case Ending.IDLE:
             return f"printed nothing for {command.idle_seconds:g} s"
         case Ending.STOPPED:

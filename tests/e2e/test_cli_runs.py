@@ -133,8 +133,10 @@ async def test_after_a_kill_the_same_command_goes_on_with_what_was_open(cli: Com
     process.kill()
     await cli.finished(process)
     await until(lambda: not lives(cli.folder / "builder.py"), "the agent to die with its service")
+    assert "No service runs" in (await cli.run("status", "k1")).err
     (gate / "open").touch()
     done = await cli.run(*arguments)
+    assert "No service runs" not in (await cli.run("status", "k1")).err
     assert done.exit_code == 0, done.err
     assert "going on with it" in done.err
     assert (await cli.run("audit", "verify", "k1")).exit_code == 0

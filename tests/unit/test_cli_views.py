@@ -10,6 +10,7 @@ from events.codec import HistoryEvent, read_history
 from events.families.failure import FailureClass
 from events.history import chain
 from services.cli.drawing import draw, thousands
+from services.cli.following import Lines
 from services.cli.outcome import outcome
 from services.cli.run_view import RunView, fold, with_line
 from services.cli.telling import clock, is_routine, is_setback, told
@@ -154,17 +155,33 @@ def test_findings_and_an_auditor_s_own_patch_are_told() -> None:
     assert "a patch of its own" in second
 
 
-def test_red_checks_are_told_with_the_end_of_their_output() -> None:
+@pytest.mark.parametrize(
+    "closing",
+    ["", "------\nRan 7 tests in 0.1s\n\nFAILED (failures=1)\n", "====== 1 failed, 6 passed in 0.10s ======\n"],
+)
+def test_red_checks_are_told_with_the_end_of_their_output(closing: str) -> None:
     scenario = Scenario().started([{"phase_id": "P1"}])
     scenario.built()
     scenario.applied(1)
     checks = [
         {"name": "lint", "outcome": "passed"},
-        {"name": "tests", "outcome": "failed", "exit_code": 1, "tries": 3, "output": "a\n\nb\nc\nFAILED (1)\n"},
+        {"name": "tests", "outcome": "failed", "exit_code": 1, "tries": 3, "output": "a\n\nb\nc\nd\n" + closing},
     ]
     scenario.red(checks=checks)
     _, *rest = lines_of(scenario, "ChecksFailed")
-    assert [line.strip() for line in rest] == ["tests: failed (1), 3 tries", "b", "c", "FAILED (1)"]
+    assert [line.strip() for line in rest] == ["tests: failed (1), 3 tries", "b", "c", "d"]
+
+
+def test_phases_that_one_end_skips_are_told_of_once() -> None:
+    scenario = Scenario().started([{"phase_id": f"P{number}"} for number in range(1, 5)])
+    scenario.cancelled()
+    said: list[str] = []
+    lines, view = Lines(said.append), RunView()
+    for event in history_of(scenario):
+        view = fold(view, event)
+        lines.happened(event, view)
+    assert sum("PhaseSkipped" in line for line in said) == 1
+    assert "RunFailed" in said[-1]
 
 
 def test_only_what_did_not_go_straight_on_is_a_setback() -> None:
