@@ -1,15 +1,12 @@
 """Integration at the target: one compare-and-swap, whoever else is at it, however often it is redone."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from services.git import integration
-from services.git.candidate import Candidate
 from services.git.fence import Claim, Fence
 from services.git.integration import (
     Diverged,
@@ -30,7 +27,7 @@ from services.git.integration import (
 )
 from services.git.mirror import open_mirror
 from services.git.targets import target_of
-from support.repositories import Bench, git, make_bench, new_file_patch, write
+from support.repositories import Bench, added, git, make_bench, write
 
 BRANCH = "refs/heads/autonomous/shop-1"
 TAG = "refs/tags/autonomous/shop-1/tier-T1/phase-P1"
@@ -53,13 +50,9 @@ def references(repository: Path) -> dict[str, str]:
     return dict(line.split(" ") for line in listed.splitlines())
 
 
-async def add(bench: Bench, name: str = "a", parent: str | None = None, **changes: object) -> Candidate:
-    return await bench.candidate(new_file_patch(name, f"{name}\n"), parent, **changes)
-
-
 async def test_a_candidate_arrives_as_branch_and_tag_and_nothing_else(bench: Bench) -> None:
     before = references(bench.repository)
-    candidate = await add(bench)
+    candidate = await added(bench)
     outcome = await integrate(bench.mirror, bench.order(candidate.commit))
     assert outcome == Integrated(candidate.commit, BRANCH, TAG)
     after = references(bench.repository)
@@ -70,9 +63,9 @@ async def test_a_candidate_arrives_as_branch_and_tag_and_nothing_else(bench: Ben
 
 
 async def test_the_next_phase_goes_on_from_the_head(bench: Bench) -> None:
-    first = await add(bench)
+    first = await added(bench)
     await integrate(bench.mirror, bench.order(first.commit))
-    second = await add(bench, "b", first.commit, phase_id="P2")
+    second = await added(bench, "b", first.commit, phase_id="P2")
     order = bench.order(second.commit, first.commit, Claim("claim-2", "request-2"), phase_id="P2")
     assert isinstance(await integrate(bench.mirror, order), Integrated)
     assert references(bench.repository)[BRANCH] == second.commit
@@ -80,7 +73,7 @@ async def test_the_next_phase_goes_on_from_the_head(bench: Bench) -> None:
 
 
 async def test_doing_it_again_is_success_and_changes_nothing(bench: Bench) -> None:
-    candidate = await add(bench)
+    candidate = await added(bench)
     await integrate(bench.mirror, bench.order(candidate.commit))
     before = references(bench.repository)
     again = await integrate(bench.mirror, bench.order(candidate.commit))
@@ -103,7 +96,7 @@ STEPS = ["claim_fence", "move_branch", "make_tag"]
 async def test_a_crash_at_any_step_is_mended_by_doing_it_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str, moment: str
 ) -> None:
-    candidate = await add(bench)
+    candidate = await added(bench)
     real: Callable[..., Awaitable[object]] = getattr(integration, step)
 
     async def dying(*arguments: object) -> object:
@@ -123,25 +116,25 @@ async def test_a_crash_at_any_step_is_mended_by_doing_it_again(
 
 
 async def test_a_moved_head_is_named_and_left_alone(bench: Bench) -> None:
-    first = await add(bench)
+    first = await added(bench)
     await integrate(bench.mirror, bench.order(first.commit))
-    other = await add(bench, "b", phase_id="P2")
+    other = await added(bench, "b", phase_id="P2")
     order = bench.order(other.commit, None, Claim("claim-2", "request-2"), phase_id="P2")
     assert await integrate(bench.mirror, order) == HeadMoved(first.commit)
     assert references(bench.repository)[BRANCH] == first.commit
 
 
 async def test_a_branch_that_somebody_removed_is_named(bench: Bench) -> None:
-    first = await add(bench)
-    second = await add(bench, "b", first.commit, phase_id="P2")
+    first = await added(bench)
+    second = await added(bench, "b", first.commit, phase_id="P2")
     order = bench.order(second.commit, first.commit, phase_id="P2")
     assert await integrate(bench.mirror, order) == HeadMoved(None)
 
 
 async def test_a_candidate_that_is_no_descendant_of_the_head_is_refused(bench: Bench) -> None:
-    first = await add(bench)
+    first = await added(bench)
     await integrate(bench.mirror, bench.order(first.commit))
-    other = await add(bench, "b", phase_id="P2")
+    other = await added(bench, "b", phase_id="P2")
     order = bench.order(other.commit, first.commit, Claim("claim-2", "request-2"), phase_id="P2")
     assert await integrate(bench.mirror, order) == Diverged(first.commit)
 
@@ -149,14 +142,14 @@ async def test_a_candidate_that_is_no_descendant_of_the_head_is_refused(bench: B
 async def test_a_tag_that_stands_for_something_else_is_named_and_nothing_moves(bench: Bench) -> None:
     git(bench.repository, "update-ref", TAG, bench.base)
     before = references(bench.repository)
-    candidate = await add(bench)
+    candidate = await added(bench)
     assert await integrate(bench.mirror, bench.order(candidate.commit)) == TagTaken(TAG, bench.base)
     assert references(bench.repository) == before
 
 
 async def test_a_replaced_claimer_moves_nothing(bench: Bench) -> None:
     """It was stopped after it had set the fence, and goes on after another has taken over."""
-    candidate = await add(bench)
+    candidate = await added(bench)
     zombie = bench.order(candidate.commit, claim=Claim("claim-1", "request-1"))
     target = target_of(bench.mirror)
     value = await claim_fence(target, zombie, None)
@@ -172,7 +165,7 @@ async def test_a_replaced_claimer_moves_nothing(bench: Bench) -> None:
 
 
 async def test_a_claim_gives_way_only_to_one_that_names_it(bench: Bench) -> None:
-    candidate = await add(bench)
+    candidate = await added(bench)
     target = target_of(bench.mirror)
     first = await claim_fence(target, bench.order(candidate.commit), None)
     assert isinstance(first, Fence)
@@ -184,7 +177,7 @@ async def test_a_claim_gives_way_only_to_one_that_names_it(bench: Bench) -> None
 
 
 async def test_requests_side_by_side_do_not_fence_each_other(bench: Bench) -> None:
-    one, other = await add(bench), await add(bench, "b", phase_id="P2")
+    one, other = await added(bench), await added(bench, "b", phase_id="P2")
     first = bench.order(one.commit)
     second = bench.order(other.commit, None, Claim("claim-2", "request-2"), phase_id="P2")
     target = target_of(bench.mirror)
@@ -200,7 +193,7 @@ async def test_requests_side_by_side_do_not_fence_each_other(bench: Bench) -> No
 
 
 async def test_of_twenty_integrations_at_once_exactly_one_wins(bench: Bench) -> None:
-    candidates = [await add(bench, f"f{number}", phase_id=f"P{number}") for number in range(20)]
+    candidates = [await added(bench, f"f{number}", phase_id=f"P{number}") for number in range(20)]
     outcomes = await asyncio.gather(
         *(
             integrate(
@@ -221,7 +214,7 @@ async def test_two_runs_on_one_repository_do_not_disturb_each_other(bench: Bench
         head: str | None = None
         for number in range(4):
             phase = f"P{number}"
-            made = await add(bench, f"{run_id}-{number}", head, run_id=run_id, phase_id=phase)
+            made = await added(bench, f"{run_id}-{number}", head, run_id=run_id, phase_id=phase)
             order = bench.order(made.commit, head, Claim(f"c{number}", f"r{number}"), run_id, phase)
             outcome = await integrate(bench.mirror, order)
             assert isinstance(outcome, Integrated), outcome
@@ -236,7 +229,7 @@ async def test_two_runs_on_one_repository_do_not_disturb_each_other(bench: Bench
 
 
 async def test_looking_up_tells_what_landed(bench: Bench) -> None:
-    candidate = await add(bench)
+    candidate = await added(bench)
     assert await look_up(bench.mirror, "shop-1", "T1", "P1") == TargetState(None, None, None)
     order = bench.order(candidate.commit)
     target = target_of(bench.mirror)
@@ -249,7 +242,7 @@ async def test_looking_up_tells_what_landed(bench: Bench) -> None:
 
 
 async def test_another_machine_makes_the_same_commit_and_goes_on(bench: Bench, tmp_path: Path) -> None:
-    candidate = await add(bench)
+    candidate = await added(bench)
     first = bench.order(candidate.commit)
     value = await claim_fence(target_of(bench.mirror), first, None)
     assert isinstance(value, Fence)
@@ -259,7 +252,7 @@ async def test_another_machine_makes_the_same_commit_and_goes_on(bench: Bench, t
     from services.git.preparation import prepare
 
     await prepare(other)
-    again = await add(elsewhere)
+    again = await added(elsewhere)
     assert again.commit == candidate.commit
     assert await integrate(other, bench.order(again.commit, claim=Claim("claim-2", "request-1"))) == Replaced(
         "claim-1"
@@ -270,7 +263,7 @@ async def test_another_machine_makes_the_same_commit_and_goes_on(bench: Bench, t
 
 
 async def test_ids_that_a_ref_cannot_hold_are_encoded(bench: Bench) -> None:
-    candidate = await add(bench)
+    candidate = await added(bench)
     order = Integration("shop-1", "Tür 1/a..b.lock", "P1", candidate.commit, None, Claim("c d\n", "r/%"))
     outcome = await integrate(bench.mirror, order)
     assert isinstance(outcome, Integrated)
@@ -294,20 +287,20 @@ IN_THE_WAY = [
 async def test_a_name_that_stands_in_the_way_is_told_before_anything_moves(bench: Bench, name: str) -> None:
     git(bench.repository, "update-ref", name, bench.base)
     before = references(bench.repository)
-    assert await integrate(bench.mirror, bench.order((await add(bench)).commit)) == InTheWay(name)
+    assert await integrate(bench.mirror, bench.order((await added(bench)).commit)) == InTheWay(name)
     assert references(bench.repository) == before
 
 
 async def test_names_that_only_look_alike_are_in_nobodys_way(bench: Bench) -> None:
     for name in ("refs/heads/autonomous/shop-10", "refs/heads/autonomous2", "refs/tags/autonomous/shop-1b/x"):
         git(bench.repository, "update-ref", name, bench.base)
-    assert isinstance(await integrate(bench.mirror, bench.order((await add(bench)).commit)), Integrated)
+    assert isinstance(await integrate(bench.mirror, bench.order((await added(bench)).commit)), Integrated)
 
 
 async def test_a_name_in_the_way_that_git_does_not_list_is_a_refusal(tmp_path: Path) -> None:
     bench = await make_bench(tmp_path)
     git(bench.repository, "symbolic-ref", "refs/autopack/fence", "refs/heads/not-there")
-    outcome = await integrate(bench.mirror, bench.order((await add(bench)).commit))
+    outcome = await integrate(bench.mirror, bench.order((await added(bench)).commit))
     assert isinstance(outcome, Refused)
     assert "refs/autopack/fence" in outcome.detail
 
@@ -320,7 +313,7 @@ async def test_a_target_that_refuses_one_of_our_refs_is_not_taken_for_one_that_i
     git(tmp_path, "clone", "--quiet", "--bare", "origin", "repository")
     bench = await make_bench(tmp_path, f"file://{tmp_path}/repository")
     git(bench.repository, "config", "receive.hideRefs", refused)
-    commit = (await add(bench)).commit
+    commit = (await added(bench)).commit
     outcome = await integrate(bench.mirror, bench.order(commit))
     assert isinstance(outcome, Refused)
     assert "deny updating a hidden ref" in outcome.detail
@@ -329,7 +322,7 @@ async def test_a_target_that_refuses_one_of_our_refs_is_not_taken_for_one_that_i
 
 
 async def test_a_target_that_is_gone_is_told(bench: Bench) -> None:
-    candidate = await add(bench)
+    candidate = await added(bench)
     bench.repository.rename(bench.repository.with_name("gone"))
     outcome = await integrate(bench.mirror, bench.order(candidate.commit))
     assert isinstance(outcome, TargetUnreachable)
@@ -340,107 +333,8 @@ async def test_hooks_of_the_target_are_not_run(bench: Bench, tmp_path: Path) -> 
     for name in ("reference-transaction", "update", "pre-receive", "post-receive", "pre-push", "post-update"):
         write(hooks, {name: f"#!/bin/sh\ntouch {tmp_path}/hook-ran\n"})
         (hooks / name).chmod(0o755)
-    await integrate(bench.mirror, bench.order((await add(bench)).commit))
+    await integrate(bench.mirror, bench.order((await added(bench)).commit))
     assert BRANCH in references(bench.repository)
     assert not (tmp_path / "hook-ran").exists()
     git(bench.repository, "update-ref", "refs/heads/other", bench.base)
     assert (tmp_path / "hook-ran").exists(), "the hook is no hook"
-
-
-# A checkout that somebody works in.
-
-
-def work(repository: Path) -> dict[str, object]:
-    """What a user would notice: HEAD, the index's bytes, every file, the status."""
-    files = {path for path in repository.rglob("*") if path.is_file() and ".git" not in path.parts}
-    return {
-        "HEAD": (repository / ".git" / "HEAD").read_bytes(),
-        "index": (repository / ".git" / "index").read_bytes(),
-        "files": {str(path): path.read_bytes() for path in files},
-        "status": git(repository, "--no-optional-locks", "status", "--porcelain"),
-        "stash": git(repository, "stash", "list"),
-    }
-
-
-async def test_a_dirty_checkout_is_untouched(tmp_path: Path) -> None:
-    bench = await make_bench(tmp_path)
-    write(bench.repository, {"src/cart.py": "half done\n", "untracked": "x"})
-    git(bench.repository, "add", "src/cart.py")
-    write(bench.repository, {"src/cart.py": "half done, and more\n"})
-    before = work(bench.repository)
-    assert isinstance(await integrate(bench.mirror, bench.order((await add(bench)).commit)), Integrated)
-    assert work(bench.repository) == before
-
-
-async def test_a_checked_out_integration_branch_moves_under_an_untouched_work_tree(tmp_path: Path) -> None:
-    bench = await make_bench(tmp_path)
-    first = await add(bench)
-    await integrate(bench.mirror, bench.order(first.commit))
-    git(bench.repository, "checkout", "--quiet", "autonomous/shop-1")
-    before = work(bench.repository)
-    second = await add(bench, "b", first.commit, phase_id="P2")
-    order = bench.order(second.commit, first.commit, Claim("claim-2", "request-2"), phase_id="P2")
-    assert isinstance(await integrate(bench.mirror, order), Integrated)
-    after = work(bench.repository)
-    assert {**after, "status": None} == {**before, "status": None}
-
-
-# Lock files that git processes leave.
-
-
-async def test_a_lock_of_a_dead_writer_of_ours_is_removed(tmp_path: Path) -> None:
-    bench = await make_bench(tmp_path)
-    candidate = await add(bench)
-    write(bench.mirror.intents, {"left-by-a-killed-process": ""})
-    write(bench.repository / ".git", {f"{BRANCH}.lock": ""})
-    assert isinstance(await integrate(bench.mirror, bench.order(candidate.commit)), Integrated)
-
-
-async def test_a_lock_of_somebody_else_is_respected(tmp_path: Path) -> None:
-    bench = await make_bench(tmp_path)
-    candidate = await add(bench)
-    lock = bench.repository / ".git" / f"{BRANCH}.lock"
-    write(bench.repository / ".git", {f"{BRANCH}.lock": ""})
-    outcome = await integrate(bench.mirror, bench.order(candidate.commit))
-    assert isinstance(outcome, TargetUnreachable)
-    assert lock.exists()
-    lock.unlink()
-    assert isinstance(await integrate(bench.mirror, bench.order(candidate.commit)), Integrated)
-
-
-async def test_a_killed_integration_leaves_nothing_that_blocks_the_next(tmp_path: Path) -> None:
-    """Killed at many moments, with SIGKILL, process group and all."""
-    bench = await make_bench(tmp_path)
-    root, repository = tmp_path / "mirrors", bench.repository
-    for number in range(12):
-        name = f"run-{number}"
-        candidate = await add(bench, name, run_id=name)
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", INTEGRATE, str(root), str(repository), name, candidate.commit),
-            stdout=subprocess.PIPE,
-        )
-        assert child.stdout is not None
-        assert await child.stdout.readline() == b"ready\n"
-        await asyncio.sleep(number * 0.004)  # not a wait for something: the moment of death
-        child.kill()
-        await child.wait()
-        order = bench.order(candidate.commit, None, Claim("claim-2", "request-1", "claim-1"), run_id=name)
-        assert isinstance(await integrate(bench.mirror, order), Integrated)
-    git(repository, "fsck", "--strict")
-    assert list(repository.glob(".git/**/*.lock")) == []
-
-
-INTEGRATE = """
-import asyncio, sys
-from pathlib import Path
-from services.git.command import GitCommand
-from services.git.fence import Claim, Fence
-from services.git.integration import Integration, integrate
-from services.git.mirror import open_mirror
-async def main():
-    root, repository, run_id, commit = sys.argv[1:]
-    mirror = await open_mirror(GitCommand(), Path(root), repository)
-    print("ready", flush=True)
-    await integrate(mirror, Integration(run_id, "T1", "P1", commit, None, Claim("claim-1", "request-1")))
-asyncio.run(main())
-"""

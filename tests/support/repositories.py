@@ -140,3 +140,8 @@ def new_file_patch(name: str, content: str) -> bytes:
     body = "".join(f"+{line}\n" for line in lines)
     head = f"diff --git a/{name} b/{name}\nnew file mode 100644\n--- /dev/null\n+++ b/{name}\n"
     return f"{head}@@ -0,0 +1,{len(lines)} @@\n{body}".encode()
+
+
+async def added(bench: Bench, name: str = "a", parent: str | None = None, **changes: object) -> Candidate:
+    """A candidate that adds a file of this name."""
+    return await bench.candidate(new_file_patch(name, f"{name}\n"), parent, **changes)

@@ -1,0 +1,109 @@
+"""Integration at a target that somebody works in, or where killed processes left their traces."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+from services.git.fence import Claim
+from services.git.integration import (
+    Integrated,
+    TargetUnreachable,
+    integrate,
+)
+from support.repositories import added, git, make_bench, write
+
+BRANCH = "refs/heads/autonomous/shop-1"
+
+
+def work(repository: Path) -> dict[str, object]:
+    """What a user would notice: HEAD, the index's bytes, every file, the status."""
+    files = {path for path in repository.rglob("*") if path.is_file() and ".git" not in path.parts}
+    return {
+        "HEAD": (repository / ".git" / "HEAD").read_bytes(),
+        "index": (repository / ".git" / "index").read_bytes(),
+        "files": {str(path): path.read_bytes() for path in files},
+        "status": git(repository, "--no-optional-locks", "status", "--porcelain"),
+        "stash": git(repository, "stash", "list"),
+    }
+
+
+async def test_a_dirty_checkout_is_untouched(tmp_path: Path) -> None:
+    bench = await make_bench(tmp_path)
+    write(bench.repository, {"src/cart.py": "half done\n", "untracked": "x"})
+    git(bench.repository, "add", "src/cart.py")
+    write(bench.repository, {"src/cart.py": "half done, and more\n"})
+    before = work(bench.repository)
+    assert isinstance(await integrate(bench.mirror, bench.order((await added(bench)).commit)), Integrated)
+    assert work(bench.repository) == before
+
+
+async def test_a_checked_out_integration_branch_moves_under_an_untouched_work_tree(tmp_path: Path) -> None:
+    bench = await make_bench(tmp_path)
+    first = await added(bench)
+    await integrate(bench.mirror, bench.order(first.commit))
+    git(bench.repository, "checkout", "--quiet", "autonomous/shop-1")
+    before = work(bench.repository)
+    second = await added(bench, "b", first.commit, phase_id="P2")
+    order = bench.order(second.commit, first.commit, Claim("claim-2", "request-2"), phase_id="P2")
+    assert isinstance(await integrate(bench.mirror, order), Integrated)
+    after = work(bench.repository)
+    assert {**after, "status": None} == {**before, "status": None}
+
+
+async def test_a_lock_of_a_dead_writer_of_ours_is_removed(tmp_path: Path) -> None:
+    bench = await make_bench(tmp_path)
+    candidate = await added(bench)
+    write(bench.mirror.intents, {"left-by-a-killed-process": ""})
+    write(bench.repository / ".git", {f"{BRANCH}.lock": ""})
+    assert isinstance(await integrate(bench.mirror, bench.order(candidate.commit)), Integrated)
+
+
+async def test_a_lock_of_somebody_else_is_respected(tmp_path: Path) -> None:
+    bench = await make_bench(tmp_path)
+    candidate = await added(bench)
+    lock = bench.repository / ".git" / f"{BRANCH}.lock"
+    write(bench.repository / ".git", {f"{BRANCH}.lock": ""})
+    outcome = await integrate(bench.mirror, bench.order(candidate.commit))
+    assert isinstance(outcome, TargetUnreachable)
+    assert lock.exists()
+    lock.unlink()
+    assert isinstance(await integrate(bench.mirror, bench.order(candidate.commit)), Integrated)
+
+
+async def test_a_killed_integration_leaves_nothing_that_blocks_the_next(tmp_path: Path) -> None:
+    """Killed at many moments, with SIGKILL, process group and all."""
+    bench = await make_bench(tmp_path)
+    root, repository = tmp_path / "mirrors", bench.repository
+    for number in range(12):
+        name = f"run-{number}"
+        candidate = await added(bench, name, run_id=name)
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", INTEGRATE, str(root), str(repository), name, candidate.commit),
+            stdout=subprocess.PIPE,
+        )
+        assert child.stdout is not None
+        assert await child.stdout.readline() == b"ready\n"
+        await asyncio.sleep(number * 0.004)  # not a wait for something: the moment of death
+        child.kill()
+        await child.wait()
+        order = bench.order(candidate.commit, None, Claim("claim-2", "request-1", "claim-1"), run_id=name)
+        assert isinstance(await integrate(bench.mirror, order), Integrated)
+    git(repository, "fsck", "--strict")
+    assert list(repository.glob(".git/**/*.lock")) == []
+
+
+INTEGRATE = """
+import asyncio, sys
+from pathlib import Path
+from services.git.command import GitCommand
+from services.git.fence import Claim, Fence
+from services.git.integration import Integration, integrate
+from services.git.mirror import open_mirror
+async def main():
+    root, repository, run_id, commit = sys.argv[1:]
+    mirror = await open_mirror(GitCommand(), Path(root), repository)
+    print("ready", flush=True)
+    await integrate(mirror, Integration(run_id, "T1", "P1", commit, None, Claim("claim-1", "request-1")))
+asyncio.run(main())
+"""
