@@ -14,6 +14,7 @@ import services
 from services.embedded.layout import Layout
 from services.embedded.locks import Lock, Mode, is_held_exclusively, try_lock
 
+MOST_STARTS = 3
 POLL_SECONDS = 0.02
 WATCH_SECONDS = 1.0
 LOG_TAIL_BYTES = 2_000
@@ -89,15 +90,18 @@ class EmbeddedPostgres:
 
 
 async def _ensure_serving(layout: Layout) -> None:
-    """Start a keeper where there is none, and return when the server takes connections."""
-    started = False
+    """Start a keeper where there is none, and return when the server takes connections.
+
+    A keeper may be killed before it serves, so one that has gone is not yet a server that cannot be started.
+    """
+    starts = 0
     while not is_held_exclusively(layout.serving):
         lock = try_lock(layout.keeper, Mode.EXCLUSIVE)
-        if lock is not None and started:
+        if lock is not None and starts == MOST_STARTS:
             lock.release()
             raise _failure(layout, "")
         if lock is not None:
-            started = True
+            starts += 1
             await _start_keeper(layout, lock)
         await asyncio.sleep(POLL_SECONDS)
 

@@ -120,7 +120,7 @@ async def test_a_base_that_is_not_there_is_named(home: Home, base: str):
     ("text", "said"),
     [
         ("[checks", "is not TOML"),
-        ("[checks.normal]\ntests = { argv = [] }\n", "checks.normal.0.argv"),
+        ("[checks.normal]\ntests = { argv = [] }\n", "checks.normal.tests.argv"),
         ("[unknown]\n", "unknown"),
         ("[prepare]\nargv = 1\n", "prepare.argv"),
         (b"\xff\xfe", "not a readable text file"),

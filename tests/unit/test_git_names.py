@@ -27,7 +27,7 @@ identifiers = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_
 tier_ids = TypeAdapter(TierId)
 
 
-@given(identifiers.filter(lambda identifier: len(encoded(identifier)) < LONGEST_BYTES))
+@given(identifiers.filter(lambda identifier: "%-" not in encoded(identifier)))  # those are cut
 def test_an_encoded_id_can_be_read_back(identifier: str) -> None:
     assert decoded(encoded(identifier)) == identifier
 
