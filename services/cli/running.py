@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from events.codec import read_history
@@ -26,6 +27,8 @@ from services.settings import Settings
 CANCEL_SECONDS = 10.0
 TAKEN = (400, 409)
 VISIBLE_TRIES = 60
+TABLES_SECONDS = 10.0
+TABLES_PAUSE_SECONDS = 0.05
 FILLED_IN = {"project", "repository", "run_id"}
 
 
@@ -187,11 +190,21 @@ async def run_document(settings: Settings, client: Client, run_id: str) -> dict[
     return document
 
 
+async def _ended_document(settings: Settings, client: Client, run_id: str) -> dict[str, Any]:
+    """The document of a run that has ended: the tables may be a moment behind the history that was followed."""
+    document = await run_document(settings, client, run_id)
+    give_up_at = monotonic() + TABLES_SECONDS
+    while not RunState(document["state"]).is_terminal and monotonic() < give_up_at:
+        await asyncio.sleep(TABLES_PAUSE_SECONDS)
+        document = await run_document(settings, client, run_id)
+    return document
+
+
 async def tell_of_end(settings: Settings, client: Client, view: RunView, *, as_json: bool) -> None:
     """Print what became of a run; raises Unsuccessful unless it is DONE_SUCCESS."""
     if view.run is None:
         raise ServiceUnreachable("the run was not heard of again")
-    document = await run_document(settings, client, view.run.run_id)
+    document = await _ended_document(settings, client, view.run.run_id)
     if as_json:
         print_json(document)
     else:
