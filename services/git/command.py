@@ -28,6 +28,9 @@ OVERRIDES = (
     "core.safecrlf=false",
     "diff.ignoreSubmodules=all",
     "submodule.recurse=false",
+    # Small packs would be unpacked object by object, commits first: whoever looks meanwhile, or after a kill,
+    # finds a commit without its files. A pack is there whole or not at all.
+    "transfer.unpackLimit=1",
     "gc.auto=0",
     "maintenance.auto=false",
     "protocol.ext.allow=never",

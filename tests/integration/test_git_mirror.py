@@ -34,6 +34,16 @@ async def test_a_repository_is_prepared_at_its_default_branch(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
+async def test_what_is_fetched_is_there_whole_or_not_at_all(tmp_path: Path, scheme: str) -> None:
+    """In a pack, that is: single objects come one after another, a commit before its files."""
+    repository = make_repository(tmp_path / "r", {"a": "1"})
+    await prepared(tmp_path, f"{scheme}{repository}")
+    (mirror,) = (tmp_path / "mirrors").glob("*.git")
+    assert len(list(mirror.glob("objects/pack/*.pack"))) == 1
+    assert list(mirror.glob("objects/??")) == []
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
 async def test_a_bare_repository_is_accepted_by_path_and_url(tmp_path: Path, scheme: str) -> None:
     repository = make_repository(tmp_path / "r")
     git(tmp_path, "clone", "--quiet", "--bare", str(repository), "bare.git")
