@@ -44,7 +44,7 @@ async def test_a_start_answers_when_the_run_is_accepted_and_the_run_ends_in_a_br
     assert run["state"] == "DONE_SUCCESS"
     assert run["tokens_used"] == 240
     assert run["ci_runs_used"] == 2
-    phases = run["tiers"][0]["phases"]  # type: ignore[index]
+    phases = run["tiers"][0]["phases"]
     assert [phase["state"] for phase in phases] == ["COMPLETE", "COMPLETE"]
     assert all("tier_id" not in phase for phase in phases)
 

@@ -31,7 +31,7 @@ class Trouble:
             if trouble.left > 0:
                 trouble.left -= 1
                 raise trouble.error
-            await trouble.step(owner, *arguments)  # type: ignore[arg-type]  # passed on as they came
+            await trouble.step(owner, *arguments)
 
         monkeypatch.setattr(PartitionOwner, "_step", failing)
 

@@ -128,7 +128,7 @@ async def test_everything_waits_for_its_server_says_so_once_and_begins_when_it_i
     up = await start("up", log=server.url, database=server.url, listen=address)
     assert await until_answered(f"http://{address}/health/live", 200)
     body = await until_answered(f"http://{address}/health/ready", 503)
-    assert {"log", "supervisor", "builder", "projector", "api"} <= set(body["troubles"])  # type: ignore[call-overload]
+    assert {"log", "supervisor", "builder", "projector", "api"} <= set(body["troubles"])
     assert "waiting for the log" in str(body["troubles"])
     assert await until_answered(f"http://{address}/runs", 503)
     await until(lambda: up.lines("waiting for the log") and up.lines("waiting for the database"), "both named")
@@ -140,7 +140,7 @@ async def test_everything_waits_for_its_server_says_so_once_and_begins_when_it_i
         # A server that is made takes several tries of those that wait for it: all is said once all the same.
         assert len(up.lines("waiting for the log")) == len(up.lines("waiting for the database")) == 1
         assert len(up.lines("the log is there")) == len(up.lines("the database is there")) == 1
-        assert (await answers(f"http://{address}/runs"))[0] == 200  # type: ignore[index]
+        assert (await answers(f"http://{address}/runs"))[0] == 200
         assert await up.terminated() == 0
     assert up.lines("Traceback") == []
 
@@ -153,7 +153,7 @@ async def test_without_the_database_runs_go_on_and_the_api_says_what_it_waits_fo
     await until(lambda: (cli.home / "ready" / "supervisor").exists(), "the supervisor to be ready")
     await until(lambda: (cli.home / "ready" / "builder").exists(), "the builder to be ready")
     body = await until_answered(f"http://{address}/health/ready", 503)
-    assert set(body["troubles"]) == {"database", "projector", "api"}  # type: ignore[call-overload]
+    assert set(body["troubles"]) == {"database", "projector", "api"}
     async with server:
         await until_answered(f"http://{address}/health/ready", 200)
         assert await up.terminated() == 0

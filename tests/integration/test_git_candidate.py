@@ -45,7 +45,7 @@ async def bench(tmp_path: Path) -> Bench:
 
 async def made(bench: Bench, *patches: bytes, parent: str | None = None, **changes: object) -> Outcome:
     async with open_quarantine(bench.mirror) as quarantine:
-        return await make_candidate(quarantine, parent or bench.base, patches, identity(**changes))  # type: ignore[arg-type]
+        return await make_candidate(quarantine, parent or bench.base, patches, identity(**changes))
 
 
 async def rules_broken(bench: Bench, patch: bytes, policy: Policy | None = None) -> set[tuple[str, str]]:

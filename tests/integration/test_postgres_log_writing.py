@@ -118,7 +118,7 @@ async def test_a_lease_is_renewed_by_appending_and_by_renewing_and_ends_with_clo
     await writer.renew()
     _, third = await lease()
     assert owner == "one"
-    assert first < second < third  # type: ignore[operator]  # moments, as the driver gives them
+    assert first < second < third
     await writer.close()
     assert await lease() == (None, None)
     await connection.close()

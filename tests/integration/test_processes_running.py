@@ -17,12 +17,12 @@ PATH = "/usr/bin:/bin"
 
 def python(source: str, folder: Path, **options: object) -> Command:
     argv = (sys.executable, "-u", "-c", source)
-    return Command(argv, folder, {"PATH": PATH}, **options)  # type: ignore[arg-type] # free options of a test
+    return Command(argv, folder, {"PATH": PATH}, **options)
 
 
 def shell(source: str, folder: Path, **options: object) -> Command:
     argv = ("/bin/sh", "-c", source)
-    return Command(argv, folder, {"PATH": PATH}, **options)  # type: ignore[arg-type] # free options of a test
+    return Command(argv, folder, {"PATH": PATH}, **options)
 
 
 def is_alive(pid: int) -> bool:

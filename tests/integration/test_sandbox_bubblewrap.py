@@ -47,7 +47,7 @@ def work(tmp_path: Path) -> Path:
 
 
 def shell(source: str, folder: Path, **options: object) -> Job:
-    return Job(("sh", "-c", source), folder, **options)  # type: ignore[arg-type] # free options of a test
+    return Job(("sh", "-c", source), folder, **options)
 
 
 async def until(condition: Callable[[], bool], deadline_seconds: float = 10) -> None:

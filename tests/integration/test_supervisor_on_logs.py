@@ -90,7 +90,7 @@ async def until(log: EventLog, event_type: type[EventData], count: int, seconds:
 
 
 async def say(log: EventLog, topic: Topic, data: EventData, run_id: str) -> None:
-    event = Event(f"{uuid4()}", "/test", run_id, START, data)  # type: ignore[arg-type]  # members of the union
+    event = Event(f"{uuid4()}", "/test", run_id, START, data)
     await log.submit(topic, [NewRecord("shop", write_submission(event, "shop"))])
 
 
@@ -154,9 +154,9 @@ async def test_a_step_of_rejections_alone_is_not_repeated_by_the_next_owner(
 class Answering(Doer):
     """A builder that needs a moment for each patch."""
 
-    async def perform(self, assignment: object) -> object:  # type: ignore[override]
+    async def perform(self, assignment: object) -> object:
         asyncio.get_running_loop().call_later(0.3, lambda: self._finish(assignment))
-        return await super().perform(assignment)  # type: ignore[arg-type]
+        return await super().perform(assignment)
 
     def _finish(self, assignment: object) -> None:
         for number, begun in enumerate(self.begun):
@@ -223,8 +223,8 @@ async def test_a_server_that_stands_still_is_waited_for_and_nothing_is_lost_or_d
             while not all(status.is_ready for status in statuses):
                 await asyncio.sleep(0.05)
         assert not any(task.done() for task in tasks)
-    answered = [one.event.data.request_id for one in await history(log, BuildSucceeded)]  # type: ignore[union-attr]
-    claimed = [one.event.data.request_id for one in await history(log, WorkStarted)]  # type: ignore[union-attr]
+    answered = [one.event.data.request_id for one in await history(log, BuildSucceeded)]
+    claimed = [one.event.data.request_id for one in await history(log, WorkStarted)]
     assert len(set(answered)) == len(answered) == len(SIDE_BY_SIDE)
     assert set(claimed) == set(answered)
     assert await history(log, RunCompleted) == []
@@ -277,7 +277,7 @@ async def test_commands_that_were_deleted_before_they_were_read_are_an_alarm_in_
 
     async def earlier(self: EventLog, partition: int, instance: str) -> PartitionWriter:
         found = await taken(self, partition, instance)
-        found._positions = elsewhere  # type: ignore[attr-defined]  # both adapters keep them there
+        found._positions = elsewhere
         return found
 
     monkeypatch = request.getfixturevalue("monkeypatch")

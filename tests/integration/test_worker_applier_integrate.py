@@ -76,7 +76,7 @@ async def test_integrating_again_is_success(home: Home):
     first = await integrated(home, candidate)
     again = await integrated(home, candidate)
     assert isinstance(again, SnapshotCreated)
-    assert (again.commit, again.tag) == (first.commit, first.tag)  # type: ignore[union-attr]  # as asserted
+    assert (again.commit, again.tag) == (first.commit, first.tag)
 
 
 @pytest.mark.parametrize("crash_after", ["the fence", "the branch"])

@@ -78,7 +78,7 @@ def identity(run_id: str = "shop-1", phase_id: str = "P1", **changes: object) ->
         "recorded_at": datetime(2026, 1, 1, 12, tzinfo=UTC),
         "subject": "Total the cart",
     }
-    return CandidateIdentity(**{**values, **changes})  # type: ignore[arg-type]  # free options of a test
+    return CandidateIdentity(**{**values, **changes})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Bench:
 
     async def candidate(self, patch: bytes, parent: str | None = None, **changes: object) -> Candidate:
         """Make a candidate and keep it, as the applier does."""
-        made_by = identity(**changes)  # type: ignore[arg-type]  # free options of a test
+        made_by = identity(**changes)
         async with open_quarantine(self.mirror) as quarantine:
             made = await make_candidate(quarantine, parent or self.base, [patch], made_by)
             assert isinstance(made, Candidate), made

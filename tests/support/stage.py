@@ -171,7 +171,7 @@ class Stage:
 
     def claimants(self) -> list[str]:
         """Who has claimed something, one entry a claim."""
-        return [one.event.data.instance for one in self.history(WorkStarted)]  # type: ignore[union-attr]
+        return [one.event.data.instance for one in self.history(WorkStarted)]
 
     async def turns(self, count: int = 20) -> None:
         """Let a runner look around so often."""

@@ -65,7 +65,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def commands_of(app: typer.Typer) -> Iterator[tuple[str, Any]]:
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]  # a group
+    for name, command in typer.main.get_command(app).commands.items():
         if hasattr(command, "commands"):
             yield from ((f"{name} {sub}", found) for sub, found in command.commands.items())
         else:

@@ -104,7 +104,7 @@ async def test_a_whole_history_is_found_whole() -> None:
 )
 async def test_harm_to_a_history_is_found(harm: object, fault: str) -> None:
     records = records_of(Scenario().started([{"phase_id": "P1"}]))
-    verification = await verify("run-1", given(harm(records)))  # type: ignore[operator]  # one of the lambdas
+    verification = await verify("run-1", given(harm(records)))
     assert not verification.whole
     assert fault in (verification.fault or "")
 
@@ -119,7 +119,7 @@ async def test_a_retry_takes_up_what_was_not_completed_from_the_last_snapshot() 
     scenario.completed("P1", 5)
     scenario.cancelled()
     service = RecordedRun(records_of(scenario))
-    request = await remaining_request(service, "run-1", "run-1b")  # type: ignore[arg-type]  # speaks like a client
+    request = await remaining_request(service, "run-1", "run-1b")
     assert [phase.phase_id for phase in request.phases] == ["P2", "P3"]
     assert [phase.depends_on for phase in request.phases] == [(), ("P2",)]
     assert request.base == f"{5:040x}"
@@ -130,10 +130,10 @@ async def test_a_retry_takes_up_what_was_not_completed_from_the_last_snapshot() 
 async def test_a_run_that_goes_on_or_is_complete_is_not_retried() -> None:
     scenario = Scenario().started([{"phase_id": "P1"}])
     with pytest.raises(WrongUsage, match="has not ended"):
-        await remaining_request(RecordedRun(records_of(scenario)), "run-1", None)  # type: ignore[arg-type]  # as above
+        await remaining_request(RecordedRun(records_of(scenario)), "run-1", None)
     scenario.completed("P1")
     with pytest.raises(WrongUsage, match="completed every phase"):
-        await remaining_request(RecordedRun(records_of(scenario)), "run-1", None)  # type: ignore[arg-type]  # as above
+        await remaining_request(RecordedRun(records_of(scenario)), "run-1", None)
 
 
 def answering(status: int, content: bytes | list[bytes]) -> Client:

@@ -215,7 +215,7 @@ def test_a_checked_plan_shows_the_strategy_that_it_would_freeze(tmp_path: Path) 
 
 
 def test_unknown_keys_do_not_hide_what_else_is_wrong(tmp_path: Path) -> None:
-    phase = {**PLAN["phases"][0], "colour": "red", "depends_on": ["P1"]}  # type: ignore[dict-item]  # an object
+    phase = {**PLAN["phases"][0], "colour": "red", "depends_on": ["P1"]}
     faults = faults_of(written(tmp_path, "plan.json", json.dumps({**PLAN, "phases": [phase]})))
     assert "unknown key" in faults.values()
     assert any("P1" in message or "itself" in message for message in faults.values()), faults

@@ -66,7 +66,7 @@ async def test_a_result_is_kept_before_it_is_submitted_and_the_first_one_stays()
         await RememberedResults(store, "builder").keep("shop", request_id, submission(other, "shop"))
         worker.finish()
         await until(lambda: bool(stage.history(BuildSucceeded)))
-    assert stage.history(BuildSucceeded)[0].event.data.files == ("b.py",)  # type: ignore[union-attr]
+    assert stage.history(BuildSucceeded)[0].event.data.files == ("b.py",)
 
 
 async def test_a_result_that_cannot_be_kept_is_submitted_all_the_same() -> None:
@@ -106,7 +106,7 @@ async def test_a_worker_that_fails_is_tried_again_and_then_says_so() -> None:
         await until(lambda: bool(stage.history(BuildFailed)))
         failed = stage.history(BuildFailed)[0].event.data
     assert len(worker.begun) == job_module.TRIES
-    assert (failed.failure, failed.reason) == (FailureClass.INTERNAL, "RuntimeError: it fell over")  # type: ignore[union-attr]
+    assert (failed.failure, failed.reason) == (FailureClass.INTERNAL, "RuntimeError: it fell over")
 
 
 async def test_an_agent_that_was_paid_is_not_paid_again_for_a_fault_of_ours() -> None:
@@ -128,8 +128,8 @@ async def test_work_past_its_limit_is_stopped_and_reported_as_such(monkeypatch: 
         await stage.start()
         await until(lambda: bool(stage.history(BuildFailed)))
         failed = stage.history(BuildFailed)[0].event.data
-    assert failed.failure is FailureClass.TIMEOUT  # type: ignore[union-attr]
-    assert "0.05 seconds" in failed.reason  # type: ignore[union-attr]
+    assert failed.failure is FailureClass.TIMEOUT
+    assert "0.05 seconds" in failed.reason
     assert worker.begun[0].request_id in worker.killed
 
 
@@ -139,4 +139,4 @@ async def test_a_time_limit_of_something_else_is_not_taken_for_the_works_own() -
         await stage.start()
         await until(lambda: bool(stage.history(BuildFailed)))
         failed = stage.history(BuildFailed)[0].event.data
-    assert (failed.failure, failed.reason) == (FailureClass.INTERNAL, "TimeoutError: a server did not answer")  # type: ignore[union-attr]
+    assert (failed.failure, failed.reason) == (FailureClass.INTERNAL, "TimeoutError: a server did not answer")

@@ -78,7 +78,7 @@ async def test_a_claim_that_is_never_granted_does_not_hold_a_place_for_ever(
     async with supervised() as stage:
         await stage.start(SIDE_BY_SIDE)
     async with working(stage, worker, capacity=1):
-        await until(lambda: len({event.data.request_id for event in stage.submitted(WorkStarted)}) == 3)  # type: ignore[union-attr]
+        await until(lambda: len({event.data.request_id for event in stage.submitted(WorkStarted)}) == 3)
 
 
 async def test_claims_and_answers_are_submitted_again_more_and_more_seldom(

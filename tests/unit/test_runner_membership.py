@@ -61,7 +61,7 @@ async def test_a_new_member_does_not_begin_over_and_over(monkeypatch: pytest.Mon
     def counted(*arguments: object) -> object:
         nonlocal followings
         followings += 1
-        return made(*arguments)  # type: ignore[arg-type]  # passed on as they came
+        return made(*arguments)
 
     monkeypatch.setattr(runner_module, "Following", counted)
     worker = Doer()

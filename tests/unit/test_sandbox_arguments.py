@@ -10,7 +10,7 @@ WORK = Path("/opt/autopack/clones/1")
 
 
 def arguments(**changes: object) -> str:
-    spec = SandboxSpec(TOOLS, SYSTEM, ("/usr/bin/make", "test"), WORK, **changes)  # type: ignore[arg-type] # free
+    spec = SandboxSpec(TOOLS, SYSTEM, ("/usr/bin/make", "test"), WORK, **changes)
     return " ".join(bubblewrap_arguments(spec))
 
 

@@ -62,7 +62,7 @@ async def test_what_only_forwards_and_rejections_have_passed_is_not_deleted(
         await until(lambda: len(log.records[outcome]) == 1)
         for run_id in ("run-1", "run-2"):
             log.write(COMMANDS, record(plan(project=None, run_id=run_id), run_id, project=at_home))
-            await until(lambda run_id=run_id: task.done() or run_id in types_of_runs(log))  # type: ignore[misc]
+            await until(lambda run_id=run_id: task.done() or run_id in types_of_runs(log))
         await until(lambda: task.done() or log.first[COMMANDS] == 3)
         assert not task.done()
     assert Positions(1, 0) not in deleted
@@ -93,7 +93,7 @@ async def test_a_state_is_only_that_of_what_was_written(log: MemoryLog, monkeypa
         raise LogUnavailable("no answer")
 
     async def unanswered(writer: MemoryWriter, step: object) -> int:
-        await append(writer, step)  # type: ignore[arg-type]  # passed on as it came
+        await append(writer, step)
         raise LogUnavailable("no answer")
 
     for failing in (lost, unanswered):
@@ -104,8 +104,8 @@ async def test_a_state_is_only_that_of_what_was_written(log: MemoryLog, monkeypa
             assert isinstance(task.exception(), LogUnavailable)
         monkeypatch.setattr(MemoryWriter, "append", append)
         async with serving(log) as (owner, _):
-            await until(lambda name=failing.__name__: name in types_of_runs(log))  # type: ignore[misc]
-            await until(lambda state=owner: state._state == folded(log))  # type: ignore[misc]
+            await until(lambda name=failing.__name__: name in types_of_runs(log))
+            await until(lambda state=owner: state._state == folded(log))
     assert types(log).count("RunRequested") == 2
     assert log.records[REJECTIONS] == []
 
@@ -140,7 +140,7 @@ async def test_nobody_is_kept_waiting_for_a_long_step(log: MemoryLog, monkeypatc
         until_then = monotonic() + 0.02
         while monotonic() < until_then:
             pass
-        return judge(self, state, stored)  # type: ignore[arg-type]  # passed on as it came
+        return judge(self, state, stored)
 
     monkeypatch.setattr(module.Judge, "judge", slow)
     await log.submit(Topic.COMMANDS, [NewRecord("shop", b"junk")] * 40)

@@ -22,7 +22,7 @@ async def test_a_failing_store_of_snapshots_stops_nothing(log: MemoryLog, monkey
     async with serving(log, store) as (_, task):
         for number in range(3):
             await log.submit(Topic.COMMANDS, [record(plan(run_id=f"run-{number}"), f"run-{number}")])
-            await until(lambda n=number: types(log).count("RunRequested") == n + 1)  # type: ignore[misc]
+            await until(lambda n=number: types(log).count("RunRequested") == n + 1)
         assert not task.done()
     assert store.values == {}
 
@@ -54,7 +54,7 @@ def _reads(log: MemoryLog) -> list[tuple[int, int | None]]:
             seen.append((start, end))
         return await read(place, start, end)
 
-    log.read = noting  # type: ignore[method-assign, assignment]  # the same, noted
+    log.read = noting
     return seen
 
 
@@ -88,7 +88,7 @@ async def test_nothing_is_decided_on_a_history_that_could_not_be_read_to_its_end
         found = await whole(place, start, end)
         return [stored for stored in found if place != HISTORY or stored.offset < 3]
 
-    log.read = short  # type: ignore[method-assign, assignment]  # a server that has lost the rest
+    log.read = short
     await log.submit(Topic.COMMANDS, [record(plan(run_id="run-1"), "run-1", "again")])
     async with serving(log) as (_, task):
         assert task.done()
