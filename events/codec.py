@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from msgspec import Struct
 from pydantic import ValidationError
 from pydantic_core import from_json
 
@@ -51,8 +51,7 @@ class UnreadableRecord(Exception):
         self.faults = faults
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEvent:
+class HistoryEvent(Struct, frozen=True):
     """A record of the history, read: the event, and its place in the chain of its run."""
 
     project: str
@@ -61,8 +60,7 @@ class HistoryEvent:
     prevhash: str
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(Struct, frozen=True):
     """A submitted record, read."""
 
     project: str

@@ -1,13 +1,13 @@
 """An event as the decider sees it: what happened, to which run, when, and because of what."""
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from events.catalogue import AnyEventData
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One event of one run.
 
     `recorded_at` is the log's clock, never an emitter's: deadlines count from it, and it is the same at

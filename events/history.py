@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 
 from immutables import Map
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from events.codec import HistoryEvent, read_history
 from events.envelope import GENESIS_HASH, write_history
@@ -15,8 +16,7 @@ from events.evolve import evolve
 from events.state import Project
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """The last record of a run: its number and the SHA-256 of its bytes.
 
     `marks` are the first 8 bytes of the SHA-256 of each of the run's records, one after another, as long as the
@@ -45,8 +45,7 @@ def next_head(head: Head, type_name: str, value: bytes) -> Head:
     return Head(sequence, digest.hexdigest(), head.marks + digest.digest()[:_MARK_BYTES] if keeps else b"")
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRecord:
+class HistoryRecord(Struct, frozen=True):
     """A record as it is written to the history."""
 
     project: str
@@ -91,8 +90,7 @@ def link(head: Head, sequence: int, prevhash: str, value: bytes) -> Link:
     return Link.REPEATS if mark in (b"", digest.digest()[:_MARK_BYTES]) else Link.FORKS
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionState:
+class PartitionState(Struct, frozen=True):
     """All that a supervisor knows of a partition, folded from its history."""
 
     projects: Map[str, Project] = field(default_factory=Map)

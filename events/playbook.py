@@ -1,15 +1,16 @@
 """The rulebook: what each category of phase demands, and the strategy compiled from it for one run."""
 
-from dataclasses import dataclass, replace
 from types import MappingProxyType
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from events.configuration import Check, Checks, Configuration, RulesetSettings
 from events.families.run import Limits, PhaseStrategy, Strategy
 from events.plan import PhaseSpec, RunRequest, SafetyProfile, phases_in_order
 
 
-@dataclass(frozen=True, slots=True)
-class Category:
+class Category(Struct, frozen=True):
     """One row of the table of categories."""
 
     complexity: str

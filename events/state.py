@@ -1,10 +1,11 @@
 """The folded state of a project: frozen values that `evolve` makes anew and `decide` reads."""
 
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from immutables import Map
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from events.configuration import Configuration
 from events.families.base import ArtifactRef, Concern, Feedback, Probe, Usage
@@ -30,8 +31,7 @@ class RequestKind(StrEnum):
 _PAID = (RequestKind.BUILD, RequestKind.AUDIT)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """Who works on a request, since when, and for how long it may take."""
 
     id: str
@@ -40,8 +40,7 @@ class Claim:
     limit_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
+class Owed(Struct, frozen=True):
     """Reports that are missing on what a request has cost, one for each claim; `known` are those that came."""
 
     request_id: str
@@ -55,8 +54,7 @@ class Owed:
         return replace(self, reports=self.reports - 1, known=(*self.known, usage))
 
 
-@dataclass(frozen=True, slots=True)
-class OpenRequest:
+class OpenRequest(Struct, frozen=True):
     """A request that has no answer yet. A revoked one only waits for the report of what it used.
 
     `claims` counts all there were, of agents that have been paid even where another took their place; `settled`
@@ -90,16 +88,14 @@ class OpenRequest:
         return Owed(self.id, self.phase_id, self.attempt, reports, self.settled)
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
+class Approval(Struct, frozen=True):
     """An auditor's word, bound to what it was given for."""
 
     base: str | None
     patches: tuple[ArtifactRef, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ApplyOrder:
+class ApplyOrder(Struct, frozen=True):
     """What the applier was last asked: by which request, when, and on which parent."""
 
     request_id: str
@@ -107,8 +103,7 @@ class ApplyOrder:
     parent: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A commit that would become the head; `origin_*` say how to make it again."""
 
     commit: str
@@ -120,8 +115,7 @@ class Candidate:
     checked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Setback:
+class Setback(Struct, frozen=True):
     """Why the current attempt failed, and whether another one may follow."""
 
     cause: PhaseFailure
@@ -130,8 +124,7 @@ class Setback:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(Struct, frozen=True):
     """One phase of an active run.
 
     What is due next follows from the facts: no patch means a build is due; a patch without the approval it
@@ -162,8 +155,7 @@ class Phase:
     ended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
+class Tier(Struct, frozen=True):
     """One tier of an active run."""
 
     tier_id: str
@@ -174,8 +166,7 @@ class Tier:
     clean: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """The run is about to end: how, why, since when, and what it still waits for."""
 
     state: RunState
@@ -197,8 +188,7 @@ _SHOWN = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One run that has not ended."""
 
     run_id: str
@@ -279,8 +269,7 @@ class Run:
         return next((r for r in self.open.values() if r.stands and r.phase_id == phase_id), None)
 
 
-@dataclass(frozen=True, slots=True)
-class EndedRun:
+class EndedRun(Struct, frozen=True):
     """What is kept of a run after its end, for ever: enough to refuse its id and to settle late usage.
 
     `obstacle` says why it can never be promoted.
@@ -294,8 +283,7 @@ class EndedRun:
     promotions: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
+class Project(Struct, frozen=True):
     """The boundary of consistency: all runs of one project.
 
     `adrift` are ended runs of which nobody knows where their integration branch stands, and which nobody has

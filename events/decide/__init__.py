@@ -1,7 +1,8 @@
 """`decide`: what a submitted record becomes. Pure: time, limits and ids come in as data."""
 
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from events.decide.admission import admit
 from events.decide.context import Context

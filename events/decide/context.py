@@ -1,11 +1,11 @@
 """What a decision must be told besides the state."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Context:
+
+class Context(Struct, frozen=True):
     """What `decide` must be told: the time at which the log took the record, and the operator's limits."""
 
     now: datetime

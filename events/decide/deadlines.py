@@ -1,7 +1,8 @@
 """The deadlines of a run: every wait has one, so that every run comes to an end."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from events.decide.queue import next_in_line
 from events.families.time import DeadlineKind
@@ -15,8 +16,7 @@ INTEGRATION_PATIENCE = timedelta(hours=1)
 """How long an ending run waits to know where its branch stands."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(Struct, frozen=True):
     """A moment at which the supervisor submits DeadlinePassed."""
 
     run_id: str

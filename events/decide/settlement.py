@@ -1,6 +1,6 @@
 """Usage that came late: an answer that nobody waits for any more, from an agent that was paid all the same."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from events.decide.verdicts import Reason, Rejection
 from events.event import Event
@@ -11,8 +11,7 @@ from events.state import Owed, Project
 _WITHOUT_EFFECT = (Reason.REVOKED, Reason.RUN_ENDED, Reason.ALREADY_ANSWERED, Reason.WRONG_ANSWER)
 
 
-@dataclass(frozen=True, slots=True)
-class LateUsage:
+class LateUsage(Struct, frozen=True):
     """What is to be written down, and what its request owed before."""
 
     settled: BudgetSettled

@@ -1,7 +1,8 @@
 """What becomes of a submitted record before anything follows from it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from events.event import Event
 from events.plan import Fault
@@ -33,18 +34,15 @@ class Reason(StrEnum):
     UNDECIDABLE = "undecidable"
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(Struct, frozen=True):
     """The record enters the history."""
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
+class Duplicate(Struct, frozen=True):
     """The record is already in the history, from the same source with the same id: passed over silently."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(Struct, frozen=True):
     """The record is refused; `faults` name each place.
 
     `settles` are BudgetSettled events: what a late answer says was used is written down all the same.

@@ -1,8 +1,7 @@
 """`evolve`: the state of a project after one more event. Pure; the only way that state changes."""
 
-from dataclasses import replace
-
 from immutables import Map
+from msgspec.structs import replace
 
 from events.event import Event
 from events.evolve.changes import settled

@@ -1,7 +1,8 @@
 """How a phase changes by the answer to a request."""
 
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from events.evolve.changes import answered, set_back, spent, with_phase
 from events.evolve.feedback import told

@@ -1,8 +1,9 @@
 """Small changes of a run that several events share."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from events.evolve.feedback import told
 from events.families.base import LARGEST_COUNT, Feedback, Usage

@@ -1,7 +1,8 @@
 """How a phase changes: requests open, answers come, the candidate takes shape, the snapshot lands."""
 
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from events.event import Event
 from events.evolve.answers import evolve_answer

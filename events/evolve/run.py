@@ -1,7 +1,8 @@
 """How a run changes: its beginning, its end, and what it hands on to its phases."""
 
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from events.catalogue import SUBMITTED_TO
 from events.event import Event

@@ -1,6 +1,6 @@
 """How a run changes when a request is claimed, or stands no longer."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from events.event import Event
 from events.evolve.changes import set_back, with_phase

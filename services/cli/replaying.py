@@ -1,11 +1,12 @@
 """`replay`: the state of a run folded again from its history, by the code that decides."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from msgspec import Struct
 from pydantic import BaseModel
 
 from events.codec import UnreadableRecord, read_history
@@ -85,8 +86,8 @@ def jsonable(value: Any) -> Any:
             return {_key(key): jsonable(item) for key, item in value.items()}
         case list() | tuple() | frozenset() | set():
             return [jsonable(item) for item in value]
-        case _ if is_dataclass(value):
-            names = [field.name for field in fields(value) if field.name not in BOOKKEEPING]
+        case Struct():
+            names = [name for name in value.__struct_fields__ if name not in BOOKKEEPING]
             return {name: jsonable(getattr(value, name)) for name in names}
         case _:
             return value

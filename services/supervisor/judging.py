@@ -1,9 +1,9 @@
 """What becomes of each submitted record, as parts of one step: pure, from a state to the next."""
 
-from dataclasses import dataclass, replace
-
 import orjson
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic_core import from_json
 
 from events.catalogue import SUBMITTED_TO
@@ -26,15 +26,13 @@ LONGEST_MESSAGE = 4_000
 logger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What the operator allows in this service."""
 
     runs_at_once: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """The outcome of one submitted record: the state after it, and what is to be written."""
 
     state: PartitionState

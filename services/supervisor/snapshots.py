@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
+from msgspec import Struct
 from pydantic import BaseModel
 
 import events
@@ -175,4 +176,4 @@ class _ValuesOnly(pickle.Unpickler):
 
 
 def _is_value(found: type) -> bool:
-    return is_dataclass(found) or issubclass(found, BaseModel | Enum)
+    return is_dataclass(found) or issubclass(found, Struct | BaseModel | Enum)

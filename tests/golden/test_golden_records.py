@@ -1,6 +1,5 @@
 """What any release has written is read for ever, and what this one writes does not change by accident."""
 
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.validators import validator_for
+from msgspec.structs import replace
 
 from events.catalogue import BY_NAME, EVENT_TYPES, SUBMITTED_TO
 from events.codec import UPCASTERS, UnreadableRecord, read_history, read_submission

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
 from asyncpg import InvalidCatalogNameError
+from msgspec.structs import replace
 
 from events.catalogue import Topic
 from events.decide.verdicts import Reason, Rejection

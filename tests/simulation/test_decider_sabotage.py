@@ -1,13 +1,13 @@
 """The checker is checked: for each invariant a sabotaged decider, which it must catch and name."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from importlib import import_module
 from itertools import count
 from random import Random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import events.decide as decider
 import events.decide.admission as admission

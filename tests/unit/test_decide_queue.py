@@ -1,9 +1,9 @@
 """Which runs begin, in which order; which tiers and phases; and runs whose work is done elsewhere."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from events.decide.deadlines import turn
 from events.decide.verdicts import Reason

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from immutables import Map
+from msgspec import structs
 
 from events.catalogue import Topic
 from events.envelope import GENESIS_HASH
@@ -119,7 +120,7 @@ def test_of_records_of_no_interest_the_place_in_the_chain_alone_is_read():
 def forged(run: Scenario, head: Head) -> StoredRecord:
     """Another request for a build, as if it came behind this head."""
     asked = next(event for event in run.history if isinstance(event.data, BuildRequested))
-    (made,), _ = chain(Map({("shop", "run-1"): head}), "shop", [replace(asked, id="forged")])
+    (made,), _ = chain(Map({("shop", "run-1"): head}), "shop", [structs.replace(asked, id="forged")])
     return StoredRecord(Topic.EVENTS, 0, 99, "shop", made.value, {"type": made.type_name.encode()}, START)
 
 

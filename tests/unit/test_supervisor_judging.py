@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from msgspec import structs
 
 from events.catalogue import Topic
 from events.codec import MAX_SUBMISSION_BYTES, read_history
@@ -111,7 +112,7 @@ def test_a_record_in_the_wrong_topic_is_refused():
 
 
 def test_a_record_of_a_quarantined_run_is_refused_and_other_runs_go_on():
-    forked = replace(begun(), quarantined=PartitionState().quarantined.set(("shop", "run-1"), "a fork"))
+    forked = structs.replace(begun(), quarantined=PartitionState().quarantined.set(("shop", "run-1"), "a fork"))
     cancel = envelope("RunCancelRequested", {}, id="e2")
     assert reason(judged(stored(cancel), forked)) == Reason.QUARANTINED
     other = envelope(runid="run-2", data=plan(run_id="run-2").model_dump(mode="json"))

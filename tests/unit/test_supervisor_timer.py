@@ -1,9 +1,9 @@
 """When the supervisor wakes, and what it takes for the time."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from immutables import Map
+from msgspec.structs import replace
 
 from events.decide.deadlines import ANSWER_GRACE, ENDING_PATIENCE
 from events.families.time import DeadlineKind, DeadlinePassed
