@@ -37,10 +37,10 @@ class AgentsFileInvalid(Exception):
 class AgentUnknown(Exception):
     """No such agent is configured"""
 
-    def __init__(self, role: Role, name: str | None, known: tuple[str, ...]):
+    def __init__(self, role: Role, name: str | None, known: tuple[str, ...], file: Path):
         wanted = f"a {role} named {name!r}" if name else f"a default {role}"
         there = ", ".join(known) if known else "none"
-        super().__init__(f"{self.__doc__}: {wanted}; agents.toml has: {there}")
+        super().__init__(f"{self.__doc__}: {wanted}; {file} has: {there}")
 
 
 class AgentUnavailable(Exception):
@@ -140,12 +140,13 @@ class _File(_Section):
 
 @dataclass(frozen=True, slots=True)
 class Agents:
-    """All agents by role and name, and which of them are the defaults."""
+    """All agents by role and name, which of them are the defaults, and the file that says so."""
 
     builders: Mapping[str, Agent] = field(default_factory=dict)
     auditors: Mapping[str, Agent] = field(default_factory=dict)
     default_builder: str | None = None
     default_auditor: str | None = None
+    file: Path = Path("agents.toml")
 
     def resolve(self, role: Role, name: str | None = None) -> CommandAgent | ExternalAgent:
         """Give the agent of a name, or the default one. Raises AgentUnknown and AgentUnavailable."""
@@ -159,7 +160,7 @@ class Agents:
         agent = known.get(wanted) if wanted else None
         match agent:
             case None:
-                raise AgentUnknown(role, wanted, tuple(known))
+                raise AgentUnknown(role, wanted, tuple(known), self.file)
             case UnavailableAgent():
                 raise AgentUnavailable(role, agent.name, agent.kind)
             case _:
@@ -183,7 +184,7 @@ def load_agents(path: Path, *, needed: bool = False) -> Agents:
     Raises AgentsFileInvalid.
     """
     if not needed and not path.exists():
-        return Agents()
+        return Agents(file=path)
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -197,7 +198,7 @@ def load_agents(path: Path, *, needed: bool = False) -> Agents:
     faults = tuple(_contradictions(file))
     if faults:
         raise AgentsFileInvalid(path, faults)
-    return _agents(file)
+    return _agents(path, file)
 
 
 def _faults(error: ValidationError) -> Iterator[str]:
@@ -222,12 +223,13 @@ def _contradictions(file: _File) -> Iterator[str]:
             yield f"{role}.{EXTERNAL}: the name is kept for agents of that kind"
 
 
-def _agents(file: _File) -> Agents:
+def _agents(path: Path, file: _File) -> Agents:
     return Agents(
         {name: _agent(name, given) for name, given in file.builder.items()},
         {name: _agent(name, given) for name, given in file.auditor.items()},
         file.defaults.builder,
         file.defaults.auditor,
+        path,
     )
 
 

@@ -127,7 +127,7 @@ async def examine_agents(settings: Settings) -> Finding:
     """Whether builders and auditors are configured, which of them by default, and can be started."""
     remedy = f"describe them in {settings.agents_file}, or use --builder-command"
     try:
-        agents = load_agents(settings.agents_file)
+        agents = load_agents(settings.agents_file, needed=settings.agents is not None)
     except AgentsFileInvalid as error:
         return Finding("agents", Grade.MISSING, str(error), "mend the file")
     if not agents.builders:

@@ -246,12 +246,13 @@ async def _until_healthy(processes: list[HostProcess]) -> None:
             await asyncio.sleep(0.2)
 
 
-async def _ended(client: httpx.AsyncClient, run_id: str) -> str:
+async def _ended(client: httpx.AsyncClient, run_id: str) -> tuple[str, str | None]:
+    """How a run ended, and why where it did not end well."""
     async with asyncio.timeout(READY_SECONDS):
         while True:
-            state = str((await client.get(f"/runs/{run_id}")).json().get("state"))
-            if state.startswith("DONE_"):
-                return state
+            run = (await client.get(f"/runs/{run_id}")).json()
+            if str(run.get("state")).startswith("DONE_"):
+                return run["state"], run["failure_reason"]
             await asyncio.sleep(0.1)
 
 
@@ -281,7 +282,7 @@ async def test_a_build_runs_through_the_services_of_the_compose_file_and_all_end
                 gate.open_all()
                 ended = [await _ended(client, run_id) for run_id in ("run-1", "run-2")]
                 builders = [await _instances(client, run_id) for run_id in ("run-1", "run-2")]
-            assert ended == ["DONE_SUCCESS"] * 2
+            assert ended == [("DONE_SUCCESS", None)] * 2
             assert [len(instances) for instances in builders] == [1, 1]
             assert builders[0] != builders[1]
             assert all(process.process.poll() is None for process in processes)

@@ -36,6 +36,12 @@ async def test_an_agent_that_a_run_will_want_and_not_find_is_noted(
     assert (grade is Grade.OK) == (found.remedy == "")
 
 
+async def test_a_file_of_agents_that_a_setting_names_and_nobody_wrote_is_missing(tmp_path: Path) -> None:
+    found = await examine_agents(Settings(home=tmp_path, agents=tmp_path / "mine.toml"))
+    assert found.grade is Grade.MISSING
+    assert f"{tmp_path}/mine.toml" in found.message
+
+
 @pytest.fixture
 def set_by_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One name in the environment, another in the file beside it, and those that others heed."""

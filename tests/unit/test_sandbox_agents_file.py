@@ -62,10 +62,10 @@ def test_an_agent_of_a_later_kind_may_stand_in_the_file_and_is_refused_when_used
         loaded(GOOD, tmp_path).resolve(Role.AUDITOR)
 
 
-def test_an_unknown_agent_is_named_beside_those_that_there_are(tmp_path: Path):
-    with pytest.raises(AgentUnknown, match=r"a builder named 'x'; agents.toml has: nightly, plain, cloud"):
+def test_an_unknown_agent_is_named_beside_those_that_there_are_and_the_file_of_theirs(tmp_path: Path):
+    with pytest.raises(AgentUnknown, match=rf"a builder named 'x'; {tmp_path}/\S+ has: nightly, plain, cloud"):
         loaded(GOOD, tmp_path).resolve(Role.BUILDER, "x")
-    with pytest.raises(AgentUnknown, match=r"a default auditor; agents.toml has: none"):
+    with pytest.raises(AgentUnknown, match=rf"a default auditor; {tmp_path}/none.toml has: none"):
         load_agents(tmp_path / "none.toml").resolve(Role.AUDITOR)
 
 
