@@ -1,6 +1,6 @@
 """The CloudEvents 1.0 envelope, in structured JSON mode, around every event."""
 
-from datetime import datetime
+from functools import cache
 from typing import Annotated, Generic, Literal, TypeVar
 
 import orjson
@@ -52,10 +52,11 @@ def write_submission(event: Event, project: str) -> bytes:
 
 def write_history(event: Event, project: str, sequence: int, prevhash: str) -> bytes:
     """The bytes of an event in the history; the same arguments give the same bytes."""
-    chained = {"sequence": sequence, "prevhash": prevhash, "recordedtime": _iso(event.recorded_at)}
+    chained = {"sequence": sequence, "prevhash": prevhash, "recordedtime": event.recorded_at}
     return _assemble(_attributes(event, project) | chained, event.data)
 
 
+@cache
 def schema_name(event_type: type[EventData]) -> str:
     """The URN that `dataschema` holds and that the published schema has as its `$id`."""
     return f"urn:autopack:schema:{event_type.__name__}:{event_type.version}"
@@ -68,7 +69,7 @@ def _attributes(event: Event, project: str) -> dict[str, object]:
         "source": event.source,
         "type": event.data.type_name(),
         "subject": event.run_id,
-        "time": _iso(event.time or event.recorded_at),
+        "time": event.time or event.recorded_at,
         "datacontenttype": "application/json",
         "dataschema": schema_name(type(event.data)),
         "project": project,
@@ -81,9 +82,6 @@ def _attributes(event: Event, project: str) -> dict[str, object]:
 
 def _assemble(attributes: dict[str, object], data: EventData) -> bytes:
     """One JSON object; the data is serialised once, by the model's own serialiser."""
-    head = orjson.dumps({name: value for name, value in attributes.items() if value is not None})
+    named = {name: value for name, value in attributes.items() if value is not None}
+    head = orjson.dumps(named, option=orjson.OPT_UTC_Z)
     return b'%s,"data":%s}' % (head[:-1], data.__pydantic_serializer__.to_json(data))
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")

@@ -50,29 +50,29 @@ def evolve_run(run: Run, event: Event) -> Run:
     data = event.data
     if type(data) in SUBMITTED_TO:
         run = replace(run, admitted=run.admitted.set((event.source, event.id), True))
-    match data:
-        case PrepareRequested() | RunPrepared() | PrepareFailed() | RunAccepted():
-            return _bootstrap(run, event, data)
-        case RunCancelRequested() | DeadlinePassed() | BudgetExceeded() | PhaseFailed():
-            return _towards_the_end(run, event, data)
-        case TierStarted():
-            return with_tier(run, data.tier_id, state=TierState.IN_PROGRESS)
-        case TierCompleted():
-            return with_tier(run, data.tier_id, state=data.state, clean=data.cleanliness == "clean")
+    match data:  # what comes most often stands first: each case that does not fit costs
         case WorkStarted() | WorkRevoked():
             return evolve_work(run, event, data)
-        case PhaseStarted() | PhaseCompleted() | PhaseSkipped():
-            return evolve_phase(run, event, data)
-        case BuildRequested() | BuildSucceeded() | BuildFailed():
-            return evolve_phase(run, event, data)
-        case AuditRequested() | AuditCompleted() | AuditFailed():
-            return evolve_phase(run, event, data)
         case ApplyRequested() | PatchAccepted() | PatchRejected():
             return evolve_phase(run, event, data)
         case ChecksRequested() | ChecksPassed() | ChecksFailed():
             return evolve_phase(run, event, data)
         case IntegrationRequested() | SnapshotCreated() | IntegrationFailed():
             return evolve_phase(run, event, data)
+        case BuildRequested() | BuildSucceeded() | BuildFailed():
+            return evolve_phase(run, event, data)
+        case PhaseStarted() | PhaseCompleted() | PhaseSkipped():
+            return evolve_phase(run, event, data)
+        case AuditRequested() | AuditCompleted() | AuditFailed():
+            return evolve_phase(run, event, data)
+        case TierStarted():
+            return with_tier(run, data.tier_id, state=TierState.IN_PROGRESS)
+        case TierCompleted():
+            return with_tier(run, data.tier_id, state=data.state, clean=data.cleanliness == "clean")
+        case PrepareRequested() | RunPrepared() | PrepareFailed() | RunAccepted():
+            return _bootstrap(run, event, data)
+        case RunCancelRequested() | DeadlinePassed() | BudgetExceeded() | PhaseFailed():
+            return _towards_the_end(run, event, data)
         case BudgetSettled():
             run = settle(run, data)
             return replace(run, usage_unknown=True) if data.usage.tokens is None else run

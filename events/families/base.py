@@ -1,5 +1,6 @@
 """What every event's data shares, and the value types that several families use."""
 
+from functools import cache
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -17,6 +18,7 @@ class EventData(Value):
     version: ClassVar[int] = 1
 
     @classmethod
+    @cache
     def type_name(cls) -> str:
         """The CloudEvents type, e.g. `autopack.RunRequested.v1`."""
         return f"autopack.{cls.__name__}.v{cls.version}"

@@ -1,5 +1,7 @@
 """What becomes of each submitted record, as parts of one step: pure, from a state to the next."""
 
+from collections.abc import Sequence
+
 import orjson
 import structlog
 from msgspec import Struct
@@ -8,14 +10,14 @@ from pydantic_core import from_json
 
 from events.catalogue import SUBMITTED_TO
 from events.codec import BINARY_MODE, MAX_SUBMISSION_BYTES, Submission, UnreadableRecord, read_submission
-from events.decide import Context, decide
+from events.decide import Context, outcome
 from events.decide.verdicts import Reason, Rejection
 from events.event import Event
-from events.evolve import evolve
 from events.history import HistoryRecord, PartitionState, chain
 from events.log.partitions import home_partition
 from events.log.port import Forward, NewRecord, StoredRecord
 from events.plan import Fault
+from events.state import Project
 from services.supervisor.reminders import is_forged
 
 LONGEST_PROJECT = 100
@@ -85,12 +87,16 @@ class Judge:
             )
 
     def _decided(self, state: PartitionState, record: StoredRecord, submission: Submission) -> Judgement:
-        decision = self._misplaced(state, record, submission) or self._decide(state, record, submission)
-        if isinstance(decision, Rejection):
-            rejection = rejection_record(record, decision, submission.project, submission.event)
-            settled = written(state, submission.project, list(decision.settles))
-            return replace(settled, rejection=rejection)
-        return written(state, submission.project, decision)
+        project_id, event = submission.project, submission.event
+        refusal = self._misplaced(state, record, submission)
+        if refusal is not None:
+            return Judgement(state, rejection=rejection_record(record, refusal, project_id, event))
+        context = Context(record.recorded_at, self._limits.runs_at_once)
+        found = outcome(state.project(project_id), event, context)
+        judgement = written(state, found.project, found.events)
+        if found.rejection is None:
+            return judgement
+        return replace(judgement, rejection=rejection_record(record, found.rejection, project_id, event))
 
     def _misplaced(self, state: PartitionState, record: StoredRecord, submission: Submission) -> Rejection | None:
         """Reasons to refuse that lie in where a record came from, not in its project's state."""
@@ -107,21 +113,13 @@ class Judge:
             return Rejection(Reason.WRONG_TOPIC, f"{type(event.data).__name__} is submitted to {belongs}")
         return None
 
-    def _decide(
-        self, state: PartitionState, record: StoredRecord, submission: Submission
-    ) -> list[Event] | Rejection:
-        context = Context(record.recorded_at, self._limits.runs_at_once)
-        return decide(state.project(submission.project), submission.event, context)
 
-
-def written(state: PartitionState, project_id: str, events: list[Event]) -> Judgement:
-    """The state after these events, and their records."""
-    project = state.project(project_id)
-    for event in events:
-        project = evolve(project, event)
-    records, heads = chain(state.heads, project_id, events)
+def written(state: PartitionState, project: Project, events: Sequence[Event]) -> Judgement:
+    """The state after a step of a project that these events made, and their records."""
     if not events:
         return Judgement(state)
+    project_id = project.project_id
+    records, heads = chain(state.heads, project_id, events)
     return Judgement(
         replace(state, projects=state.projects.set(project_id, project), heads=heads),
         events=tuple(history_record(record) for record in records),

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from events.catalogue import Topic
 from events.codec import MAX_SUBMISSION_BYTES, read_history
+from events.decide import step
 from events.decide.verdicts import Reason
 from events.history import PartitionState, fold
 from events.log.partitions import home_partition
@@ -123,7 +124,7 @@ def test_a_fault_of_the_rules_costs_the_record_that_met_it(monkeypatch: pytest.M
     def broken(*_: object) -> None:
         raise RuntimeError("two rules undo each other")
 
-    monkeypatch.setattr(judging, "decide", broken)
+    monkeypatch.setattr(judging, "outcome", broken)
     state = PartitionState()
     judgement = judged(stored(envelope()), state)
     assert reason(judgement) == Reason.UNDECIDABLE
@@ -134,7 +135,7 @@ def test_a_fault_while_the_outcome_is_folded_costs_the_record_as_well(monkeypatc
     def broken(*_: object) -> None:
         raise RuntimeError("no state follows")
 
-    monkeypatch.setattr(judging, "evolve", broken)
+    monkeypatch.setattr(step, "evolve", broken)
     assert reason(judged(stored(envelope()))) == Reason.UNDECIDABLE
 
 
