@@ -12,13 +12,14 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 TEST_WORKERS ?= 3
 TESTS ?=
+BENCH ?=
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help setup demo test check fix lock clean
+.PHONY: help setup demo test bench check fix lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,6 +38,9 @@ demo: $(INSTALLED) ## an autonomous build of a small real repository, live on th
 
 test: $(INSTALLED) ## every test, on a real Postgres and a real Kafka; TESTS=path chooses some
 	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+
+bench: $(INSTALLED) ## what the machinery costs, as a table; BENCH="--log kafka --rounds 1" chooses
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH)
 
 check: $(INSTALLED) ## format, lint, types, import contracts, generated docs
 	$(BIN)/ruff format --check .
