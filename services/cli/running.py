@@ -47,7 +47,7 @@ async def run_plan(settings: Settings, request: RunRequest, manner: Manner) -> N
         async with service_at_hand(settings) as client:
             if client is not None:
                 _refuse_commands(client, manner)
-                await _submit_and_follow(settings, client, request, manner, interrupts)
+                await submit_and_follow(settings, client, request, manner, interrupts)
                 return
         if manner.detach:
             raise ServiceUnreachable(
@@ -56,7 +56,7 @@ async def run_plan(settings: Settings, request: RunRequest, manner: Manner) -> N
         if stderr_console().is_terminal:
             tell("No service runs here: starting one for this run …")
         async with started_here(settings, EVERYTHING, manner.commands) as client:
-            await _submit_and_follow(settings, client, request, manner, interrupts)
+            await submit_and_follow(settings, client, request, manner, interrupts)
 
 
 def _refuse_commands(client: Client, manner: Manner) -> None:
@@ -67,16 +67,34 @@ def _refuse_commands(client: Client, manner: Manner) -> None:
         )
 
 
-async def _submit_and_follow(
+async def submit_and_follow(
     settings: Settings, client: Client, request: RunRequest, manner: Manner, interrupts: Interrupts
 ) -> None:
-    run_id, project = await submit(client, request)
+    """Submit a request, and cancel its run where the command is interrupted, from its submission on."""
+    run_id, project = await _submitted(client, request, interrupts)
     client = client.of_project(project)
     if manner.detach:
         await _tell_of_detached(client, run_id, as_json=manner.as_json)
         return
     view = await follow(client, run_id, as_json=manner.as_json, interrupts=interrupts)
     await tell_of_end(settings, client, view, as_json=manner.as_json)
+
+
+async def _submitted(client: Client, request: RunRequest, interrupts: Interrupts) -> tuple[str, str | None]:
+    """What `submit` returns. Interrupted meanwhile, it is waited for a moment: the run is to be cancelled."""
+    interrupts.expect()
+    submitting = asyncio.create_task(submit(client, request), name="submitting")
+    asked = asyncio.create_task(interrupts.wait(), name="interrupts")
+    try:
+        await asyncio.wait({submitting, asked}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({submitting}, timeout=CANCEL_SECONDS)
+        if submitting.done():
+            return submitting.result()
+    finally:
+        for task in (submitting, asked):
+            task.cancel()
+        await asyncio.wait({submitting, asked})
+    raise Interrupted("interrupted; whether the run is taken up is not known yet: `autopack status` will tell")
 
 
 async def submit(client: Client, request: RunRequest) -> tuple[str, str | None]:

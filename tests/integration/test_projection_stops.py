@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from events.catalogue import Topic
 from events.families.tier import TierStarted
@@ -154,7 +155,7 @@ async def test_rows_that_the_database_refuses_stop_their_projection_at_the_very_
 
 async def test_text_that_postgres_cannot_keep_is_kept_as_well_as_it_can_be(pool: Pool) -> None:
     story = success()
-    story.history[0] = replace(
+    story.history[0] = structs.replace(
         story.history[0],
         source="/te\x00st",
         data=plan([{"phase_id": "P1", "tier_id": "T1", "description": "a\x00b\\u0000c"}]),

@@ -1,7 +1,10 @@
-"""What is printed of a run that was followed to its end."""
+"""A run that is submitted, followed to its end or interrupted, and what is printed of it."""
 
+import asyncio
 import json
+import signal
 from collections import deque
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -10,21 +13,28 @@ from immutables import Map
 
 from events.codec import read_history
 from events.history import chain
+from services.cli import running
 from services.cli.client import Client
+from services.cli.failures import Interrupted
+from services.cli.interrupts import SIGNALS, Interrupts
 from services.cli.run_view import RunView, fold
-from services.cli.running import tell_of_end
+from services.cli.running import Manner, submit_and_follow, tell_of_end
 from services.settings import Settings
-from support.scenario import Scenario
+from support.scenario import Scenario, plan
+
+
+def records_of(scenario: Scenario) -> list[bytes]:
+    records, _ = chain(Map(), "shop", scenario.history)
+    return [record.value for record in records]
 
 
 def ended_view() -> RunView:
     """A run that went well, as its history tells it."""
     scenario = Scenario().started([{"phase_id": "P1"}])
     scenario.completed("P1")
-    records, _ = chain(Map(), "shop", scenario.history)
     view = RunView()
-    for record in records:
-        view = fold(view, read_history(record.value))
+    for record in records_of(scenario):
+        view = fold(view, read_history(record))
     return view
 
 
@@ -40,3 +50,67 @@ async def test_tables_that_are_behind_the_history_are_waited_for(
         await tell_of_end(Settings(home=tmp_path), Client(http), ended_view(), as_json=True)
     assert json.loads(capsys.readouterr().out)["state"] == "DONE_SUCCESS"
     assert not states
+
+
+class InterruptedService:
+    """A service that is told of a run while the command is interrupted, and ends the run when it is cancelled."""
+
+    def __init__(self, sent: signal.Signals, *, answers: bool = True) -> None:
+        self.sent = sent
+        self.answers = answers
+        self.cancelled = asyncio.Event()
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if path == "/runs/start":
+            signal.raise_signal(self.sent)
+            await (asyncio.sleep(0.1) if self.answers else asyncio.Event().wait())
+            return httpx.Response(201, json={"run_id": "run-1", "project": "shop", "state": "PLAN_BOOTSTRAP"})
+        if path == "/runs/run-1/cancel":
+            self.cancelled.set()
+            return httpx.Response(202, json={})
+        return httpx.Response(200, content=self._history())
+
+    async def _history(self) -> AsyncIterator[bytes]:
+        scenario = Scenario().started([{"phase_id": "P1"}])
+        begun = len(scenario.history)
+        scenario.cancelled()
+        lines = [record + b"\n" for record in records_of(scenario)]
+        yield b"".join(lines[:begun])
+        await self.cancelled.wait()
+        yield b"".join(lines[begun:])
+
+
+@pytest.mark.parametrize("sent", SIGNALS)
+async def test_a_run_whose_command_is_interrupted_while_it_is_submitted_is_cancelled(
+    sent: signal.Signals, tmp_path: Path
+) -> None:
+    service = InterruptedService(sent)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(service), base_url="http://service") as http:
+        with (
+            pytest.raises(Interrupted, match="run-1 is DONE_FAILED_CANCELLED"),
+            Interrupts() as interrupts,
+        ):
+            await submit_and_follow(Settings(home=tmp_path), Client(http), plan(), Manner(), interrupts)
+    assert service.cancelled.is_set()
+
+
+async def test_an_interrupted_submission_that_nobody_answers_is_left_and_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "CANCEL_SECONDS", 0.2)
+    service = InterruptedService(signal.SIGINT, answers=False)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(service), base_url="http://service") as http:
+        with pytest.raises(Interrupted, match="not known yet"), Interrupts() as interrupts:
+            await submit_and_follow(Settings(home=tmp_path), Client(http), plan(), Manner(), interrupts)
+
+
+@pytest.mark.parametrize("sent", SIGNALS)
+async def test_a_command_that_is_interrupted_before_it_has_begun_anything_says_so(sent: signal.Signals) -> None:
+    async def interrupted() -> None:
+        with Interrupts():
+            signal.raise_signal(sent)
+            await asyncio.Event().wait()
+
+    with pytest.raises(Interrupted):
+        await interrupted()
