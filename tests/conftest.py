@@ -6,12 +6,19 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from servers.kafka import KafkaBroker
 from servers.postgres import PostgresServer
 
 LONGEST_FIRST = ("simulation", "e2e", "contract", "integration")
 SKIPS_ARE_FAILURES = os.environ.get("AUTOPACK_TEST_REQUIRE") == "all"
+
+
+def pytest_configure() -> None:
+    """Log as services do, without drawn tracebacks: they take the loop of a test half a second each."""
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic, time
 
@@ -16,6 +15,7 @@ from events.ids import derived_id
 from events.log.port import EventLog, NewRecord
 from services.runner.open_requests import OpenWork
 from services.runner.results import RememberedResults
+from services.runner.signals import Signal, Signals
 from services.runner.submitting import submission, submit_until_taken
 from services.runner.worker import Assignment, Terms, Worker, WorkReplaced
 
@@ -28,21 +28,6 @@ LAST_WORDS_SECONDS = 4.0
 """An ending run waits 5 s for what revoked work used: the answer must be on its way before."""
 TRIES = 3
 logger = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Signals:
-    """What the history says about a piece of work while it runs."""
-
-    claimed: asyncio.Event
-    closed: asyncio.Event
-    lost: asyncio.Event
-    revoked: asyncio.Event
-
-    @classmethod
-    def fresh(cls) -> "Signals":
-        """Nothing has been heard yet."""
-        return cls(asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event())
 
 
 class Job:
@@ -63,7 +48,7 @@ class Job:
         self._results = results
         self._say = say
         self.work = work
-        self.signals = Signals.fresh()
+        self.signals = Signals()
         self.claim_id = derived_id("claim", work.id, instance, self._replaced_id or "")
         self.is_answering = False
         self._performing: asyncio.Task[AnyEventData | None] | None = None
@@ -120,7 +105,7 @@ class Job:
 
     async def _keep(self, answer: NewRecord) -> NewRecord:
         """Keep an answer before anything else; one that cannot be kept has been paid for all the same."""
-        if self._results is None or self.signals.revoked.is_set():
+        if self._results is None or self.signals.have(Signal.REVOKED):
             return answer
         try:
             return await self._results.keep(self.work.project, self.work.id, answer)
@@ -160,9 +145,11 @@ class Job:
         """
         give_up_at, pause = monotonic() + CLAIM_PATIENCE_SECONDS, CLAIM_AGAIN_SECONDS
         while monotonic() < give_up_at:
-            heard = await _first_of(self.signals, pause, "claimed", "lost", "closed", "revoked")
+            heard = await self.signals.first_of(
+                Signal.CLAIMED, Signal.LOST, Signal.CLOSED, Signal.REVOKED, wait_seconds=pause
+            )
             if heard is not None:
-                return heard == "claimed"
+                return heard is Signal.CLAIMED
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             await submit_until_taken(self._log, Topic.RESULTS, [self._claim(terms)])
         return False
@@ -171,7 +158,7 @@ class Job:
         """The answer as a record, or None where nobody needs one any more."""
         assignment = self._assignment(terms)
         self._performing = asyncio.create_task(self._limited(assignment), name=f"perform-{self.work.id}")
-        stopped = asyncio.create_task(_first_of(self.signals, None, "revoked", "lost", "closed"))
+        stopped = asyncio.create_task(self.signals.first_of(Signal.REVOKED, Signal.LOST, Signal.CLOSED))
         try:
             await asyncio.wait({self._performing, stopped}, return_when=asyncio.FIRST_COMPLETED)
             data = await self._outcome(assignment, self._performing)
@@ -189,7 +176,7 @@ class Job:
     ) -> AnyEventData | None:
         if performing.done():
             return performing.result()
-        if self.signals.lost.is_set() or not self.signals.revoked.is_set():
+        if self.signals.have(Signal.LOST) or not self.signals.have(Signal.REVOKED):
             return None
         return await self._last_words(assignment, performing)
 
@@ -254,19 +241,9 @@ class Job:
         """
         self.is_answering = True
         pause = ANSWER_AGAIN_SECONDS
-        while self.signals.revoked.is_set() or not self.signals.closed.is_set():
+        while self.signals.have(Signal.REVOKED) or not self.signals.have(Signal.CLOSED):
             await submit_until_taken(self._log, Topic.RESULTS, [record])
-            if await _first_of(self.signals, pause, "revoked", "closed") == "revoked":
+            heard = await self.signals.first_of(Signal.REVOKED, Signal.CLOSED, wait_seconds=pause)
+            if heard is Signal.REVOKED:
                 return
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-
-
-async def _first_of(signals: Signals, wait_seconds: float | None, *names: str) -> str | None:
-    """The name of the first of these signals to be set, or None when the time is over."""
-    waits = {asyncio.create_task(getattr(signals, name).wait()): name for name in names}
-    try:
-        await asyncio.wait(waits, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
-        return next((name for name in names if getattr(signals, name).is_set()), None)
-    finally:
-        for wait in waits:
-            wait.cancel()

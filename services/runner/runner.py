@@ -18,6 +18,7 @@ from services.runner.open_requests import OpenWork
 from services.runner.output import LiveOutput
 from services.runner.pauses import Pauses
 from services.runner.results import RememberedResults, ResultStore
+from services.runner.signals import Signal
 from services.runner.worker import Worker
 from services.status import ServiceStatus
 
@@ -246,11 +247,11 @@ def _tell_failure(request_id: str, task: asyncio.Task[None]) -> None:
 
 def _tell(job: Job, work: OpenWork | None) -> None:
     if work is None:
-        job.signals.closed.set()
+        job.signals.tell(Signal.CLOSED)
         return
     if work.claim is not None and work.claim.id == job.claim_id:
-        job.signals.claimed.set()
+        job.signals.tell(Signal.CLAIMED)
     elif work.claim is not None and work.claim.id != (job.work.claim.id if job.work.claim else None):
-        job.signals.lost.set()
+        job.signals.tell(Signal.LOST)
     if work.revoked is not None:
-        job.signals.revoked.set()
+        job.signals.tell(Signal.REVOKED)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from events.plan import MOST_PHASES, RunRequest, plan_faults
 from events.publish.__main__ import main
 from events.publish.asyncapi import asyncapi, messages_on
 from events.publish.documents import differing, documents, write
-from events.publish.schemas import CONFIGURATION, PLAN, older_versions, schemas
+from events.publish.schemas import CONFIGURATION, PLAN, older_versions
+from events.publish.schemas import schemas as published_schemas
 from support.scenario import plan
+
+schemas = cache(published_schemas)
 
 DOCS = Path(__file__).parents[2] / "docs"
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -12,13 +12,13 @@ from events.log.postgres.membership import GroupMeans, PostgresMembership
 from events.log.postgres.notifier import Notifier
 from events.log.postgres.reading import read_range
 from events.log.postgres.retention import keep_expiring
-from events.log.postgres.rows import columns
 from events.log.postgres.schema import ensure_schema
 from events.log.postgres.server import Pool, Server
 from events.log.postgres.sessions import Sessions
-from events.log.postgres.statements import CHECK, ENDS, SUBMIT
+from events.log.postgres.statements import CHECK, ENDS
+from events.log.postgres.submitting import Submitter
 from events.log.postgres.tail import PostgresTail
-from events.log.postgres.wakeups import Hub, hub_of, sign_of
+from events.log.postgres.wakeups import Hub, hub_of
 from events.log.postgres.writer import Means, take_over
 
 LIMIT_SECONDS = 10.0
@@ -38,6 +38,7 @@ class PostgresLog:
         self._lazy = lazy
         self._means = means
         self._sessions = Sessions(server, hub)
+        self._submitter = Submitter(durable, lazy, means.notifier)
         self._memberships: WeakSet[PostgresMembership] = WeakSet()
         self._expiring = asyncio.create_task(keep_expiring(lazy, means.partition_count))
 
@@ -77,7 +78,10 @@ class PostgresLog:
         if topic in (Topic.EVENTS, Topic.REJECTIONS):
             raise NotSubmitted(f"{NotSubmitted.__doc__} {topic}")
         homes = [Place(topic, home_partition(record.key, self.partition_count)) for record in records]
-        starts = {place: await self._submit_to(place, records, homes) for place in sorted(set(homes), key=_number)}
+        starts = {}
+        for place in sorted(set(homes), key=_number):
+            own = [record for record, home in zip(records, homes, strict=True) if home == place]
+            starts[place] = await self._submitter.submit(place, own)
         written = []
         for place in homes:
             written.append((place, starts[place]))
@@ -122,20 +126,12 @@ class PostgresLog:
         self._expiring.cancel()
         for membership in list(self._memberships):
             await membership.leave()
+        await self._submitter.close()
         await self._means.notifier.close()
         self._server.close()
         self._sessions.close()
         await self._durable.close()
         await self._lazy.close()
-
-    async def _submit_to(self, place: Place, records: Sequence[NewRecord], homes: Sequence[Place]) -> int:
-        """Write the records whose home is this place; the offset of the first."""
-        pool = self._durable if place.topic is Topic.COMMANDS else self._lazy
-        own = [record for record, home in zip(records, homes, strict=True) if home == place]
-        doing = f"submitting to {place.topic}"
-        (row,) = await pool.fetch(doing, SUBMIT, place.topic.value, place.partition, *columns(own))
-        self._means.notifier.announce([sign_of(place)])
-        return int(row["start"])
 
 
 def _number(place: Place) -> int:
