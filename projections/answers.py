@@ -6,10 +6,12 @@ whoever asks chooses among them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from events.catalogue import EVENT_TYPES, SUBMITTED_TO
 from events.families.run import RunAccepted, RunFailed, RunRequested
@@ -31,8 +33,7 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerRow:
+class AnswerRow(Struct, frozen=True):
     """An answer: `log_offset` is where the record stands, in the history or among the rejections.
 
     `decided_offset` is where the answer stands: for a run's request that of the event which decided it.

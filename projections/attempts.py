@@ -1,9 +1,11 @@
 """One row a request, of every kind: who worked on it, what came of it, what it cost."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from events.families.apply import ApplyRequested, PatchAccepted, PatchRejected
 from events.families.audit import AuditCompleted, AuditFailed, AuditRequested
@@ -23,8 +25,7 @@ FAILED = "failed"
 REVOKED = "revoked"
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRow:
+class AttemptRow(Struct, frozen=True):
     """A request and its answer. `outcome` is `open`, `succeeded`, `failed` or `revoked`.
 
     `tokens` None means that nothing was reported. `details` holds what a reader of the outcome wants next:

@@ -1,8 +1,10 @@
 """One row of counters a run; totals over runs are sums over rows."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from events.catalogue import AnyEventData
 from events.families.apply import PatchRejected
@@ -18,8 +20,7 @@ from projections.projection import EVERY_TYPE, Entry, Key, Projection
 from projections.usage import cost_of, is_unknown, more, tokens_of, usage_of
 
 
-@dataclass(frozen=True, slots=True)
-class MetricsRow:
+class MetricsRow(Struct, frozen=True):
     """What a run took.
 
     `stages`: by kind of request, how many were answered, and the seconds they waited for a worker and were
@@ -53,8 +54,7 @@ class MetricsRow:
     pending: Mapping[str, Mapping[str, str]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
+class _Stage(Struct, frozen=True):
     count: int = 0
     waiting_seconds: float = 0.0
     working_seconds: float = 0.0

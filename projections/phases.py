@@ -1,9 +1,11 @@
 """One row a phase that its run handles."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from events.catalogue import AnyEventData
 from events.families.apply import ApplyRequested, PatchAccepted, PatchRejected
@@ -26,8 +28,7 @@ from projections.projection import Entry, Key, Projection
 from projections.usage import cost_of, is_unknown, more, tokens_of
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseRow:
+class PhaseRow(Struct, frozen=True):
     """A phase. `state` is None until its run is accepted; `patches` are those of the current attempt, in order."""
 
     project: str

@@ -1,7 +1,9 @@
 """Where phases and runs stand, as users see it, from one event to the next."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from events.event import Event
 from events.families.apply import ApplyRequested
@@ -16,8 +18,7 @@ from events.plan import EXTERNAL
 from events.states import PhaseState, RunState
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseProgress:
+class PhaseProgress(Struct, frozen=True):
     """Where a phase stands. `build_request` is the build that it waits for; a claim names nothing else."""
 
     state: PhaseState = PhaseState.QUEUED

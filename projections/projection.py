@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+from msgspec import Struct
+
 from events.catalogue import EVENT_TYPES, AnyEventData, Topic
 from events.event import Event
 from events.families.base import EventData
 from events.log.port import StoredRecord
 
-RowT = TypeVar("RowT")
+RowT = TypeVar("RowT", bound=Struct)
 
 Key = tuple[Any, ...]
 """The values of a table's key columns, in the order of `Projection.key`."""
@@ -18,8 +20,7 @@ Key = tuple[Any, ...]
 EVERY_TYPE: frozenset[type[EventData]] = frozenset(EVENT_TYPES)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """An event of the history, and where it stands: in the log, and in its run."""
 
     project: str

@@ -2,10 +2,10 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from events.log.port import StoredRecord
 
@@ -13,8 +13,7 @@ ORIGINAL = "original."
 """Before the names of the refused record's own headers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """A refused record. What its headers do not say, or say amiss, is None."""
 
     project: str

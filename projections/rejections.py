@@ -1,17 +1,17 @@
 """One row a refused record: its raw bytes, why, and where it lay. They expire with the records themselves."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from events.log.port import StoredRecord
 from projections.projection import Projection
 from projections.refused import read_refused
 
 
-@dataclass(frozen=True, slots=True)
-class RejectionRow:
+class RejectionRow(Struct, frozen=True):
     """A refused record. `headers` are its own, by name, each value in base64."""
 
     partition: int

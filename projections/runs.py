@@ -1,9 +1,11 @@
 """One row a run: where it stands, what it used, what it asked for."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from events.families.budget import BudgetExceeded
 from events.families.integrate import IntegrationFailed, SnapshotCreated
@@ -31,8 +33,7 @@ from projections.usage import cost_of, is_unknown, more, tokens_of
 MINOR_ISSUES_A_PHASE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(Struct, frozen=True):
     """A run. `progress` is where its phases stand, as far as its own state follows from it."""
 
     project: str

@@ -1,12 +1,13 @@
 """Rows into tables and back: few statements for many rows, made from the row's fields."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
 import asyncpg
 import orjson
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from projections.database import Connection
 from projections.projection import Key, Projection, RowT
@@ -39,7 +40,7 @@ def recall_statement(projection: Projection[Any]) -> str:
 @lru_cache(maxsize=64)
 def column_names(projection: Projection[Any]) -> tuple[str, ...]:
     """The table's columns: the row's fields, by the same names."""
-    return tuple(field.name for field in fields(projection.row))
+    return tuple(projection.row.__struct_fields__)
 
 
 async def recall(connection: Connection, projection: Projection[RowT], keys: Iterable[Key]) -> list[RowT]:
@@ -63,6 +64,8 @@ async def write(
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Struct):
+        return asdict(value)
     if isinstance(value, bytes):
         return f"\\x{value.hex()}"
     raise TypeError(f"{type(value).__name__} has no place in a row")

@@ -1,8 +1,10 @@
 """One row a tier that its run handles."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from events.catalogue import AnyEventData
 from events.families.apply import PatchAccepted, PatchRejected
@@ -22,8 +24,7 @@ from projections.projection import Entry, Key, Projection
 from projections.usage import more, tokens_of
 
 
-@dataclass(frozen=True, slots=True)
-class TierRow:
+class TierRow(Struct, frozen=True):
     """A tier. `state` is None until its run is accepted: till then it is only asked for."""
 
     project: str

@@ -1,15 +1,15 @@
 """One row an event: what happened when, in a line, and where its exact bytes lie in the log."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from projections.projection import EVERY_TYPE, Entry, Key, Projection
 from projections.summaries import summary
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineRow:
+class TimelineRow(Struct, frozen=True):
     """An event. `type` is its name and version, as in `BuildSucceeded.v1`; `emitted_at` is the emitter's word."""
 
     project: str

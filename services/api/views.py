@@ -5,6 +5,8 @@ from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec import Struct, structs
+
 from projections.phases import PhaseRow
 from projections.queries.runs import RunView
 from projections.runs import RunRow
@@ -19,6 +21,8 @@ def moment(at: datetime | None) -> str | None:
 
 def plain(value: Any) -> Any:
     """A value of the queries as JSON holds it."""
+    if isinstance(value, Struct):
+        return {name: plain(item) for name, item in structs.asdict(value).items()}
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, datetime):

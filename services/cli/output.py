@@ -6,6 +6,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct, structs
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -84,6 +85,8 @@ def plain(value: object) -> Any:
     """A value as what JSON knows, where it is not yet."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
+    if isinstance(value, Struct):
+        return structs.asdict(value)
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     return value

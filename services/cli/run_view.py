@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from immutables import Map
 
@@ -15,11 +14,9 @@ from events.families.integrate import IntegrationRequested
 from events.families.verify import ChecksRequested
 from events.families.work import WorkStarted
 from projections.phases import PHASES, PhaseRow
-from projections.projection import Entry, Projection
+from projections.projection import Entry, Projection, RowT
 from projections.runs import RUNS, RunRow
 from projections.tiers import TIERS, TierRow
-
-RowT = TypeVar("RowT")
 
 
 @dataclass(frozen=True, slots=True)

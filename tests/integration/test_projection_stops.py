@@ -141,7 +141,7 @@ async def test_a_fork_puts_its_run_into_quarantine_and_the_others_go_on(pool: Po
 async def test_rows_that_the_database_refuses_stop_their_projection_at_the_very_event(pool: Pool) -> None:
     def project(rows: Any, entry: Entry) -> Any:
         made = TIMELINE.project(rows, entry)
-        return [replace(row, sequence=2**40 if row.sequence == 23 else row.sequence) for row in made]
+        return [structs.replace(row, sequence=2**40 if row.sequence == 23 else row.sequence) for row in made]
 
     log = ListLog()
     log.write(recorded(success()))
