@@ -42,7 +42,8 @@ class Finished:
 
     @property
     def document(self) -> Any:
-        """The one JSON document on stdout."""
+        """The one JSON document on stdout; where there is none, what was said instead."""
+        assert self.out, f"nothing on stdout, exit code {self.exit_code}: {self.err}"
         return json.loads(self.out)
 
     @property
