@@ -182,3 +182,12 @@ async def test_the_recorded_time_never_goes_back_even_if_the_servers_clock_does(
     assert times[0] > now + timedelta(minutes=59)
     await connection.close()
     await log.close()
+
+
+async def test_a_submission_that_has_not_begun_when_the_log_is_closed_is_told_so(database_url: str) -> None:
+    log = await PostgresLog.open(database_url, PARTITIONS)
+    submitting = asyncio.create_task(log.submit(Topic.RESULTS, [NewRecord("shop", b"too late")]))
+    await asyncio.sleep(0)
+    await log.close()
+    with pytest.raises(LogUnavailable, match="closed"):
+        await asyncio.wait_for(submitting, 5)

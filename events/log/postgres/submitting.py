@@ -40,12 +40,14 @@ class Submitter:
         return await written
 
     async def close(self) -> None:
-        """Write no more."""
+        """Write no more. Who still waits is told so, also where the writing had not begun."""
         writing = list(self._writing.values())
         for task in writing:
             task.cancel()
         if writing:
             await asyncio.wait(writing)
+        for waiting in self._waiting.values():
+            _fail(waiting, LogUnavailable("the log has been closed"))
 
     async def _write_all(self, place: Place) -> None:
         """Until nobody waits. Whatever ends it, nobody is left waiting."""
