@@ -111,6 +111,11 @@ def request_of(entry: Entry) -> Key | None:
     return None if request_id is None else (entry.project, entry.run_id, request_id)
 
 
+def request_begun(entry: Entry) -> Key | None:
+    """The request that an event opens."""
+    return (entry.project, entry.run_id, entry.event.id) if isinstance(entry.data, Request) else None
+
+
 def project(rows: Mapping[Key, AttemptRow], entry: Entry) -> Iterable[AttemptRow]:
     """The request's row after an event."""
     data = entry.data
@@ -256,5 +261,5 @@ ATTEMPTS: Projection[AttemptRow] = Projection(
         }
     ),
     project=project,
-    memory=Memory(columns=("project", "run_id", "request_id"), key=request_of),
+    memory=Memory(("project", "run_id", "request_id"), request_of, request_begun),
 )

@@ -19,7 +19,10 @@ class Overtaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where a projection stands in a place of the log. `error` says why it stopped before `stopped_at`."""
+    """Where a projection stands in a place of the log. `error` says why it stopped before `stopped_at`.
+
+    `generation` counts how often its rows were put in the place of others: what was known of them is void then.
+    """
 
     projection: str
     version: int
@@ -27,6 +30,7 @@ class Checkpoint:
     next_offset: int
     stopped_at: int | None = None
     error: str | None = None
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ ON CONFLICT (projection, version, topic, partition) DO UPDATE SET next_offset = 
 """
 
 _READ = """
-SELECT projection, version, next_offset, stopped_at, error FROM projection_checkpoints
+SELECT projection, version, next_offset, stopped_at, error, generation FROM projection_checkpoints
 WHERE topic = $3 AND partition = $4
   AND (projection, version) IN (SELECT * FROM unnest($1::text[], $2::int[]))
 """
@@ -92,14 +96,30 @@ WHERE projection = $1 AND version = $2
   AND (project, run_id) IN (SELECT * FROM unnest($3::text[], $4::text[]))
 """
 
-_KEEP_HEADS = """
-INSERT INTO projection_heads (projection, version, project, run_id, sequence, digest, quarantine)
-SELECT reader.*, head.*
-FROM unnest($1::text[], $2::int[]) AS reader,
-     unnest($3::text[], $4::text[], $5::int[], $6::text[], $7::text[]) AS head
-ON CONFLICT (projection, version, project, run_id) DO UPDATE
-SET sequence = EXCLUDED.sequence, digest = EXCLUDED.digest, quarantine = EXCLUDED.quarantine
-"""
+# Locked first, in one order, and only then moved: all of them, or none. A generation that is null fits any.
+MOVE = """standing AS MATERIALIZED (
+    SELECT 1 FROM projection_checkpoints AS checkpoint
+        JOIN unnest($1::text[], $2::int[], $3::bigint[]) AS reader (projection, version, generation)
+            USING (projection, version)
+    WHERE topic = $4::text AND partition = $5::int AND next_offset = $6::bigint
+        AND checkpoint.generation = coalesce(reader.generation, checkpoint.generation)
+    ORDER BY projection FOR UPDATE OF checkpoint
+), moved AS (
+    UPDATE projection_checkpoints SET next_offset = $7::bigint, stopped_at = NULL, error = NULL
+    WHERE topic = $4 AND partition = $5 AND {condition}
+        AND (projection, version) IN (SELECT * FROM unnest($1, $2))
+)"""
+
+# They are the same for all projections that stand at one offset.
+KEEP_HEADS = """heads AS (
+    INSERT INTO projection_heads (projection, version, project, run_id, sequence, digest, quarantine)
+    SELECT reader.*, head.*
+    FROM unnest($1, $2) AS reader,
+        unnest($9::text[], $10::text[], $11::int[], $12::text[], $13::text[]) AS head
+    WHERE {condition}
+    ON CONFLICT (projection, version, project, run_id) DO UPDATE
+    SET sequence = EXCLUDED.sequence, digest = EXCLUDED.digest, quarantine = EXCLUDED.quarantine
+)"""
 
 _QUARANTINED = """
 SELECT DISTINCT project, run_id, quarantine FROM projection_heads WHERE quarantine IS NOT NULL
@@ -118,7 +138,15 @@ async def begin(connection: Connection, readers: Sequence[Reader], place: Place)
     await connection.execute(_BEGIN, *names, place.topic, place.partition)
     rows = await connection.fetch(_READ, *names, place.topic, place.partition)
     return [
-        Checkpoint(r["projection"], r["version"], place, r["next_offset"], r["stopped_at"], r["error"])
+        Checkpoint(
+            projection=r["projection"],
+            version=r["version"],
+            place=place,
+            next_offset=r["next_offset"],
+            stopped_at=r["stopped_at"],
+            error=r["error"],
+            generation=r["generation"],
+        )
         for r in rows
     ]
 
@@ -150,18 +178,16 @@ async def known_heads(connection: Connection, reader: Reader, keys: Iterable[Run
     }
 
 
-async def keep_heads(connection: Connection, readers: Sequence[Reader], heads: Mapping[RunKey, KnownHead]) -> None:
-    """Keep heads for readers that stand at one offset: they are the same for all."""
-    if heads:
-        await connection.execute(
-            _KEEP_HEADS,
-            *_names(readers),
-            [project for project, _ in heads],
-            [run_id for _, run_id in heads],
-            [known.head.sequence for known in heads.values()],
-            [known.head.digest for known in heads.values()],
-            [known.quarantine for known in heads.values()],
-        )
+def head_columns(heads: Mapping[RunKey, KnownHead]) -> tuple[Sequence[object], ...]:
+    """Heads as the five arrays that KEEP_HEADS takes."""
+    known = heads.values()
+    return (
+        [project for project, _ in heads],
+        [run_id for _, run_id in heads],
+        [one.head.sequence for one in known],
+        [one.head.digest for one in known],
+        [one.quarantine for one in known],
+    )
 
 
 async def quarantined(connection: Connection) -> dict[RunKey, str]:

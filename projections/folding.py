@@ -1,12 +1,14 @@
 """One projection over one batch: earlier rows and events in, changed rows out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
+from msgspec import Struct
+
 from events.codec import UnreadableRecord
 from events.log.port import StoredRecord
-from projections.projection import Entry, Key, Projection, RowT
+from projections.projection import Entry, Key, Memory, Projection, RowT
 from projections.reading import Linked, Parsed, wants
 
 
@@ -50,31 +52,28 @@ def wanted_entries(projection: Projection[Any], parsed: Iterable[tuple[Linked, P
     return entries
 
 
-def memory_keys(projection: Projection[Any], entries: Iterable[Entry]) -> set[Key]:
-    """What must be recalled before these entries are folded."""
-    if projection.memory is None:
-        return set()
-    keys = (projection.memory.key(entry) for entry in entries)
-    return {key for key in keys if key is not None}
+def fold(
+    projection: Projection[RowT], groups: Mapping[Key, dict[Key, RowT]], entries: Iterable[Entry]
+) -> Changes[RowT]:
+    """Fold entries, each upon the rows as the ones before left them. Raises ProjectionStopped.
 
-
-def fold(projection: Projection[RowT], recalled: Iterable[RowT], entries: Iterable[Entry]) -> Changes[RowT]:
-    """Fold entries, each upon the rows as the ones before left them. Raises ProjectionStopped."""
-    groups: dict[Key, dict[Key, RowT]] = {}
-    for row in recalled:
-        groups.setdefault(_group(projection, row), {})[projection.key_of(row)] = row
+    `groups` are the earlier rows that the entries need; they are changed.
+    """
+    memory = projection.memory
     changed: dict[Key, RowT] = {}
     for entry in entries:
-        key = projection.memory.key(entry) if projection.memory else None
-        for row in _project(projection, groups.get(key, {}) if key is not None else {}, entry):
-            changed[projection.key_of(row)] = row
-            groups.setdefault(_group(projection, row), {})[projection.key_of(row)] = row
-    return Changes(projection, list(changed.values()), replacing=projection.memory is not None)
+        key = memory.key(entry) if memory else None
+        for row in _project(projection, groups[key] if key is not None else {}, entry):
+            row_key = projection.key_of(row)
+            changed[row_key] = row
+            if memory is not None and (group := groups.get(group_of(memory, row))) is not None:
+                group[row_key] = row
+    return Changes(projection, list(changed.values()), replacing=memory is not None)
 
 
-def _group(projection: Projection[RowT], row: RowT) -> Key:
-    columns = projection.memory.columns if projection.memory else ()
-    return tuple(getattr(row, column) for column in columns)
+def group_of(memory: Memory, row: Struct) -> Key:
+    """With which other rows a row is remembered."""
+    return tuple(getattr(row, column) for column in memory.columns)
 
 
 def _project(projection: Projection[RowT], rows: dict[Key, RowT], entry: Entry) -> list[RowT]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -10,7 +10,7 @@ import structlog
 from events.log.port import EventLog, Place, StoredRecord
 from projections.checkpoints import begin, stop
 from projections.database import Pool
-from projections.lane import Alarm, Lane, no_alarm
+from projections.lane import NOTHING_KNOWN, Alarm, Lane, no_alarm
 from projections.projection import Projection
 
 logger = structlog.get_logger(__name__)
@@ -65,12 +65,14 @@ class Follower:
         """One lane an offset, the one that is furthest last."""
         by_name = {(p.name, p.version): p for p in self._projections}
         groups: dict[int, list[Projection[Any]]] = defaultdict(list)
+        generations: dict[str, int] = {}
         async with self._pool.acquire() as connection:
             standings = await begin(connection, self._projections, self.place)
             # Looked up afterwards: another projector may still be moving the checkpoints.
             end = (await self._log.ends(self.place.topic)).get(self.place.partition, 0)
             for standing in standings:
                 projection = by_name[standing.projection, standing.version]
+                generations[standing.projection] = standing.generation
                 if standing.next_offset > end:
                     error = f"the checkpoint is beyond the end of the log, {end}: is this another log?"
                     logger.error("projection stopped", projection=projection.table, error=error)
@@ -78,11 +80,13 @@ class Follower:
                     await stop(connection, projection, self.place, standing.next_offset, error)
                 else:
                     groups[standing.next_offset].append(projection)
-        lanes = [self._lane(offset, found) for offset, found in sorted(groups.items())]
+        lanes = [self._lane(offset, found, generations) for offset, found in sorted(groups.items())]
         return lanes or [self._lane(end, [])]
 
-    def _lane(self, offset: int, projections: Sequence[Projection[Any]]) -> Lane:
-        return Lane(self._pool, self.place, offset, projections, self._alarm)
+    def _lane(
+        self, offset: int, projections: Sequence[Projection[Any]], generations: Mapping[str, int] = NOTHING_KNOWN
+    ) -> Lane:
+        return Lane(self._pool, self.place, offset, projections, self._alarm, generations)
 
     async def take(self, records: Sequence[StoredRecord]) -> None:
         """Fold what came at the end of the place. Raises Overtaken, and what ended a catching up."""
@@ -101,7 +105,7 @@ class Follower:
             await lane.take(records, None if records else self._live.offset)
             async with self._turn:
                 if lane.offset == self._live.offset:
-                    self._live.projections.extend(lane.projections)
+                    self._live.join(lane)
                     return
 
     async def end(self) -> None:

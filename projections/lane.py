@@ -1,6 +1,7 @@
 """A lane: projections that stand at the same offset of one place, and move on together."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -8,20 +9,20 @@ import structlog
 
 from events.catalogue import Topic
 from events.log.port import Place, StoredRecord
-from projections.checkpoints import RunKey, keep_heads, known_heads, move, stop
-from projections.database import CHANNEL, UNAVAILABLE, Connection, Pool
+from projections.checkpoints import RunKey, stop
+from projections.database import UNAVAILABLE, Connection, Pool
 from projections.folding import (
     Changes,
     ProjectionStopped,
     RowsRefused,
     fold,
     fold_refused,
-    memory_keys,
     wanted_entries,
 )
+from projections.memories import Memories
 from projections.projection import Projection
-from projections.reading import Unreadable, chain_up, parse, read_links
-from projections.tables import recall, write
+from projections.reading import Chained, Unreadable, chain_up, parse, read_links
+from projections.writing import Move, try_rows, write_move
 
 logger = structlog.get_logger(__name__)
 
@@ -33,6 +34,9 @@ Alarm = Callable[[str, str], None]
 def no_alarm(key: str, message: str) -> None:
     """Nobody is told; it stands in the database all the same."""
 
+
+NOTHING_KNOWN: Mapping[str, int] = MappingProxyType({})
+"""No generation of any rows."""
 
 BYTES_AT_ONCE = 8 * 1024 * 1024
 """What one transaction takes: junk can be large, and rows are larger than the records that they are made of."""
@@ -61,9 +65,12 @@ class Lane:
         offset: int,
         projections: Sequence[Projection[Any]],
         alarm: Alarm = no_alarm,
+        generations: Mapping[str, int] = NOTHING_KNOWN,
     ) -> None:
         self._pool = pool
         self._alarm = alarm
+        self._generations = dict(generations)
+        self._memories = Memories()
         self.place = place
         self.offset = offset
         self.projections = list(projections)
@@ -102,7 +109,7 @@ class Lane:
     async def _leave(self, stopped: ProjectionStopped, news: Sequence[StoredRecord]) -> None:
         """Let the projection come as far as it can, on its own, and stay there."""
         self.projections.remove(stopped.projection)
-        alone = Lane(self._pool, self.place, self.offset, [stopped.projection], self._alarm)
+        alone = Lane(self._pool, self.place, self.offset, [stopped.projection], self._alarm, self._generations)
         await alone.take([record for record in news if record.offset < stopped.offset], stopped.offset)
         if not alone.projections:
             return
@@ -112,13 +119,24 @@ class Lane:
             await stop(connection, stopped.projection, self.place, stopped.offset, stopped.error)
 
     async def _commit(self, news: Sequence[StoredRecord], end: int) -> None:
-        """Rows, heads and checkpoint in one transaction."""
-        async with self._pool.acquire() as connection:
-            forked = await fold_into(connection, self.place, self.projections, news, self.offset, end)
+        """Rows, heads and checkpoint at once. Whatever fails, nothing is known any more of what was there."""
+        move = Move(self.place, self.projections, self.offset, end, self._generations)
+        try:
+            async with self._pool.acquire() as connection:
+                forked = await fold_into(connection, move, news, self._memories)
+        except BaseException:
+            self._memories.forget()
+            raise
         self.offset = end
         for (project, run_id), reason in forked.items():
             logger.error("history forked", project=project, run=run_id, reason=reason)
             self._alarm(f"run {project}/{run_id}", f"in quarantine: {reason}")
+
+    def join(self, other: "Lane") -> None:
+        """Take in the projections of a lane that stands at the same offset."""
+        self.projections.extend(other.projections)
+        self._generations |= other._generations
+        self._memories.forget()
 
 
 def _where(stopped: ProjectionStopped, place: Place) -> dict[str, Any]:
@@ -127,46 +145,43 @@ def _where(stopped: ProjectionStopped, place: Place) -> dict[str, Any]:
 
 
 async def fold_into(
-    connection: Connection,
-    place: Place,
-    projections: Sequence[Projection[Any]],
-    records: Sequence[StoredRecord],
-    start: int,
-    end: int,
+    connection: Connection, move: Move, records: Sequence[StoredRecord], memories: Memories
 ) -> Mapping[RunKey, str]:
-    """Move projections from `start` to `end` of a place in one transaction; the runs that forked there.
+    """Fold the records of a move, and write what changes; the runs that forked there.
 
-    Raises Overtaken, ProjectionStopped.
+    Raises Overtaken, ProjectionStopped, RowsRefused. After any of them the memories are worth nothing.
     """
-    async with connection.transaction():
-        await move(connection, projections, place, start, end)
-        if place.topic is Topic.REJECTIONS:
-            changes = [fold_refused(projection, records) for projection in projections]
-            forked: Mapping[RunKey, str] = {}
-        else:
-            changes, forked = await _folded(connection, projections, records)
-        for change in changes:
-            await _write(connection, change)
-        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{place.topic}/{place.partition}")
-    return forked
+    if move.place.topic is Topic.REJECTIONS:
+        changes = [fold_refused(projection, records) for projection in move.projections]
+        chained = Chained((), {}, {})
+    else:
+        changes, chained = await _folded(connection, move.projections, records, memories)
+    try:
+        await write_move(connection, move, changes, chained.heads)
+    except UNAVAILABLE:
+        raise
+    except asyncpg.PostgresError as error:
+        raise await _refused(connection, changes, error) from error
+    memories.written(chained.heads)
+    return chained.forked
 
 
 async def _folded(
-    connection: Connection, projections: Sequence[Projection[Any]], records: Sequence[StoredRecord]
-) -> tuple[list[Changes[Any]], Mapping[RunKey, str]]:
+    connection: Connection,
+    projections: Sequence[Projection[Any]],
+    records: Sequence[StoredRecord],
+    memories: Memories,
+) -> tuple[list[Changes[Any]], Chained]:
     links, unreadable = read_links(records)
     if unreadable is not None:
         raise _unreadable(projections[0], unreadable)
-    known = await known_heads(connection, projections[0], (one.run for one in links))
-    chained = chain_up(links, known)
+    chained = chain_up(links, await memories.heads(connection, projections[0], (one.run for one in links)))
     parsed = parse(chained.links, projections)
     changes = []
     for projection in projections:
         entries = wanted_entries(projection, parsed)
-        recalled = await recall(connection, projection, memory_keys(projection, entries))
-        changes.append(fold(projection, recalled, entries))
-    await keep_heads(connection, projections, chained.heads)
-    return changes, chained.forked
+        changes.append(fold(projection, await memories.groups(connection, projection, entries), entries))
+    return changes, chained
 
 
 def _unreadable(projection: Projection[Any], unreadable: Unreadable) -> ProjectionStopped:
@@ -174,12 +189,20 @@ def _unreadable(projection: Projection[Any], unreadable: Unreadable) -> Projecti
     return ProjectionStopped(projection, unreadable.record.offset, f"unreadable: {unreadable.error.message}")
 
 
-async def _write(connection: Connection, change: Changes[Any]) -> None:
-    if not change.rows:
-        return
-    try:
-        await write(connection, change.projection, change.rows, replacing=change.replacing)
-    except UNAVAILABLE:
-        raise
-    except asyncpg.PostgresError as error:
-        raise RowsRefused(change.projection, error) from error
+async def _refused(
+    connection: Connection, changes: Sequence[Changes[Any]], error: asyncpg.PostgresError
+) -> Exception:
+    """Whose rows the database refuses: each projection's are tried alone, and taken back."""
+    suspects = [change for change in changes if change.rows]
+    for change in suspects[:-1] if len(suspects) > 1 else ():
+        trial = connection.transaction()
+        await trial.start()
+        try:
+            await try_rows(connection, change)
+        except UNAVAILABLE:
+            raise
+        except asyncpg.PostgresError as own:
+            return RowsRefused(change.projection, own)
+        finally:
+            await trial.rollback()
+    return RowsRefused(suspects[-1].projection, error) if suspects else error

@@ -50,16 +50,23 @@ def by_run(entry: Entry) -> Key | None:
     return entry.project, entry.run_id
 
 
+def run_begun(entry: Entry) -> Key | None:
+    """The run that begins with this event: it has no earlier rows."""
+    return by_run(entry) if entry.sequence == 0 else None
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """Which earlier rows a fold must be given: those whose `columns` hold what `key` says of an event.
 
-    None means that the event needs none. `condition` is SQL that narrows the rows down.
+    None means that the event needs none. `begun` names the rows of which there were none before the event.
+    `condition` is SQL that narrows the rows down.
     """
 
     columns: tuple[str, ...] = ("project", "run_id")
     key: Callable[[Entry], Key | None] = by_run
-    condition: str = "true"
+    begun: Callable[[Entry], Key | None] = run_begun
+    condition: str | None = None
 
 
 def _no_rows(rows: Mapping[Key, Any], entry: Entry) -> Iterable[Any]:

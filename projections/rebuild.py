@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from events.catalogue import Topic
@@ -12,8 +12,10 @@ from projections.catalogue import READERS
 from projections.checkpoints import begin
 from projections.database import Connection, Pool, install
 from projections.lane import fold_into
+from projections.memories import Memories
 from projections.projection import Projection
 from projections.rejections import REJECTIONS
+from projections.writing import Move
 
 SCHEMA_PREFIX = "autopack_rebuild_"
 
@@ -49,6 +51,7 @@ class _Fresh:
     projection: Projection[Any]
     served: str
     offsets: dict[Place, int]
+    memories: Memories = field(default_factory=Memories)
 
     @property
     def schema(self) -> str:
@@ -104,7 +107,7 @@ async def _fill(fresh: _Fresh, targets: Mapping[Place, int]) -> None:
         while (start := fresh.offsets[place]) < target:
             records = await fresh.log.read(place, start, target)
             end = records[-1].offset + 1 if records else target
-            await fold_into(fresh.connection, place, [fresh.projection], records, start, end)
+            await fold_into(fresh.connection, Move(place, [fresh.projection], start, end), records, fresh.memories)
             fresh.offsets[place] = end
 
 
@@ -160,7 +163,7 @@ def _difference(one: str, other: str) -> str:
 
 _TAKE_CHECKPOINTS = """
 UPDATE "{served}".projection_checkpoints AS served
-SET next_offset = fresh.next_offset, stopped_at = NULL, error = NULL
+SET next_offset = fresh.next_offset, stopped_at = NULL, error = NULL, generation = served.generation + 1
 FROM "{schema}".projection_checkpoints AS fresh
 WHERE (served.projection, served.version, served.topic, served.partition)
     = (fresh.projection, fresh.version, fresh.topic, fresh.partition)

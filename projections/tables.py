@@ -13,14 +13,18 @@ from projections.database import Connection
 from projections.projection import Key, Projection, RowT
 
 
-def write_statement(projection: Projection[Any], *, replacing: bool) -> str:
-    """Write rows given as one JSON array; a row whose key is there is replaced, or else stays as it was."""
+def write_statement(projection: Projection[Any], parameter: int, *, replacing: bool, condition: str) -> str:
+    """Write rows given as one JSON array, where a condition holds; a row whose key is there is replaced, or
+    else stays as it was.
+    """
     names = column_names(projection)
     changing = [name for name in names if name not in projection.key]
     update = f"UPDATE SET {', '.join(f'{name} = EXCLUDED.{name}' for name in changing)}"
+    source = f"json_populate_recordset(NULL::{projection.table}, ${parameter}::text::json)"
     return (
         f"INSERT INTO {projection.table} ({', '.join(names)})\n"
-        f"SELECT {', '.join(names)} FROM json_populate_recordset(NULL::{projection.table}, $1::text::json)\n"
+        f"SELECT {', '.join(names)} FROM {source}\n"
+        f"WHERE {condition}\n"
         f"ON CONFLICT ({', '.join(projection.key)}) DO {update if replacing else 'NOTHING'}"
     )
 
@@ -33,7 +37,7 @@ def recall_statement(projection: Projection[Any]) -> str:
     arrays = ", ".join(f"${number}::text[]" for number in range(1, len(memory.columns) + 1))
     return (
         f"SELECT {', '.join(column_names(projection))} FROM {projection.table}\n"
-        f"WHERE ({', '.join(memory.columns)}) IN (SELECT * FROM unnest({arrays})) AND {memory.condition}"
+        f"WHERE ({', '.join(memory.columns)}) IN (SELECT * FROM unnest({arrays})) AND {memory.condition or 'true'}"
     )
 
 
@@ -55,12 +59,9 @@ def row_from(projection: Projection[RowT], record: asyncpg.Record | Mapping[str,
     return projection.row(**dict(record.items()))
 
 
-async def write(
-    connection: Connection, projection: Projection[RowT], rows: Iterable[RowT], *, replacing: bool
-) -> None:
-    """Write rows in one statement; no key may come twice where they replace."""
-    payload = orjson.dumps(list(rows), default=_plain).decode()
-    await connection.execute(write_statement(projection, replacing=replacing), payload)
+def rows_text(rows: Iterable[RowT]) -> str:
+    """Rows as the JSON array that `write_statement` takes."""
+    return orjson.dumps(list(rows), default=_plain).decode()
 
 
 def _plain(value: Any) -> Any:

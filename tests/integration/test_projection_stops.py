@@ -185,9 +185,9 @@ async def test_a_checkpoint_beyond_the_end_of_the_log_is_an_alarm_never_a_reset(
 async def test_a_flood_of_large_junk_is_taken_in_lots(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
 
-    async def counting(connection: Any, place: Any, projections: Any, records: Any, start: int, end: int) -> Any:
+    async def counting(connection: Any, move: Any, records: Any, memories: Any) -> Any:
         taken.append(sum(len(record.value) for record in records))
-        return await fold_into(connection, place, projections, records, start, end)
+        return await fold_into(connection, move, records, memories)
 
     monkeypatch.setattr("projections.lane.fold_into", counting)
     monkeypatch.setattr("projections.lane.BYTES_AT_ONCE", 5_000)
