@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from projections.database import Connection, Pool, install, speak_json
+from projections.database import Connection, Pool, install, nothing_to_reset, speak_json
 from projections.projection import Projection
 
 LIMIT_SECONDS = 10.0
@@ -56,7 +56,14 @@ async def lazy_pool(url: str, projections: Iterable[Projection[Any]], *, most_co
                 await install(connection, missing)
             missing.clear()
 
-    return await asyncpg.create_pool(url, min_size=0, max_size=most_connections, connect=connect, init=prepare)
+    return await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=most_connections,
+        connect=connect,
+        init=prepare,
+        reset=nothing_to_reset,
+    )
 
 
 async def reach(pool: Pool) -> None:
