@@ -1,7 +1,7 @@
 """The projector: follows the history and the rejections, and keeps every table and the run files up to date."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -23,6 +23,9 @@ EXPIRY = "expiry of rejections"
 WAIT_SECONDS = 0.5
 PACE_SECONDS = 0.02
 """What comes in a stream is taken so often at most: a transaction costs the same for one record as for fifty."""
+FILES_PACE_SECONDS = 0.25
+"""So often at most files are looked after: each look costs several statements, and each file a sync."""
+LAST_FILES_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 5.0
 EXPIRE_SECONDS = 3600.0
 FIRST_PAUSE_SECONDS = 0.1
@@ -72,6 +75,8 @@ class Projector:
         self._projections = tuple(projections)
         self._session: Session | None = None
         self._moved = asyncio.Event()
+        self._stirred: set[int] = set()
+        self._look_at_all = 0.0
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -79,11 +84,15 @@ class Projector:
         return self._session.partitions if self._session else frozenset()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow until `stop` is set; then finish what was begun, and leave."""
+        """Follow until `stop` is set; then finish what was begun, the files too, and leave."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._again_and_again(stop, self._follow, self._report.unavailable))
             group.create_task(self._again_and_again(stop, self._keep_files, self._alarm(FILES)))
             group.create_task(self._again_and_again(stop, self._expire, self._alarm(EXPIRY)))
+        # Whoever comes next goes on with what is not done now.
+        with suppress(FilesStopped, Overtaken, LogUnavailable, *UNAVAILABLE):
+            async with asyncio.timeout(LAST_FILES_SECONDS):
+                await self._keep_files_of(self._stirred)
 
     def _alarm(self, key: str) -> Callable[[str], None]:
         return lambda message: self._report.alarm(key, message)
@@ -107,7 +116,7 @@ class Projector:
         async with self._pool.acquire() as connection:
             await install(connection, self._projections)
         membership = await self._log.join(GROUP)
-        self._session = Session(self._pool, self._log, self._projections, self._report, self._moved.set)
+        self._session = Session(self._pool, self._log, self._projections, self._report, self._stir)
         try:
             await self._session.follow(membership, stop)
         finally:
@@ -116,13 +125,27 @@ class Projector:
                 await membership.leave()
 
     async def _keep_files(self, stop: asyncio.Event) -> None:
-        """Whenever the tables have moved, and once in a while: another process may have moved them."""
+        """Where the tables have moved, and once in a while everywhere: another process may have moved them."""
+        clock = asyncio.get_running_loop().time
+        began, look_at_all = clock(), self._look_at_all
         self._moved.clear()
-        if self._run_files is not None:
-            for partition in sorted(self.partitions):
-                await self._run_files.keep(partition)
-            self._report.clear(FILES)
+        stirred, self._stirred = self._stirred & self.partitions, set()
+        self._look_at_all = began  # unless all goes well
+        await self._keep_files_of(self.partitions if began >= look_at_all else stirred)
+        self._report.clear(FILES)
+        self._look_at_all = began + LOOK_AGAIN_SECONDS if began >= look_at_all else look_at_all
         await _until_set(self._moved, WAIT_SECONDS if not self.partitions else LOOK_AGAIN_SECONDS, stop)
+        await _until_set(stop, began + FILES_PACE_SECONDS - clock())
+
+    async def _keep_files_of(self, partitions: Collection[int]) -> None:
+        if self._run_files is not None:
+            for partition in sorted(partitions):
+                await self._run_files.keep(partition)
+
+    def _stir(self, partitions: Collection[int]) -> None:
+        """The tables have moved in these."""
+        self._stirred.update(partitions)
+        self._moved.set()
 
     async def _expire(self, stop: asyncio.Event) -> None:
         if self.partitions:
@@ -150,7 +173,7 @@ class Session:
         log: EventLog,
         projections: Sequence[Projection[Any]],
         report: Report,
-        moved: Callable[[], None],
+        moved: Callable[[Collection[int]], None],
     ) -> None:
         self._pool = pool
         self._log = log
@@ -195,7 +218,7 @@ class Session:
         if own != self.partitions or not self._shared:
             self.partitions, self._shared = own, True
             self._report.ready()
-            self._moved()
+            self._moved(own)
 
     def _topics(self) -> frozenset[Topic]:
         return frozenset(topic for projection in self._projections for topic in projection.topics)
@@ -216,7 +239,7 @@ class Session:
             elif isinstance(outcome, BaseException):
                 raise outcome
         if batches:
-            self._moved()
+            self._moved({place.partition for place in batches})
 
     async def _look_again(self) -> None:
         """Take in again what had stopped, and was rebuilt meanwhile."""

@@ -17,6 +17,7 @@ from projections.run_files.folder import Manifest, read_manifest, write_files
 from projections.run_files.keeper import BlobLost, FilesStopped, RunFiles
 from projections.run_files.names import file_name, phase_file, run_folder, tier_file
 from support.histories import ListLog, failure, recorded, success
+from support.projecting import Heard, passed, running, until
 from support.scenario import MENDED, PATCH, Scenario, plan
 from support.tables import EVENTS, HISTORY_READERS, tables_at_zero
 
@@ -358,3 +359,14 @@ async def test_foreign_text_stays_text_in_the_pages(pool: Pool, root: Path) -> N
     assert "````text\n```\n# not a heading\n```\n````" in page
     assert "tiers/tier_00_.._.._x.md" in visible(root / "run-1")
     assert {path.name for path in root.iterdir()} == {"run-1"}
+
+
+async def test_a_projector_that_is_stopped_leaves_the_files_of_all_that_its_tables_know(
+    pool: Pool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.projector.FILES_PACE_SECONDS", 3600.0)
+    log, history = ListLog(), recorded(success())
+    async with running(Projector(pool, log, Heard(), RunFiles(pool, log, Blobs(), root, "shop"))):
+        log.write(history)
+        await until(lambda: passed(pool, "runs", len(history)))
+    assert "DONE_SUCCESS" in (root / "run-1/run_summary.md").read_text()
