@@ -1,6 +1,7 @@
 """The catalogue: every event type, its version, and who may submit it to which topic."""
 
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 
 from events.families import (
@@ -137,6 +138,12 @@ SUBMITTED_TO = MappingProxyType(
     {**dict.fromkeys(_COMMANDS, Topic.COMMANDS), **dict.fromkeys(_RESULTS, Topic.RESULTS)}
 )
 """Where a worker or emitter submits an event type; the supervisor alone writes all others."""
+
+
+@lru_cache(maxsize=1024)
+def event_name(type_name: str) -> str:
+    """The name in a CloudEvents type: `RunRequested` in `autopack.RunRequested.v1`."""
+    return type_name.partition(".")[2].rpartition(".v")[0]
 
 
 def family_of(event_type: type[EventData]) -> str:

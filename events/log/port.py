@@ -4,7 +4,7 @@ Offsets grow within a (topic, partition) and may have gaps. The key of every rec
 partition of a project is the same in every topic (`events.log.partitions`).
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -150,8 +150,12 @@ class Tail(Protocol):
     history raises HistoryCutOff, and elsewhere reading goes on with what is left, and `take_missing` says so.
     """
 
-    def follow(self, place: Place, offset: int) -> None:
-        """Add a place, or move it to an offset."""
+    def follow(self, place: Place, offset: int, prompt: Collection[str] | None = None) -> None:
+        """Add a place, or move it to an offset.
+
+        `prompt` names the events that are waited for: a log that can sends the others along with them only, or
+        after a second. None means all.
+        """
 
     def unfollow(self, place: Place) -> None:
         """Leave a place; none of its records comes any more."""

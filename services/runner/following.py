@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from events.catalogue import Topic
+from events.families.work import WorkRevoked, WorkStarted
 from events.log.port import EventLog, Membership, Place, StoredRecord, Tail
 from services.runner.open_requests import OpenRequests
 from services.runner.worker import WorkerTraits
@@ -36,6 +37,12 @@ class Followed:
         return self.position if oldest is None else oldest
 
 
+def _waited_for(traits: WorkerTraits) -> frozenset[str]:
+    """The events that make a worker begin something, or stop. Whatever else happens may be known later."""
+    granted = (WorkStarted,) if traits.awaits_claim else ()
+    return frozenset(event.__name__ for event in (*traits.requests, *granted, WorkRevoked))
+
+
 class Following:
     """The partitions of one worker: its own, and those in which it still has work running."""
 
@@ -44,6 +51,7 @@ class Following:
         self._membership = membership
         self._traits = traits
         self._tail: Tail = log.tail()
+        self._prompt: frozenset[str] | None = _waited_for(traits)
         self.followed: dict[int, Followed] = {}
 
     async def adjust(self, own: frozenset[int], busy: frozenset[int]) -> None:
@@ -60,7 +68,14 @@ class Following:
     async def _begin(self, partition: int, end: int) -> None:
         start = await self._membership.committed(partition) or 0
         self.followed[partition] = Followed(partition, OpenRequests(self._traits), start, end)
-        self._tail.follow(Place(Topic.EVENTS, partition), start)
+        self._tail.follow(Place(Topic.EVENTS, partition), start, self._prompt)
+
+    def hurry(self) -> None:
+        """From now on everything is waited for: work that has been answered is to end at once."""
+        if self._prompt is not None:
+            self._prompt = None
+            for followed in self.followed.values():
+                self._tail.follow(Place(Topic.EVENTS, followed.partition), followed.position)
 
     async def read(self, wait_seconds: float) -> frozenset[int]:
         """Fold what has come; the partitions in which something has."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from events.catalogue import AnyEventData
+from events.catalogue import AnyEventData, event_name
 from events.codec import HistoryEvent, read_history
 from events.event import Event
 from events.families.base import EventData
@@ -88,12 +88,8 @@ class OpenRequests:
                 self._close_run(at.project, at.run_id)
                 return None
             case Link.EXTENDS:
-                wanted = self._name(at.type_name) in self._names
+                wanted = event_name(at.type_name) in self._names
                 return self._take(read_history(record.value, at.type_name), record.offset) if wanted else None
-
-    @staticmethod
-    def _name(type_name: str) -> str:
-        return type_name.partition(".")[2].rpartition(".v")[0]
 
     def _take(self, read: HistoryEvent, offset: int) -> OpenWork | None:
         event, data = read.event, read.event.data

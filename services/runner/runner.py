@@ -137,6 +137,8 @@ class Runner:
                 if living.is_gone(membership.instance):
                     return
                 await following.adjust(membership.partitions, self._busy())
+                if stop.is_set():
+                    following.hurry()
                 await following.read(POLL_SECONDS)
                 self._reconcile(following)
                 if self._is_drained(stop):

@@ -80,6 +80,44 @@ async def test_a_step_wakes_those_who_follow_any_of_its_places(database_url: str
     await log.close()
 
 
+@pytest.mark.usefixtures("looks_are_far_apart")
+async def test_a_tail_sleeps_until_an_event_that_it_waits_for_and_brings_the_others_along(
+    database_url: str,
+) -> None:
+    log = await PostgresLog.open(database_url, PARTITIONS)
+    other = await PostgresLog.open(as_from_another_process(database_url), PARTITIONS)
+    writer, place = await other.take_over(0, "one"), Place(Topic.EVENTS, 0)
+    picky, greedy = log.tail(), log.tail()
+    picky.follow(place, 0, {"BuildRequested"})
+    greedy.follow(place, 0)
+    assert not await picky.batches(0)
+    assert not await greedy.batches(0)
+    waiting = asyncio.create_task(first_batch(picky))
+    for value, kind in ((b"a", b"autopack.PhaseStarted.v1"), (b"b", b"autopack.BuildRequested.v1")):
+        await writer.append(Step([NewRecord("shop", value, {"type": kind})]))
+        assert [record.value for record in (await first_batch(greedy))[place]] == [value]
+    assert [record.value for record in (await waiting)[place]] == [b"a", b"b"]
+    await other.close()
+    await log.close()
+
+
+@pytest.mark.usefixtures("looks_are_far_apart")
+async def test_a_tail_hears_of_places_that_it_follows_later(database_url: str) -> None:
+    log = await PostgresLog.open(database_url, PARTITIONS)
+    other = await PostgresLog.open(as_from_another_process(database_url), PARTITIONS)
+    tail = log.tail()
+    tail.follow(Place(Topic.RESULTS, HOME), 0)
+    assert not await tail.batches(0)
+    later = Place(Topic.COMMANDS, HOME)
+    tail.follow(later, 0)
+    assert not await tail.batches(0)
+    waiting = asyncio.create_task(first_batch(tail))
+    await other.submit(Topic.COMMANDS, [NewRecord("shop", b"x")])
+    assert later in await waiting
+    await other.close()
+    await log.close()
+
+
 async def test_a_tail_that_is_not_woken_looks_by_itself(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -84,7 +84,7 @@ class ListTail:
         self._log = log
         self._at: dict[Place, int] = {}
 
-    def follow(self, place: Place, offset: int) -> None:
+    def follow(self, place: Place, offset: int, prompt: Collection[str] | None = None) -> None:
         self._at[place] = offset
 
     def unfollow(self, place: Place) -> None:

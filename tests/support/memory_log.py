@@ -6,7 +6,7 @@ a member up.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from events.catalogue import Topic
@@ -172,7 +172,7 @@ class MemoryTail:
         self._at: dict[Place, int] = {}
         self._missing: list[Missing] = []
 
-    def follow(self, place: Place, offset: int) -> None:
+    def follow(self, place: Place, offset: int, prompt: Collection[str] | None = None) -> None:
         self._at[place] = offset
 
     def unfollow(self, place: Place) -> None:

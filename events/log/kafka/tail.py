@@ -1,7 +1,7 @@
 """Following places of the log: one consumer, assigned to them all, reading what is committed."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 
@@ -28,8 +28,8 @@ class KafkaTail:
         self._silences: dict[Place, tuple[int | None, float]] = {}
         self._missing: list[Missing] = []
 
-    def follow(self, place: Place, offset: int) -> None:
-        """Add a place, or move it to an offset."""
+    def follow(self, place: Place, offset: int, prompt: Collection[str] | None = None) -> None:
+        """Add a place, or move it to an offset. All of its records come at once."""
         self._positions[place] = offset
         self._is_followed.set()
         self._assign()

@@ -9,7 +9,7 @@ from events.log.port import LogUnavailable
 from events.log.postgres.notifier import Notifier
 from events.log.postgres.server import Pool
 from events.log.postgres.sessions import Sessions
-from events.log.postgres.wakeups import Hub
+from events.log.postgres.wakeups import Hub, Sign
 
 LOOKS_A_LEASE = 3
 JOIN_AGAIN_SECONDS = 0.5
@@ -77,7 +77,7 @@ class PostgresMembership:
         self._partitions: frozenset[int] = frozenset()
         self._is_expelled = False
         self._news = asyncio.Event()
-        self._sign = f"group:{group}"
+        self._sign = Sign(f"group.{group}")
         self._sleeper = means.hub.sleeper()
         self._sleeper.heed(self._sign)
         self._renewed_at = 0.0
@@ -137,7 +137,7 @@ class PostgresMembership:
 
     async def _enter(self) -> None:
         doing, lease_seconds = f"joining {self._group}", self._means.lease_seconds
-        await self._means.sessions.current()  # to be told of those who come and go
+        await self._listen()
         (row,) = await self._means.durable.fetch(doing, _JOIN, self._group, lease_seconds)
         self._instance = row["instance"]
         self._is_expelled = False
@@ -175,8 +175,13 @@ class PostgresMembership:
         if stood and await self._means.lazy.fetch(doing, _EXPEL, *member):
             self._announce()
         await self._share()
-        await self._means.sessions.current()
+        await self._listen()
         return None
+
+    async def _listen(self) -> None:
+        """Be told of those who come and go."""
+        session = await self._means.sessions.current()
+        await session.listen({self._sign.channel})
 
     async def _share(self) -> None:
         rows = await self._means.lazy.fetch(f"sharing out {self._group}", _MEMBERS, self._group)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Collection
 
 import asyncpg
@@ -9,13 +10,12 @@ import asyncpg
 from events.log.port import LogUnavailable
 from events.log.postgres.failures import within
 from events.log.postgres.server import Server
-from events.log.postgres.wakeups import EVERYTHING, Hub
+from events.log.postgres.wakeups import CHANNELS, Hub, Sign
 
-CHANNEL = "autopack_log"
 MAX_PAYLOAD_BYTES = 7_900
 logger = logging.getLogger(__name__)
 
-_NOTIFY = "SELECT pg_notify($1, $2)"
+_NOTIFY = "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS sign (channel, payload)"
 
 
 class Notifier:
@@ -29,12 +29,12 @@ class Notifier:
     def __init__(self, server: Server, hub: Hub) -> None:
         self._server = server
         self._hub = hub
-        self._signs: set[str] = set()
+        self._signs: set[Sign] = set()
         self._is_due = asyncio.Event()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._task = asyncio.create_task(self._run())
 
-    def announce(self, signs: Collection[str]) -> None:
+    def announce(self, signs: Collection[Sign]) -> None:
         """Wake whoever waits for these signs. Returns at once."""
         self._hub.announce(signs)
         self._signs.update(signs)
@@ -56,13 +56,10 @@ class Notifier:
 
     async def _send(self) -> None:
         signs, self._signs = self._signs, set()
-        payload = " ".join(sorted(signs))
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            payload = EVERYTHING
         try:
             async with within(self._server.limit_seconds, "notifying"):
                 connection = await self._connected()
-                await connection.execute(_NOTIFY, CHANNEL, payload)
+                await connection.execute(_NOTIFY, *_by_channel(signs))
         except LogUnavailable as error:
             logger.info("%s", error)
             self._drop()
@@ -83,3 +80,13 @@ class Notifier:
             self._hub.falls_silent(self._connection.get_server_pid())
             self._server.abandon(self._connection)
             self._connection = None
+
+
+def _by_channel(signs: Collection[Sign]) -> tuple[list[str], list[str]]:
+    """The channels, and what is sent on each. Where too much is new for one payload, a reader misses some of it
+    until it looks by itself.
+    """
+    details: dict[str, list[str]] = defaultdict(list)
+    for sign in sorted(signs):
+        details[CHANNELS + sign.channel].append(sign.detail)
+    return list(details), [" ".join(found)[:MAX_PAYLOAD_BYTES] for found in details.values()]

@@ -1,18 +1,22 @@
 """The connection that listens, and on which tails read: what was read on it holds as long as it stands."""
 
 import asyncio
+from collections.abc import Coroutine
+from collections.abc import Set as AbstractSet
+from typing import Any, TypeVar
 
 import asyncpg
 
 from events.log.port import LogUnavailable
 from events.log.postgres.failures import within
-from events.log.postgres.notifier import CHANNEL
 from events.log.postgres.server import Server
-from events.log.postgres.wakeups import EVERYTHING, Hub
+from events.log.postgres.wakeups import CHANNELS, EVERYTHING, Hub
+
+T = TypeVar("T")
 
 
 class Session:
-    """One connection, from its LISTEN until it is lost; then it is never made again.
+    """One connection that listens, until it is lost; then it is never made again.
 
     A server that stopped without writing everything to disk has lost its clients too. So no tail can read
     past such a stop without noticing, as long as it reads on one session alone.
@@ -23,7 +27,8 @@ class Session:
         self._hub = hub
         self._connection = connection
         self._turn = asyncio.Lock()
-        self._reads: set[asyncio.Task[list[asyncpg.Record]]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._channels: set[str] = set()
         connection.add_termination_listener(self._ended)
 
     @property
@@ -37,27 +42,44 @@ class Session:
         Many tails share the connection: who stops waiting leaves the statement to its end, for cancelling it
         in the server takes a connection more, and the others would wait for that.
         """
-        read = asyncio.create_task(self._fetch(doing, statement, arguments))
-        self._reads.add(read)
-        read.add_done_callback(self._done)
-        return await asyncio.shield(read)
+        return await self._to_its_end(doing, self._connection.fetch(statement, *arguments))
+
+    async def listen(self, channels: AbstractSet[str]) -> None:
+        """Hear of these channels too, from now on: whoever waits has to read once more after that.
+
+        Raises LogUnavailable, and then the session is lost.
+        """
+        for channel in channels - self._channels:
+            await self._to_its_end("listening to the log", self._listen(channel))
+
+    async def _listen(self, channel: str) -> None:
+        await self._connection.add_listener(CHANNELS + channel, self._hub.hear)
+        self._channels.add(channel)
 
     def close(self) -> None:
         """End it."""
         self._server.abandon(self._connection)
 
-    async def _fetch(self, doing: str, statement: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
+    async def _to_its_end(self, doing: str, work: Coroutine[Any, Any, T]) -> T:
+        running = asyncio.create_task(self._in_turn(doing, work))
+        self._running.add(running)
+        running.add_done_callback(self._done)
+        return await asyncio.shield(running)
+
+    async def _in_turn(self, doing: str, work: Coroutine[Any, Any, T]) -> T:
         try:
             async with within(self._server.limit_seconds, doing), self._turn:
-                return await self._connection.fetch(statement, *arguments)
+                return await work
         except LogUnavailable:
             self.close()
             raise
+        finally:
+            work.close()
 
-    def _done(self, read: "asyncio.Task[list[asyncpg.Record]]") -> None:
-        self._reads.discard(read)
-        if not read.cancelled():
-            read.exception()  # told to whoever waits; nobody may
+    def _done(self, running: "asyncio.Task[Any]") -> None:
+        self._running.discard(running)
+        if not running.cancelled():
+            running.exception()  # told to whoever waits; nobody may
 
     def _ended(self, connection: object) -> None:
         self._hub.announce([EVERYTHING])
@@ -87,9 +109,4 @@ class Sessions:
     async def _begin(self) -> Session:
         async with within(self._server.limit_seconds, "listening to the log"):
             connection = await self._server.connect(waits_for_disk=True)
-            try:
-                await connection.add_listener(CHANNEL, self._hub.hear)
-            except BaseException:
-                self._server.abandon(connection)
-                raise
         return Session(self._server, self._hub, connection)

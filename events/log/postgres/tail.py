@@ -1,14 +1,14 @@
 """Following places of the log: woken by whoever writes, and looking every second anyway."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from events.catalogue import Topic
 from events.log.port import LogUnavailable, Missing, Place, StoredRecord
 from events.log.postgres.reading import HEADS, PAGES, by_place, cut_off, with_more
 from events.log.postgres.server import LOST, Server
 from events.log.postgres.sessions import Session, Sessions
-from events.log.postgres.wakeups import EVERYTHING, Hub, sign_of
+from events.log.postgres.wakeups import EVERYTHING, Hub, Sign, sign_of, sign_of_type
 
 LOOK_SECONDS = 1.0
 
@@ -29,23 +29,36 @@ class PostgresTail:
         self._losses = server.losses
         self._sleeper = hub.sleeper()
         self._positions: dict[Place, int] = {}
+        self._places: dict[Sign, Place] = {}
+        self._channels: frozenset[str] = frozenset()
         self._stale: set[Place] = set()
         self._new: set[Place] = set()
         self._missing: list[Missing] = []
         self._look_at = 0.0
         self._is_closed = False
 
-    def follow(self, place: Place, offset: int) -> None:
+    def follow(self, place: Place, offset: int, prompt: Collection[str] | None = None) -> None:
         """Add a place, or move it to an offset."""
+        self._heed_no_more(place)
         self._positions[place] = offset
         self._new.add(place)
-        self._sleeper.heed(sign_of(place))
-        self._sleeper.wake([sign_of(place)])
+        signs = [sign_of(place)] if prompt is None else [sign_of_type(place, event) for event in prompt]
+        for sign in signs:
+            self._places[sign] = place
+            self._sleeper.heed(sign)
+        self._channels |= {sign.channel for sign in signs}
+        self._sleeper.wake(signs)
+        self._stale.add(place)
 
     def unfollow(self, place: Place) -> None:
         """Leave a place; none of its records comes any more."""
         self._positions.pop(place, None)
-        self._sleeper.ignore(sign_of(place))
+        self._heed_no_more(place)
+
+    def _heed_no_more(self, place: Place) -> None:
+        for sign in [sign for sign, sought in self._places.items() if sought == place]:
+            self._sleeper.ignore(sign)
+            del self._places[sign]
 
     async def batches(self, wait_seconds: float) -> Mapping[Place, Sequence[StoredRecord]]:
         """What has come, by place; waits up to `wait_seconds` for the first record.
@@ -78,7 +91,7 @@ class PostgresTail:
             self._stale.update(self._positions)
             self._look_at = now + LOOK_SECONDS
         else:
-            self._stale.update(place for place in self._positions if sign_of(place) in signs)
+            self._stale.update(self._places[sign] for sign in signs if sign in self._places)
         self._stale &= self._positions.keys()
 
     async def _read(self) -> dict[Place, list[StoredRecord]]:
@@ -133,6 +146,7 @@ class PostgresTail:
             if self._losses != self._server.losses:
                 return await self._standing()
             self._session = session
+        await self._session.listen(self._channels)
         return self._session
 
 

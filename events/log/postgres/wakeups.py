@@ -1,22 +1,48 @@
-"""Waking those who wait for the log: in this process at once, in others by NOTIFY after the commit."""
+"""Waking those who wait for the log: in this process at once, in others by NOTIFY after the commit.
+
+What has changed is told by signs, and each kind of sign has a channel of its own: a process that waits for one
+kind of event alone is not woken by the others.
+"""
 
 import asyncio
 from asyncio import AbstractEventLoop
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from functools import lru_cache
+from typing import NamedTuple
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from events.log.port import Place
 
-EVERYTHING = ""
+CHANNELS = "autopack_log."
+"""What the names of all channels begin with."""
+
+
+LONGEST_NAME = 30
+"""Of an event, in the name of a channel, which has 63 bytes."""
+
+
+class Sign(NamedTuple):
+    """That something has changed: of what kind it is, and where."""
+
+    channel: str
+    detail: str = ""
+
+
+EVERYTHING = Sign("")
 """The sign that wakes everybody."""
 
 
 @lru_cache(maxsize=4096)
-def sign_of(place: Place) -> str:
-    """What stands for a place in a notification."""
-    return f"{place.topic}:{place.partition}"
+def sign_of(place: Place) -> Sign:
+    """There are new records in a place."""
+    return Sign(place.topic, str(place.partition))
+
+
+@lru_cache(maxsize=4096)
+def sign_of_type(place: Place, event: str) -> Sign:
+    """There are new records of an event, by its name, in a place."""
+    return Sign(f"{place.topic}.{event[:LONGEST_NAME]}", str(place.partition))
 
 
 class Sleeper:
@@ -24,18 +50,18 @@ class Sleeper:
 
     def __init__(self) -> None:
         self._heeded = {EVERYTHING}
-        self._signs: set[str] = set()
+        self._signs: set[Sign] = set()
         self._woken = asyncio.Event()
 
-    def heed(self, sign: str) -> None:
+    def heed(self, sign: Sign) -> None:
         """Be woken by this sign from now on."""
         self._heeded.add(sign)
 
-    def ignore(self, sign: str) -> None:
+    def ignore(self, sign: Sign) -> None:
         """Be woken by it no more."""
         self._heeded.discard(sign)
 
-    def wake(self, signs: Iterable[str]) -> None:
+    def wake(self, signs: Iterable[Sign]) -> None:
         """Leave signs."""
         heeded = self._heeded.intersection(signs)
         if heeded:
@@ -48,7 +74,7 @@ class Sleeper:
             async with asyncio.timeout_at(moment):
                 await self._woken.wait()
 
-    def take(self) -> frozenset[str]:
+    def take(self) -> frozenset[Sign]:
         """The signs that came; they are forgotten."""
         signs = frozenset(self._signs)
         self._signs.clear()
@@ -69,7 +95,7 @@ class Hub:
         self._sleepers.add(sleeper)
         return sleeper
 
-    def announce(self, signs: Collection[str]) -> None:
+    def announce(self, signs: Collection[Sign]) -> None:
         """Wake this process."""
         for sleeper in self._sleepers:
             sleeper.wake(signs)
@@ -85,7 +111,8 @@ class Hub:
     def hear(self, connection: object, server_process_id: int, channel: str, payload: object) -> None:
         """A notification has come."""
         if server_process_id not in self._own:
-            self.announce(str(payload).split(" "))
+            kind = channel.removeprefix(CHANNELS)
+            self.announce([Sign(kind, where) for where in str(payload).split(" ")])
 
 
 _hubs: WeakKeyDictionary[AbstractEventLoop, WeakValueDictionary[str, Hub]] = WeakKeyDictionary()

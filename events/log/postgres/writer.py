@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from events.catalogue import Topic
+from events.catalogue import Topic, event_name
 from events.log.port import Fenced, LogUnavailable, NewRecord, Place, Positions, Step
 from events.log.postgres.notifier import Notifier
 from events.log.postgres.rows import columns
 from events.log.postgres.server import Pool
 from events.log.postgres.statements import APPEND_EVENTS, APPEND_STEP, DELETE, RELEASE, RENEW, TAKE_OVER
-from events.log.postgres.wakeups import sign_of
+from events.log.postgres.wakeups import Sign, sign_of, sign_of_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class PostgresPartitionWriter:
         else:
             end = await self._fenced(APPEND_EVENTS, *columns(step.events), *_positions(step))
         self._written_end = end
-        self._means.notifier.announce([sign_of(place) for place in _places(self._partition, step)])
+        self._means.notifier.announce(_signs(self._partition, step))
         return end
 
     async def delete_before(self, positions: Positions) -> None:
@@ -146,8 +146,16 @@ def _placed(partition: int, step: Step) -> list[tuple[Place, NewRecord]]:
     ]
 
 
-def _places(partition: int, step: Step) -> set[Place]:
-    return {place for place, _ in _placed(partition, step)}
+def _signs(partition: int, step: Step) -> set[Sign]:
+    """Where there are new records; in the history also of which events."""
+    placed = _placed(partition, step)
+    events = {(place, record.headers.get("type")) for place, record in placed if place.topic is Topic.EVENTS}
+    named = {
+        sign_of_type(place, event_name(kind.decode("ascii", "replace")))
+        for place, kind in events
+        if kind is not None
+    }
+    return named | {sign_of(place) for place, _ in placed}
 
 
 def _arrays(partition: int, step: Step) -> tuple[Sequence[object], ...]:
