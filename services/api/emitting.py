@@ -15,15 +15,11 @@ from events.event import Event
 from events.ids import derived_id
 from events.log.port import NewRecord
 from projections.answers import AnswerRow
-from projections.catalogue import RUN_FILES
-from projections.queries.answers import TABLES
 from services.api.context import ApiContext
 from services.api.problems import Problem, place_of_fault
 
 SOURCE = "/autopack/api"
 LONGEST_WAIT_SECONDS = 10.0
-PROMISED = (*TABLES, RUN_FILES)
-"""What a client may look at as soon as its command is answered: the views, and the run's files."""
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d+)")
 
 

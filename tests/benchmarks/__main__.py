@@ -1,19 +1,45 @@
-"""`make bench`: one table of what the machinery between agents costs, and the same in `.bench/latest.json`."""
+"""`make bench`: what the machinery between agents costs, as a table and in `.bench/latest.json`.
+
+Idle workers stand behind the ports, unless a row says otherwise; every service is a process of its own, with the
+same runner as in production. Each figure is the median of its rounds.
+"""
 
 import asyncio
-import json
-import os
 import tempfile
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median, quantiles
 
-from benchmarks.driving import Driver, Load, Observed, projects_over
-from benchmarks.ground import Ground, LogKind, ground
+from benchmarks.driving import Driver, Load
+from benchmarks.ground import Ground, LogKind, servers, services
+from benchmarks.histories import fill, projects_over
+from benchmarks.measures import Figures, Measure, keep, measures, medians, spread_ms, tell
+from benchmarks.reading import ACTIVE_RUNS, begin_runs, rebuilds, takeovers
+from benchmarks.real import prepare
+from benchmarks.starts import starts
+from benchmarks.visibility import watching
 
 RESULTS = Path(".bench/latest.json")
-Row = dict[str, object]
+HISTORIES = "10000,100000,1000000"
+REBUILT_EVENTS = 100_000
+Row = tuple[str, Callable[[], Awaitable[Figures]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for."""
+
+    kinds: tuple[LogKind, ...]
+    rounds: int
+    only: str
+    histories: tuple[int, ...]
+
+    def wants(self, name: str) -> bool:
+        """Whether a row is to be measured."""
+        return self.only in name
 
 
 def _loads(projects: tuple[str, ...]) -> Iterator[tuple[str, Load]]:
@@ -23,52 +49,92 @@ def _loads(projects: tuple[str, ...]) -> Iterator[tuple[str, Load]]:
     yield "50 runs at once, one project", Load(100, 5, 50, projects[:1])
 
 
-async def _measured(place: Ground, load: Load, rounds: int) -> Row:
-    observed = [await Driver(place, load).drive() for _ in range(rounds)]
+async def _driven(place: Ground, load: Load) -> Figures:
+    """Phases a second, how long each takes, when it shows, and what it costs."""
+    async with watching(place.database_url) as watched:
+        observed = await Driver(place, load).drive()
     phases = load.runs * load.phases
+    spent = {(f"{name}_cpu", "ms/phase"): s / phases * 1000 for name, s in observed.cpu_seconds.items()}
     return {
-        "phases_per_second": round(median(phases / one.wall_seconds for one in observed), 1),
-        "phase_p50_ms": round(median(_percentile(one, 50) for one in observed), 1),
-        "phase_p95_ms": round(median(_percentile(one, 95) for one in observed), 1),
-        "events_per_phase": round(median(one.events / phases for one in observed), 1),
-        "cpu_ms_per_phase": {
-            name: round(median(one.cpu_seconds[name] / phases * 1000 for one in observed), 2)
-            for name in observed[0].cpu_seconds
-        },
-        "memory_mib": {name: round(mib) for name, mib in place.memory_mib().items()},
-        "load_average": round(os.getloadavg()[0], 2),
+        ("phases", "/s"): phases / observed.wall_seconds,
+        **spread_ms("phase", observed.phase_seconds, 50, 95),
+        **spread_ms("visible", watched.delays(observed.records), 50, 99),
+        ("events", "/phase"): observed.events / phases,
+        **spent,
+        **{(f"{name}_memory", "MiB"): mib for name, mib in place.memory_mib().items()},
     }
 
 
-def _percentile(one: Observed, percent: int) -> float:
-    return quantiles(one.phase_seconds, n=100, method="inclusive")[percent - 1] * 1000
-
-
-async def _bench(kinds: list[LogKind], rounds: int, only: str) -> list[Row]:
-    rows: list[Row] = []
-    for kind in kinds:
-        with tempfile.TemporaryDirectory(prefix="autopack-bench-") as folder:
-            async with ground(kind, Path(folder)) as place:
-                projects = projects_over(place.log.partition_count)
+async def _rows(kind: LogKind, options: Options, folder: Path) -> AsyncGenerator[Row, None]:
+    """Every row, each on the ground that it needs. What is not asked for is not even prepared."""
+    async with servers(kind, folder / "machinery") as place:
+        projects = projects_over(place.log.partition_count)
+        rows: list[Row] = [(name, partial(_driven, place, load)) for name, load in _loads(projects)]
+        rows.append(("starts over HTTP", partial(starts, place, projects)))
+        wanted = [row for row in rows if options.wants(row[0])]
+        if wanted:
+            async with services(place):
                 await Driver(place, Load(16, 2, 16, projects)).drive()
-                for name, load in _loads(projects):
-                    if only in name:
-                        row = {"log": kind.value, "load": name, **await _measured(place, load, rounds)}
-                        rows.append(row)
-                        _tell(row)
-    return rows
+                for row in wanted:
+                    yield row
+    for events in options.histories:
+        async for row in _on_history(kind, options, folder, events):
+            yield row
+    if options.wants("rebuild"):
+        async with servers(kind, folder / "rebuilt") as place:
+            await fill(place.log, REBUILT_EVENTS)
+            yield f"rebuild of runs, {REBUILT_EVENTS} events", partial(rebuilds, place)
+    if options.wants("take over"):
+        async with servers(kind, folder / "taken-over") as place:
+            await begin_runs(place.log)
+            yield f"take over {ACTIVE_RUNS} active runs", partial(takeovers, place, folder)
+    async for row in _real(kind, options, folder):
+        yield row
 
 
-def _tell(row: Row) -> None:
-    cpu = row["cpu_ms_per_phase"]
-    assert isinstance(cpu, dict)
-    spent = " ".join(f"{name} {ms}" for name, ms in cpu.items())
-    print(
-        f"{row['log']:<9}{row['load']:<32}{row['phases_per_second']:>8} phases/s  "
-        f"p50 {row['phase_p50_ms']} ms  p95 {row['phase_p95_ms']} ms  load {row['load_average']}\n"
-        f"{'':41}ms of processor a phase: {spent}",
-        flush=True,
-    )
+async def _on_history(kind: LogKind, options: Options, folder: Path, events: int) -> AsyncIterator[Row]:
+    names = {
+        f"one run at a time, {events} events before": 1,
+        f"50 runs at once, {events} events before": 50,
+    }
+    wanted = {name: at_once for name, at_once in names.items() if options.wants(name)}
+    if not wanted:
+        return
+    async with servers(kind, folder / f"history-{events}") as place:
+        await fill(place.log, events)
+        projects = projects_over(place.log.partition_count)
+        async with services(place):
+            await Driver(place, Load(16, 2, 16, projects)).drive()
+            for name, at_once in wanted.items():
+                load = Load(20, 10, 1, projects[:1]) if at_once == 1 else Load(2 * at_once, 5, at_once, projects)
+                yield name, partial(_driven, place, load)
+
+
+async def _real(kind: LogKind, options: Options, folder: Path) -> AsyncIterator[Row]:
+    names = {"real git and sandbox, one run at a time": 1, "real git and sandbox, 10 runs at once": 10}
+    wanted = {name: at_once for name, at_once in names.items() if options.wants(name)}
+    if not wanted:
+        return
+    async with servers(kind, folder / "real") as place:
+        changes = prepare(place.settings.home_folder, folder)
+        projects = projects_over(place.log.partition_count)
+        async with services(place, idle=False):
+            await Driver(place, Load(2, 2, 1, projects, changes)).drive()
+            for name, at_once in wanted.items():
+                yield name, partial(_driven, place, Load(2 * at_once, 5, at_once, projects, changes))
+
+
+async def _bench(options: Options) -> list[Measure]:
+    found: list[Measure] = []
+    for kind in options.kinds:
+        with tempfile.TemporaryDirectory(prefix="autopack-bench-") as folder:
+            async with aclosing(_rows(kind, options, Path(folder))) as rows:
+                async for name, measured in rows:
+                    figures = medians([await measured() for _ in range(options.rounds)])
+                    row = list(measures(name, kind.value, figures))
+                    tell(row)
+                    found.extend(row)
+    return found
 
 
 def main() -> None:
@@ -76,12 +142,12 @@ def main() -> None:
     parser = ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--log", choices=[kind.value for kind in LogKind], help="this log alone")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="", help="loads whose name contains this")
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--histories", default=HISTORIES, help="events before, for the rows on long histories")
     given = parser.parse_args()
-    kinds = [LogKind(given.log)] if given.log else list(LogKind)
-    rows = asyncio.run(_bench(kinds, given.rounds, given.only))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
+    kinds = (LogKind(given.log),) if given.log else tuple(LogKind)
+    histories = tuple(int(events) for events in given.histories.split(",") if events)
+    keep(asyncio.run(_bench(Options(kinds, given.rounds, given.only, histories))), RESULTS)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 import itertools
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 import orjson
@@ -12,7 +14,6 @@ from events.catalogue import Topic
 from events.envelope import write_submission
 from events.event import Event
 from events.families.run import RunRequested
-from events.log.partitions import home_partition
 from events.log.port import NewRecord, Place, StoredRecord
 from support.scenario import START, plan
 
@@ -22,33 +23,30 @@ _WATCHED = ("BuildRequested", "PhaseCompleted", "RunCompleted", "RunFailed")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`runs` runs of `phases` phases, one after another; `at_once` of them at a time, dealt out to projects."""
+    """`runs` runs of `phases` phases, one after another; `at_once` of them at a time, dealt out to projects.
+
+    `changes` are made to the plan of each.
+    """
 
     runs: int
     phases: int
     at_once: int
     projects: tuple[str, ...]
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Observed:
-    """`phase_seconds` from BuildRequested to PhaseCompleted, each as it was read from the history."""
+    """`phase_seconds` from BuildRequested to PhaseCompleted, each as it was read from the history.
+
+    `records` are place and time of each event: partition, offset, and when the log took it, in seconds.
+    """
 
     wall_seconds: float = 0.0
     phase_seconds: list[float] = field(default_factory=list)
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     events: int = 0
-
-
-def projects_over(partitions: int) -> tuple[str, ...]:
-    """One project at home in each partition."""
-    found: dict[int, str] = {}
-    for number in itertools.count():
-        name = f"project-{number}"
-        found.setdefault(home_partition(name, partitions), name)
-        if len(found) == partitions:
-            return tuple(found[partition] for partition in sorted(found))
-    raise AssertionError
+    records: list[tuple[int, int, float]] = field(default_factory=list)
 
 
 class Driver:
@@ -96,13 +94,14 @@ class Driver:
         ]
         run_id = f"run-{uuid4()}"
         self._running.add(run_id)
-        data: RunRequested = plan(phases, run_id=run_id, project=project)
+        data: RunRequested = plan(phases, run_id=run_id, project=project, **self._load.changes)
         event = Event(f"start-{run_id}", "/benchmarks", run_id, START, data)
         return NewRecord(project, write_submission(event, project), {"type": data.type_name().encode()})
 
     def _take(self, record: StoredRecord) -> int:
         """How many runs have ended with this record."""
         self.observed.events += 1
+        self.observed.records.append((record.partition, record.offset, record.recorded_at.timestamp()))
         name = (record.type_name or "").removeprefix("autopack.").partition(".")[0]
         if name not in _WATCHED:
             return 0

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,12 +15,14 @@ import psutil
 
 from events.log.port import EventLog
 from servers.kafka import KafkaBroker
+from servers.ports import free_ports
 from servers.postgres import PostgresServer
 from services.logs import open_log
 from services.servers import open_servers
 from services.settings import Settings
 
 TESTS = Path(__file__).parents[1]
+SERVICES = ("supervisor", "projector", "api")
 WORKERS = ("builder", "auditor", "applier", "verifier")
 READY_SECONDS = 60.0
 STOPPING_SECONDS = 30.0
@@ -65,8 +67,8 @@ def _tree_seconds(root: psutil.Process) -> float:
 
 
 @asynccontextmanager
-async def ground(kind: LogKind, folder: Path) -> AsyncIterator[Ground]:
-    """Start the servers and all services, idle workers among them; everything has ended afterwards."""
+async def servers(kind: LogKind, folder: Path) -> AsyncIterator[Ground]:
+    """Start the servers alone, with an empty log."""
     async with AsyncExitStack() as stack:
         server = PostgresServer(folder / "postgres")
         await server.start()
@@ -78,16 +80,21 @@ async def ground(kind: LogKind, folder: Path) -> AsyncIterator[Ground]:
             await broker.start()
             stack.push_async_callback(broker.stop)
             log_url = f"kafka://{broker.bootstrap}"
-        home = folder / "home"
-        settings = Settings(home=home, log=log_url, database=database_url)
+        listen = f"127.0.0.1:{free_ports(1)[0]}"
+        settings = Settings(home=folder / "home", log=log_url, database=database_url, listen=listen)
         log = await open_log(settings, await stack.enter_async_context(open_servers(settings)))
         stack.push_async_callback(log.close)
-        made = Ground(settings, log, database_url, servers=tuple(_servers(folder)))
-        try:
-            await _start(made, folder)
-            yield made
-        finally:
-            await _stop(made.children)
+        yield Ground(settings, log, database_url, servers=tuple(_servers(folder)))
+
+
+@asynccontextmanager
+async def services(made: Ground, *, idle: bool = True) -> AsyncIterator[Ground]:
+    """Start all services on it, with idle workers or real ones; everything has ended afterwards."""
+    try:
+        await _start(made, made.settings.home_folder.parent, idle=idle)
+        yield made
+    finally:
+        await _stop(made.children)
 
 
 def _servers(folder: Path) -> Iterator[psutil.Process]:
@@ -104,18 +111,20 @@ def _environment(settings: Settings) -> Mapping[str, str]:
         "AUTOPACK_HOME": str(settings.home),
         "AUTOPACK_LOG": str(settings.log),
         "AUTOPACK_DATABASE": str(settings.database),
+        "AUTOPACK_LISTEN": settings.listen,
         "AUTOPACK_LOG_LEVEL": "warning",
         "PYTHONPATH": str(TESTS),
     }
 
 
-async def _start(made: Ground, folder: Path) -> None:
+def _commands(*, idle: bool) -> Mapping[str, Sequence[str]]:
     autopack = str(Path(sys.executable).with_name("autopack"))
-    commands = {
-        "supervisor": (autopack, "serve", "supervisor"),
-        "projector": (autopack, "serve", "projector"),
-        **{name: (sys.executable, "-m", "benchmarks.idle", name) for name in WORKERS},
-    }
+    real = {name: (autopack, "serve", name) for name in (*SERVICES, *WORKERS)}
+    return real | ({name: (sys.executable, "-m", "benchmarks.idle", name) for name in WORKERS} if idle else {})
+
+
+async def _start(made: Ground, folder: Path, *, idle: bool) -> None:
+    commands = _commands(idle=idle)
     environment = _environment(made.settings)
     for name, command in commands.items():
         with (folder / f"{name}.log").open("wb") as said:
