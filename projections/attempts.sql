@@ -39,3 +39,4 @@ CREATE TABLE IF NOT EXISTS attempts_v1 (
     PRIMARY KEY (project, run_id, request_id)
 );
 CREATE INDEX IF NOT EXISTS attempts_v1_in_order ON attempts_v1 (project, run_id, sequence);
+CREATE INDEX IF NOT EXISTS attempts_v1_waiting ON attempts_v1 (kind, requested_at) WHERE outcome = 'open' AND claims = 0;

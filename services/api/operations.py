@@ -1,6 +1,6 @@
 """What monitors ask: alive, ready, counters."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from events.log.port import LogUnavailable
 from projections.database import UNAVAILABLE
 from projections.queries.metrics import Totals, read_totals
+from projections.queries.waiting import Waiting, read_waiting
 from projections.status import read_status
 from services.api.context import ApiContext, Context
 
@@ -53,9 +54,10 @@ async def metrics(context: Context) -> Response:
     """Counters in Prometheus' text format."""
     async with context.database() as connection:
         totals = await read_totals(connection)
+        waiting = await read_waiting(connection)
         status = await read_status(connection, context.log)
     registry = CollectorRegistry()
-    registry.register(_Collected([*_families(totals), _lag(status.projections)]))
+    registry.register(_Collected([*_families(totals), *_waiting(waiting), _lag(status.projections)]))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -106,6 +108,20 @@ def _stages(totals: Totals) -> Iterator[Metric]:
         for stage, figures in totals.stages.items():
             family.add_metric([stage], figures[member] or 0)
         yield family
+
+
+def _waiting(waiting: Mapping[str, Waiting]) -> Iterator[Metric]:
+    counts = GaugeMetricFamily(
+        "autopack_waiting", "Runs and requests that nobody has taken up yet.", labels=["kind"]
+    )
+    oldest = GaugeMetricFamily(
+        "autopack_oldest_waiting_seconds", "How long the oldest of them has waited.", labels=["kind"]
+    )
+    for kind, one in waiting.items():
+        counts.add_metric([kind], one.count)
+        oldest.add_metric([kind], one.oldest_seconds)
+    yield counts
+    yield oldest
 
 
 def _lag(projections: Any) -> Metric:

@@ -172,4 +172,6 @@ async def test_monitors_see_counters_and_readiness(
         live = (await client.get("/health/live")).json()
     assert 'autopack_runs{state="DONE_SUCCESS"} 1.0' in metrics
     assert 'autopack_projection_lag{partition="0",projection="runs",topic="autopack.events"}' in metrics
+    assert 'autopack_waiting{kind="build"} 0.0' in metrics
+    assert 'autopack_oldest_waiting_seconds{kind="run"} 0.0' in metrics
     assert live == {"status": "alive"}

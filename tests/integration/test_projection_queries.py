@@ -22,6 +22,7 @@ from projections.queries.runs import (
 )
 from projections.queries.summary import summarize
 from projections.queries.timeline import list_events
+from projections.queries.waiting import Waiting, read_waiting
 from support.histories import ListLog, failure, recorded, success
 from support.scenario import START, Scenario, plan
 from support.tables import EVENTS, HISTORY_READERS, REFUSAL_READERS, REJECTIONS, tables_at_zero
@@ -153,6 +154,34 @@ async def test_open_requests_are_those_without_an_answer(pool: Pool, connection:
     await fold(pool, log)
     (waiting,) = await list_attempts(connection, "shop", "run-1", only_open=True)
     assert (waiting.kind, waiting.phase_id, waiting.claims) == ("build", "P1", 0)
+
+
+async def test_what_waits_is_counted_with_the_time_that_the_oldest_has_waited(
+    pool: Pool, connection: Connection
+) -> None:
+    log, story = ListLog(), Scenario().started()
+    log.write([*recorded(story), *recorded(story, "run-2"), *recorded(story, "claimed", "other")])
+    log.write(recorded(story, "in-line")[:1])
+    await fold(pool, log)
+    assert (await read_waiting(connection)).keys() == {
+        "run",
+        "prepare",
+        "build",
+        "audit",
+        "apply",
+        "checks",
+        "integration",
+    }
+    await connection.execute("UPDATE attempts_v1 SET claims = 1 WHERE run_id = 'claimed'")
+    await connection.execute(
+        "UPDATE attempts_v1 SET requested_at = now() - interval '90 s' WHERE kind = 'build' AND run_id = 'run-2'"
+    )
+    await connection.execute("UPDATE runs_v1 SET created_at = now() + interval '1 h' WHERE run_id = 'in-line'")
+    waiting = await read_waiting(connection)
+    assert waiting["build"].count == 2
+    assert waiting["build"].oldest_seconds >= 90
+    assert waiting["run"] == Waiting(1, 0.0)
+    assert waiting["apply"] == Waiting(0, 0.0)
 
 
 async def test_events_come_by_pages_with_their_places_in_the_log(pool: Pool, connection: Connection) -> None:
