@@ -73,10 +73,19 @@ def as_text(checked: CheckedPlan) -> list[RenderableType]:
     minutes = "no limit" if request.max_duration_minutes is None else f"{request.max_duration_minutes:g} minutes"
     return [
         f"The plan is valid: {len(strategy.phases)} phases in {tiers} tiers, at most {cap} and {minutes}.\n",
+        *_phases_left_out(checked),
         _phases(request, strategy),
         "",
         _checks(checked),
     ]
+
+
+def _phases_left_out(checked: CheckedPlan) -> list[str]:
+    """A run ends at its limit of phases, when all before it have been paid for: better told beforehand."""
+    most, phases = checked.request.max_phases, len(checked.strategy.phases)
+    if most is None or phases <= most:
+        return []
+    return [f"Only {most} of them may begin, and then the run fails: raise max_phases, or split the plan.\n"]
 
 
 def _phases(request: RunRequest, strategy: Strategy) -> RenderableType:

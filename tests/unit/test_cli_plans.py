@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from events.plan import RunRequest
-from services.cli.checking import check_plan
+from services.cli.checking import as_text, check_plan
 from services.cli.failures import PlanInvalid, WrongUsage
 from services.cli.plan_files import read_plan
 from services.cli.run_requests import Overrides, run_request
@@ -212,6 +212,17 @@ def test_a_checked_plan_shows_the_strategy_that_it_would_freeze(tmp_path: Path) 
     assert (first.category, first.ci_profile, first.audit_required) == ("schema_contract_change", "strict", True)
     assert (second.category, second.ci_profile, second.audit_required) == ("other", "normal", False)
     assert not checked.configured
+
+
+@pytest.mark.parametrize(("most", "is_told"), [(None, False), (2, False), (1, True)])
+def test_a_plan_of_more_phases_than_its_run_may_begin_is_told_so(
+    tmp_path: Path, most: int | None, is_told: bool
+) -> None:
+    phases = [{**PLAN["phases"][0], "phase_id": name, "phase_index": n} for n, name in enumerate(("P1", "P2"))]
+    body = {**PLAN, "phases": phases, "max_phases": most}
+    plan = read_plan(written(tmp_path, "plan.json", json.dumps(body)))
+    shown = as_text(check_plan(plan, run_request(plan, Overrides(), repository_needed=False)))
+    assert any("raise max_phases" in line for line in shown if isinstance(line, str)) is is_told
 
 
 def test_unknown_keys_do_not_hide_what_else_is_wrong(tmp_path: Path) -> None:
