@@ -5,7 +5,6 @@ An adapter is `contract/providers/<name>.py` with the names that the one for Pos
 
 from collections.abc import AsyncIterator
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +13,7 @@ from contract.ground import Ground, OpenLog
 
 from events.log.port import EventLog
 
-ADAPTERS = [name for name in ("postgres", "kafka") if find_spec(f"contract.providers.{name}")]
+ADAPTERS = ("postgres", "kafka")
 
 
 @pytest.fixture(params=ADAPTERS)
