@@ -1,8 +1,10 @@
 """The checker is checked: for each invariant a sabotaged decider, which it must catch and name."""
 
+import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from itertools import count
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -29,6 +31,7 @@ from events.families.run import RunCompleted
 from events.families.work import WorkStarted
 from events.history import Heads, HistoryRecord, chain
 from events.state import Phase, Project, Run
+from support import ledger, simulation
 from support.ledger import InvariantBroken
 from support.scenario import CHECKS
 from support.simulated_workers import Tape
@@ -302,6 +305,12 @@ SABOTAGE: list[tuple[Saboteur, str]] = [
     (starts_phases_at_once, "dependencies_first"),
     (succeeds_too_soon, "success_means_complete"),
 ]
+
+
+def test_every_invariant_that_is_checked_has_a_saboteur():
+    checkers = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (ledger, simulation)]
+    named = {name for text in checkers for name in re.findall(r'demand\([^"]*"(\w+)"', text)}
+    assert named == {invariant for _, invariant in SABOTAGE}
 
 
 @pytest.mark.parametrize(("saboteur", "invariant"), SABOTAGE, ids=[s.__name__ for s, _ in SABOTAGE])
