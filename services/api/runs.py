@@ -1,6 +1,6 @@
 """Runs: start, list, look, cancel."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Annotated, Any
 
@@ -110,7 +110,10 @@ async def get_runs(
 
 
 def _cursor(key: PageKey | None) -> str | None:
-    return None if key is None else f"{key.created_at.isoformat()}~{key.id}"
+    """A page's key as text. It holds no plus sign, which in the query of an address means a blank."""
+    if key is None:
+        return None
+    return f"{key.created_at.astimezone(UTC).replace(tzinfo=None).isoformat()}Z~{key.id}"
 
 
 def _page_key(cursor: str | None) -> PageKey | None:

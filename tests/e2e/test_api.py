@@ -128,7 +128,7 @@ async def test_a_run_id_of_two_projects_has_to_be_told_apart(
         both = await client.get("/runs/run-1")
         one = await client.get("/runs/run-1", params={"project": "till"})
         listed = (await client.get("/runs", params={"limit": 1})).json()
-        rest = (await client.get("/runs", params={"limit": 1, "cursor": listed["next"]})).json()
+        rest = (await client.get(f"/runs?limit=1&cursor={listed['next']}")).json()  # as a shell would write it
     assert (both.status_code, both.json()["projects"]) == (409, ["shop", "till"])
     assert one.json()["project"] == "till"
     assert [listed["runs"][0]["project"], rest["runs"][0]["project"]] == ["till", "shop"]
