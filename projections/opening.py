@@ -73,5 +73,7 @@ async def reach(pool: Pool) -> None:
             await connection.execute("SELECT 1")
     except ConnectionRefused as error:
         raise DatabaseUnfit(f"the database: {error}") from error
+    except TimeoutError as error:
+        raise DatabaseUnavailable(f"the database: no answer within {LIMIT_SECONDS:g} s") from error
     except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresError) as error:
-        raise DatabaseUnavailable(f"the database: {error or type(error).__name__}") from error
+        raise DatabaseUnavailable(f"the database: {str(error) or type(error).__name__}") from error

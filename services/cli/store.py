@@ -51,4 +51,4 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
     except LogUnfit as error:
         raise Unsuccessful(str(error)) from error
     except UNAVAILABLE as error:
-        raise ServiceUnreachable(f"the database cannot be used: {error or type(error).__name__}") from error
+        raise ServiceUnreachable(f"the database cannot be used: {str(error) or type(error).__name__}") from error
