@@ -18,7 +18,7 @@ import pytest
 from events.log.postgres.failures import OUTAGES
 from services.embedded.binaries import locate_binaries
 from services.embedded.cluster import make_cluster, start_server, stop_server, until_ready
-from services.embedded.launch import as_another_user, as_it_is, choose_launch, in_a_namespace
+from services.embedded.launch import as_another_user, choose_launch, in_a_namespace
 from services.embedded.layout import Layout
 from services.embedded.leftovers import clear_leftovers, servers_in
 from services.embedded.postgres import EmbeddedPostgres, ServerDidNotStart
@@ -293,7 +293,8 @@ async def test_the_current_folder_does_not_matter(tmp_path: Path, monkeypatch: p
 
 
 async def test_each_way_to_run_it_that_this_machine_has_works(tmp_path: Path) -> None:
-    ways = [as_it_is()] if os.geteuid() != 0 else [as_another_user(), in_a_namespace(tmp_path)]
+    is_root = os.geteuid() == 0
+    ways = [as_another_user(), in_a_namespace(tmp_path)] if is_root else [await choose_launch(tmp_path)]
     tried = 0
     for launch in [way for way in ways if way is not None and await way.works()]:
         layout = Layout.under(tmp_path)  # The same data, which changes its owner from way to way.
