@@ -27,6 +27,8 @@ PACE_SECONDS = 0.02
 Where taking it lasts longer than that, the projector rests for as long as it worked: under load tables are a little
 later, and half of a processor stays for those who do the work.
 """
+BACKLOG_RECORDS = 250
+"""Where so many come at once there is much to catch up with, and no rest."""
 FILES_PACE_SECONDS = 0.25
 """So often at most files are looked after: each look costs several statements, and each file a sync."""
 LAST_FILES_SECONDS = 5.0
@@ -203,7 +205,7 @@ class Session:
                 if clock() - looked_at > LOOK_AGAIN_SECONDS:
                     looked_at = clock()
                     await self._look_again()
-                if batches:
+                if 0 < sum(map(len, batches.values())) < BACKLOG_RECORDS:
                     await asyncio.sleep(max(PACE_SECONDS - worked, worked))
         finally:
             await asyncio.gather(*(follower.end() for follower in self._followers.values()))
