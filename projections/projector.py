@@ -24,8 +24,8 @@ WAIT_SECONDS = 0.5
 PACE_SECONDS = 0.02
 """What comes in a stream is taken so often at most: a statement costs almost the same for one record as for fifty.
 
-Where taking it lasts longer than that, the projector rests for as long as it worked: under load tables are a little
-later, and half of a processor stays for those who do the work.
+Where taking it lasts longer than that, the projector rests for as long as it worked: under load tables are a
+little later, and half of a processor stays for those who do the work.
 """
 BACKLOG_RECORDS = 250
 """Where so many come at once there is much to catch up with, and no rest."""
