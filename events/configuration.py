@@ -105,7 +105,7 @@ def parse_configuration(text: str | None) -> Configuration:
         return Configuration()
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number that no int takes, and deep nesting
         raise ConfigurationInvalid(f"autopack.toml is not TOML: {error}") from error
     try:
         return Configuration.model_validate(raw)

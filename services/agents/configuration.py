@@ -191,10 +191,10 @@ def load_agents(path: Path, *, needed: bool = False) -> Agents:
         raise AgentsFileInvalid(path, (str(error),)) from error
     try:
         file = _File.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise AgentsFileInvalid(path, (str(error),)) from error
     except ValidationError as error:
         raise AgentsFileInvalid(path, tuple(_faults(error))) from error
+    except (ValueError, RecursionError) as error:  # also a number that no int takes, and deep nesting
+        raise AgentsFileInvalid(path, (str(error),)) from error
     faults = tuple(_contradictions(file))
     if faults:
         raise AgentsFileInvalid(path, faults)

@@ -82,9 +82,9 @@ def _uses_pytest(root: Path) -> bool:
 def _node(root: Path) -> Iterator[FoundTests]:
     try:
         script = json.loads(_text(root / "package.json") or "{}").get("scripts", {}).get("test", "")
-    except (json.JSONDecodeError, AttributeError):
+    except (ValueError, RecursionError, AttributeError):
         return
-    if not script or NPM_PLACEHOLDER in script:
+    if not isinstance(script, str) or not script or NPM_PLACEHOLDER in script:
         return
     lock = "package-lock.json"
     install = ("npm", "ci") if (root / lock).exists() else ("npm", "install")

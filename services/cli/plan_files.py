@@ -13,6 +13,7 @@ import yaml
 from events.plan import Fault
 from services.cli.failures import PlanInvalid, WrongUsage
 from services.cli.plan_places import LineFinder, lines_of_tables, lines_of_yaml
+from services.cli.yaml_reading import load_yaml
 
 STANDARD_INPUT = "-"
 LARGEST_PLAN_BYTES = 512 * 1024
@@ -99,13 +100,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _toml(name: str, text: str) -> tuple[Any, LineFinder]:
     try:
         return tomllib.loads(text), lines_of_tables(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number that no int takes
         raise _unreadable(name, None, f"not TOML: {error}") from error
 
 
 def _yaml(name: str, text: str) -> tuple[Any, LineFinder]:
     try:
-        return yaml.safe_load(text), lines_of_yaml(text)
+        return load_yaml(text), lines_of_yaml(text)
     except yaml.MarkedYAMLError as error:
         line = None if error.problem_mark is None else error.problem_mark.line + 1
         raise _unreadable(name, line, f"not YAML: {error.problem or error.context}") from error

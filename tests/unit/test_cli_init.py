@@ -59,6 +59,7 @@ def test_what_npm_needs_is_prepared(tmp_path: Path) -> None:
         {"package.json": '{"scripts": {"test": "echo \\"Error: no test specified\\" && exit 1"}}'},
         {"package.json": "[1]"},
         {"package.json": "{"},
+        {"package.json": '{"scripts": {"test": 5}}'},
     ],
 )
 def test_where_no_test_is_found_nothing_is_written(tmp_path: Path, files: dict[str, str]) -> None:

@@ -38,6 +38,9 @@ tier_id = "T1"
 phase_index = 0
 name = "Totals"
 """
+MERGES_OF_MERGES = "m0: &m0 {x: 1}\n" + "".join(
+    f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 10)}]}}\n" for i in range(1, 20)
+)
 FIRST_VERSION = {
     "run": {"run_id": "old", "safety_profile": "normal", "run_scope": "incremental", "token_cap": "1000", "x": 1},
     "tiers": [{"tier_id": "T1", "tier_index": 0, "name": "Cart", "colour": "red"}],
@@ -89,11 +92,21 @@ def test_a_plan_says_the_same_in_every_notation(tmp_path: Path, name: str, text:
         ("plan.json", "", "not JSON"),
         ("plan.yaml", "", "nothing"),
         ("plan.json", "[" * 100_000, "not JSON"),
+        ("plan.toml", f"token_cap = {'9' * 5000}", "not TOML"),
+        ("plan.yaml", "run_id: r1\nproject: shop\nrun_id: r2", "3: not YAML: the key 'run_id' is given twice"),
+        ("plan.yaml", MERGES_OF_MERGES, "not YAML: more than 10000 keys"),
     ],
 )
 def test_what_is_no_plan_is_told_with_its_line(tmp_path: Path, name: str, text: str, told: str) -> None:
     with pytest.raises(PlanInvalid, match=told):
         read_plan(written(tmp_path, name, text))
+
+
+def test_what_yaml_merges_is_no_key_given_twice(tmp_path: Path) -> None:
+    text = "a: &a {x: 1, y: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, x: 3}\nd: {<<: [*b, *a]}\n"
+    document = read_plan(written(tmp_path, "plan.yaml", text)).document
+    assert document["c"] == {"x": 3, "y": 1}
+    assert document["d"] == {"x": 2, "y": 1}
 
 
 def test_a_plan_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def test_other_keys_are_called_as_they_are_written(text: str, fault: str) -> Non
         parse_configuration(text)
 
 
-def test_what_is_no_toml_is_told_with_its_place() -> None:
+@pytest.mark.parametrize("text", ["[checks", f"ruleset.check_tries = {'9' * 5000}", f"prepare = {'[' * 20_000}"])
+def test_what_is_no_toml_is_told_with_its_place(text: str) -> None:
     with pytest.raises(ConfigurationInvalid, match=r"autopack\.toml is not TOML: "):
-        parse_configuration("[checks")
+        parse_configuration(text)

@@ -97,6 +97,7 @@ def test_a_command_from_the_command_line_becomes_the_default(tmp_path: Path):
         ('[defaults]\nbuilder = "b"', "defaults.builder: no builder is named 'b'"),
         ("[tester.a]\nkind = 1", "tester: unknown key"),
         ("[builder]\nx = \n", "at line 2"),
+        (f"[builder]\nx = {'9' * 5000}", "integer"),
     ],
 )
 def test_a_fault_in_the_file_is_named_with_its_place(text: str, fault: str, tmp_path: Path):
