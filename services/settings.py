@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AliasChoices, AnyUrl, Field, field_validator
+from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
 from events.plan import SafeId
@@ -23,14 +23,24 @@ NAMES_OF_OTHERS = frozenset(
 """Names that agents, tests and the compose file know, and that are no settings."""
 
 
+LONGEST_SESSION_SECONDS = 1800.0
+"""What brokers allow by default (`group.max.session.timeout.ms`)."""
+
+
 class Settings(BaseSettings):
     """What an operator sets, by environment or a `.env` file.
 
-    `log` and `database` unset mean the embedded server; `artifacts` unset means a folder under `home`.
+    `log` and `database` unset mean the embedded server; `artifacts` unset means a folder under `home`. What is set
+    to nothing counts as unset: as a path it would be the current folder.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
     )
 
     home: Path = Path("~/.autopack")
@@ -57,8 +67,8 @@ class Settings(BaseSettings):
     grace_seconds: Annotated[float, Field(ge=0)] = 20.0
     partitions: Annotated[int, Field(ge=1, le=1024)] = 8
     replication_factor: Annotated[int, Field(ge=1)] | None = None
-    session_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
-    topic_prefix: str = ""
+    session_timeout_seconds: Annotated[float, Field(gt=0, le=LONGEST_SESSION_SECONDS)] = 10.0
+    topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,200}$")] = ""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: str | None = None
     kafka_sasl_username: str | None = None
@@ -80,6 +90,45 @@ class Settings(BaseSettings):
         if value and not value.startswith(("postgresql://", "postgres://")):
             raise ValueError("must be postgresql://…")
         return _addressed(value)
+
+    @field_validator("home")
+    @classmethod
+    def _folder(cls, value: Path) -> Path:
+        folder = value.expanduser()
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is no folder")
+        return value
+
+    @field_validator("artifacts")
+    @classmethod
+    def _known_store(cls, value: str | None) -> str | None:
+        protocol, separator, _ = (value or "").partition("://")
+        if separator:
+            # Only where it is needed: it brings much with it.
+            from fsspec import get_filesystem_class
+
+            try:
+                get_filesystem_class(protocol)
+            except ImportError as error:
+                raise ValueError(str(error)) from error
+        return value
+
+    @field_validator("listen")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        parsed = _parsed(f"//{value}")
+        if parsed.netloc != value or "@" in value or not parsed.hostname or parsed.port is None:
+            raise ValueError("must be host:port")
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            parsed = _parsed(value)
+            if parsed.scheme not in ("http", "https") or not parsed.hostname:
+                raise ValueError("must be http://host:port or https://…")
+        return value
 
     @property
     def home_folder(self) -> Path:
@@ -110,8 +159,8 @@ class Settings(BaseSettings):
     @property
     def listen_address(self) -> tuple[str, int]:
         """Host and port of the API."""
-        parsed = AnyUrl(f"http://{self.listen}")
-        return parsed.host or "127.0.0.1", 8000 if parsed.port is None else parsed.port
+        parsed = urlsplit(f"//{self.listen}")
+        return parsed.hostname or "", parsed.port or 0
 
 
 def process_environment() -> Mapping[str, str]:
@@ -132,6 +181,13 @@ def _most_like(name: str, known: set[str]) -> str | None:
     endings = [other.removeprefix(PREFIX) for other in known]
     found = get_close_matches(name.removeprefix(PREFIX), endings, 1, 0.75)
     return f"{PREFIX}{found[0]}" if found else None
+
+
+def _parsed(url: str) -> SplitResult:
+    """The parts of a URL; raises ValueError where its host or port cannot be meant."""
+    parsed = urlsplit(url)
+    _ = parsed.port, (parsed.hostname or "").encode("idna")
+    return parsed
 
 
 def _addressed(url: str | None) -> str | None:

@@ -35,6 +35,8 @@ def read_settings() -> Settings:
         raise WrongUsage("\n".join(_faults(error))) from error
     except SettingsError as error:
         raise WrongUsage(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise WrongUsage(f"the file .env of the current folder is not UTF-8: {error}") from error
 
 
 def _faults(error: ValidationError) -> list[str]:

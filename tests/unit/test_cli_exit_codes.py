@@ -15,6 +15,7 @@ from services.cli import main
 from services.cli.app import create_app, exit_code_of
 from services.cli.services_here import EVERYTHING
 from services.compose import Service
+from services.settings import Settings
 
 PLAN = {
     "tiers": [{"tier_id": "T1", "tier_index": 0, "name": "Cart"}],
@@ -209,6 +210,48 @@ def test_a_setting_that_cannot_be_meant_is_named(
     told = capfd.readouterr().err
     assert "AUTOPACK_LOG" in told
     assert "AUTOPACK_BUILDERS_AT_ONCE" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("LISTEN", each) for each in ("8000", "localhost", ":8000", "a:99999", "a..b:80", "u@a:80", "a:80/x")),
+        *(("URL", each) for each in ("localhost:8000", "ftp://a", "http://", "http://127.0.0.1:99999")),
+        ("ARTIFACTS", "nosuch://a"),
+        *(("SESSION_TIMEOUT_SECONDS", each) for each in ("0", "inf", "nan", "1e9")),
+        ("TOPIC_PREFIX", "team/"),
+        ("HOME", "/dev/null"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_begins(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"AUTOPACK_{name}", value)
+    assert exit_code_of(["status"]) == 2
+    assert f"AUTOPACK_{name}: " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [("0.0.0.0:0", ("0.0.0.0", 0)), ("[::1]:8080", ("::1", 8080)), ("localhost:80", ("localhost", 80))],
+)
+def test_an_address_to_listen_at_is_a_host_and_a_port(listen: str, address: tuple[str, int]) -> None:
+    assert Settings(listen=listen).listen_address == address
+
+
+def test_a_setting_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AUTOPACK_HOME", "AUTOPACK_LISTEN", "AUTOPACK_BUILDERS_AT_ONCE", "AUTOPACK_RUN_FILES"):
+        monkeypatch.setenv(name, "")
+    settings = Settings()
+    assert settings.home_folder == Path.home() / ".autopack"
+    assert settings.run_files_folder == Path.home() / ".autopack" / ".autonomous_runs"
+    assert (settings.listen_address, settings.builders_at_once) == (("127.0.0.1", 8000), 4)
+
+
+def test_a_file_of_settings_that_is_no_text_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / ".env").write_bytes(b"AUTOPACK_LOG_LEVEL=\xff\n")
+    assert exit_code_of(["status"]) == 2
+    assert ".env of the current folder is not UTF-8" in capfd.readouterr().err
 
 
 def test_the_version_is_told(capfd: pytest.CaptureFixture[str]) -> None:
