@@ -39,7 +39,7 @@ class RepositoryMissing(GitFailure):
 
 
 class RepositoryUnsupported(GitFailure):
-    """This address is of a kind that is not served."""
+    """This address or repository is of a kind that is not served."""
 
 
 class RepositoryUnreachable(GitFailure):

@@ -13,6 +13,7 @@ from services.git.failures import (
     RepositoryEmpty,
     RepositoryMissing,
     RepositoryUnreachable,
+    RepositoryUnsupported,
 )
 from services.git.mirror import Mirror, fetch_commit
 from services.git.objects import FoundObject, read_objects
@@ -21,6 +22,7 @@ from services.git.source import LocalRepository, RemoteRepository
 CONFIGURATION_NAME = "autopack.toml"
 CONFIGURATION_LIMIT_BYTES = 256 * 1024
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_LONGER_COMMIT = re.compile(r"[0-9a-f]{64}")
 _NOT_THERE = re.compile(r"does not exist|not found|not appear to be a git repository|no such", re.IGNORECASE)
 
 
@@ -36,8 +38,8 @@ class Prepared:
 async def prepare(mirror: Mirror, base: str | None = None) -> Prepared:
     """Resolve `base` (a branch, tag, commit; left out: HEAD), bring it here, read its autopack.toml.
 
-    Only committed state counts. Raises RepositoryMissing, RepositoryUnreachable, RepositoryEmpty,
-    BaseMissing, ConfigurationUnreadable.
+    Only committed state counts. Raises RepositoryMissing, RepositoryUnsupported, RepositoryUnreachable,
+    RepositoryEmpty, BaseMissing, ConfigurationUnreadable.
     """
     _check_base(base)
     match mirror.repository:
@@ -93,8 +95,11 @@ async def _resolve_local(git: GitCommand, repository: LocalRepository, base: str
         "--batch-check=%(objectname)",
         stdin="".join(f"{name}\n" for name in names).encode(),
     )
-    found = next((line for line in checked.stdout.decode().splitlines() if _COMMIT.fullmatch(line)), None)
+    lines = checked.stdout.decode().splitlines()
+    found = next((line for line in lines if _COMMIT.fullmatch(line)), None)
     if found is None:
+        if any(_LONGER_COMMIT.fullmatch(line) for line in lines):
+            raise RepositoryUnsupported(f"{repository.git_dir}: its object format is SHA-256; SHA-1 is served")
         raise await _why_no_base(git, repository, base)
     head = await git.run(repository.place, "symbolic-ref", "--quiet", "HEAD", accept=(0, 1))
     return found, _branch_of(head.stdout.decode().strip())

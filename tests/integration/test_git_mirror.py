@@ -113,6 +113,14 @@ async def test_what_is_no_repository_is_named(tmp_path: Path, scheme: str) -> No
             await prepared(tmp_path, f"{scheme}{tmp_path}/{name}")
 
 
+async def test_a_repository_of_another_object_format_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    git(tmp_path / "r", "init", "--quiet", "--object-format=sha256")
+    commit(tmp_path / "r", {"a": "1"})
+    with pytest.raises(RepositoryUnsupported, match="object format is SHA-256"):
+        await prepared(tmp_path, str(tmp_path / "r"))
+
+
 async def test_a_folder_inside_a_repository_is_no_repository(tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "r")
     with pytest.raises(RepositoryMissing):
