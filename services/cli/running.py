@@ -177,7 +177,8 @@ async def _interruptible(client: Client, run_id: str, following: Following, inte
         tell(f"Cancelling {run_id}; Ctrl-C again leaves at once.")
         with suppress(TimeoutError):
             async with asyncio.timeout(CANCEL_SECONDS):
-                await client.cancel(run_id, "the command that followed it was interrupted")
+                with suppress(Refused):  # it ended of itself meanwhile, which is about to show
+                    await client.cancel(run_id, "the command that followed it was interrupted")
                 await asyncio.wait({end})
     finally:
         for task in (end, asked):

@@ -55,9 +55,10 @@ async def test_tables_that_are_behind_the_history_are_waited_for(
 class InterruptedService:
     """A service that is told of a run while the command is interrupted, and ends the run when it is cancelled."""
 
-    def __init__(self, sent: signal.Signals, *, answers: bool = True) -> None:
+    def __init__(self, sent: signal.Signals, *, answers: bool = True, cancels: bool = True) -> None:
         self.sent = sent
         self.answers = answers
+        self.cancels = cancels
         self.cancelled = asyncio.Event()
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -68,7 +69,7 @@ class InterruptedService:
             return httpx.Response(201, json={"run_id": "run-1", "project": "shop", "state": "PLAN_BOOTSTRAP"})
         if path == "/runs/run-1/cancel":
             self.cancelled.set()
-            return httpx.Response(202, json={})
+            return httpx.Response(202, json={}) if self.cancels else httpx.Response(409, json={"detail": "ended"})
         return httpx.Response(200, content=self._history())
 
     async def _history(self) -> AsyncIterator[bytes]:
@@ -81,11 +82,12 @@ class InterruptedService:
         yield b"".join(lines[begun:])
 
 
+@pytest.mark.parametrize("cancels", [True, False], ids=["cancelled", "ended_of_itself"])
 @pytest.mark.parametrize("sent", SIGNALS)
 async def test_a_run_whose_command_is_interrupted_while_it_is_submitted_is_cancelled(
-    sent: signal.Signals, tmp_path: Path
+    sent: signal.Signals, cancels: bool, tmp_path: Path
 ) -> None:
-    service = InterruptedService(sent)
+    service = InterruptedService(sent, cancels=cancels)
     async with httpx.AsyncClient(transport=httpx.MockTransport(service), base_url="http://service") as http:
         with (
             pytest.raises(Interrupted, match="run-1 is DONE_FAILED_CANCELLED"),
