@@ -1,8 +1,9 @@
 """The user's repository as the command line names it; it is only looked at."""
 
 from pathlib import Path
+from typing import Any, NoReturn
 
-from services.cli.failures import WrongUsage
+from services.cli.failures import Unsuccessful, WrongUsage
 
 CONFIGURATION = "autopack.toml"
 
@@ -26,8 +27,7 @@ def repository_address(text: str) -> str:
 
 def root_of(folder: Path) -> Path:
     """The root of the work tree that a folder belongs to, or the bare repository that it is."""
-    import git
-
+    git = _library()
     if not folder.exists():
         raise WrongUsage(f"{folder}: there is no such folder")
     try:
@@ -40,17 +40,30 @@ def root_of(folder: Path) -> Path:
 
 
 def committed_configuration(folder: Path, base: str | None) -> str | None:
-    """The text of autopack.toml as it is committed at a base, None where it is not there."""
-    import git
-
+    """The text of autopack.toml as it is committed at a base, None where it is not there; raises WrongUsage."""
+    git = _library()
     with git.Repo(folder, search_parent_directories=True) as repository:
         if not repository.heads and base is None:
             raise WrongUsage(f"{folder}: the repository has no commit yet")
         try:
-            commit = repository.commit(base or "HEAD")
-        except (git.exc.GitError, ValueError, IndexError) as error:
-            raise WrongUsage(f"{folder}: there is no base {base!r}") from error
-        try:
-            return str((commit.tree / CONFIGURATION).data_stream.read().decode())
+            found = repository.commit(base or "HEAD").tree / CONFIGURATION
+            return str(found.data_stream.read().decode()) if found.type == "blob" else _not_text(folder)
         except KeyError:
             return None
+        except UnicodeDecodeError:
+            return _not_text(folder)
+        except (git.exc.GitError, git.exc.ODBError, ValueError, IndexError) as error:
+            raise WrongUsage(f"{folder}: there is no base {base or 'HEAD'!r}") from error
+
+
+def _not_text(folder: Path) -> NoReturn:
+    raise WrongUsage(f"{folder}: the committed {CONFIGURATION} is not a readable text file")
+
+
+def _library() -> Any:
+    """GitPython, which looks for git when it is imported; raises Unsuccessful where there is none."""
+    try:
+        import git
+    except ImportError as error:
+        raise Unsuccessful("there is no git on the PATH: install it; `autopack doctor` says how") from error
+    return git

@@ -1,6 +1,7 @@
 """What the command line does with wrong usage: a clear word on stderr, nothing on stdout, the right exit code."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -169,6 +170,34 @@ def test_only_what_is_committed_counts_for_a_plan(
     commit(repository)
     assert exit_code_of(["plan", "check", plan, "--repo", str(repository)]) == 2
     assert "not TOML" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("made", ["text", "folder", "branch"])
+def test_a_repository_whose_configuration_cannot_be_read_is_named(
+    made: str, plan: str, repository: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    match made:
+        case "text":
+            (repository / "autopack.toml").write_bytes(b"\xff\xfea")
+        case "folder":
+            (repository / "autopack.toml").unlink()
+            commit(repository / "autopack.toml", a="")
+            shutil.rmtree(repository / "autopack.toml" / ".git")
+        case _:
+            subprocess.run(["git", "-C", str(repository), "checkout", "-q", "--orphan", "none"], check=True)
+    if made != "branch":
+        commit(repository)
+    assert exit_code_of(["plan", "check", plan, "--repo", str(repository)]) == 2
+    assert ("no base 'HEAD'" if made == "branch" else "not a readable text file") in capfd.readouterr().err
+
+
+def test_a_machine_without_git_is_told_so(plan: str, repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    command = [str(Path(sys.executable).with_name("autopack")), "run", plan, "--repo", str(repository)]
+    environment = {"PATH": str(tmp_path / "empty"), "AUTOPACK_HOME": str(tmp_path / "home")}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("autopack: there is no git on the PATH")
 
 
 def test_a_repository_without_checks_is_a_fault_of_the_plan_s_run(
