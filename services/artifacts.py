@@ -1,27 +1,33 @@
 """The artifact store: what is too big for an event, by the hash of its content, and a few values by name."""
 
 import asyncio
-import contextlib
 import hashlib
-import os
 import re
 import secrets
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import quote, unquote
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from events.families.base import ArtifactRef
+from services.artifact_files import INCOMING, Files, LocalFiles, RemoteFiles
 
 BLOBS = "blobs"
 NAMED = "named"
-INCOMING = "incoming"
+COPIES = "copies"
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 LONGEST_SEGMENT_BYTES = 250
+DAY_SECONDS = 86_400.0
+RELIED_ON_SECONDS = 0.5 * DAY_SECONDS
+"""A blob that was written longer ago is written again by whoever puts it: a collector may have chosen it."""
+GRACE_SECONDS = 3 * DAY_SECONDS
+"""What was written since then is never collected: the event that names it may be on its way."""
+SAME_SECONDS = 2.0
 
 
 class ArtifactMissing(Exception):
@@ -48,11 +54,19 @@ class ArtifactNameInvalid(ValueError):
         self.name = name
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class KeptName:
+    """A name that has a value, and when it was given it, in seconds since the epoch."""
+
+    name: str
+    modified: float
+
+
 class ArtifactStore(Protocol):
     """Blobs by content, which never change, and values by name, which are created once or replaced whole."""
 
     async def put(self, data: bytes) -> ArtifactRef:
-        """Keep a blob and give its reference; one that is there already is not written again."""
+        """Keep a blob and give its reference; one that was written lately is not written again."""
         ...
 
     async def get(self, digest: str) -> bytes:
@@ -80,32 +94,28 @@ class ArtifactStore(Protocol):
         ...
 
 
-class _Files(Protocol):
-    """Blocking access to whole files, by relative paths."""
+@dataclass(frozen=True, slots=True)
+class KeptBlob:
+    """One file that holds a blob: where, of what digest, how large, written when (seconds since the epoch)."""
 
-    def read(self, path: str) -> bytes | None: ...
-
-    def create(self, path: str, data: bytes) -> bool: ...
-
-    def replace(self, path: str, data: bytes) -> None: ...
-
-    def walk(self, folder: str) -> Iterator[str]: ...
-
-    def delete(self, path: str) -> None: ...
+    path: str
+    digest: str
+    size_bytes: int
+    modified: float
 
 
-def open_artifacts(url: str) -> ArtifactStore:
+def open_artifacts(url: str) -> "FileArtifacts":
     """Open the store at an fsspec URL, or a folder's path. Nothing is made or asked before it is used."""
     filesystem, path = url_to_fs(url)
     if isinstance(filesystem, LocalFileSystem):
-        return FileArtifacts(_LocalFiles(Path(path)))
-    return FileArtifacts(_RemoteFiles(filesystem, path.rstrip("/")))
+        return FileArtifacts(LocalFiles(Path(path)))
+    return FileArtifacts(RemoteFiles(filesystem, path.rstrip("/")))
 
 
 class FileArtifacts:
     """An artifact store over any kind of files."""
 
-    def __init__(self, files: _Files):
+    def __init__(self, files: Files):
         self._files = files
 
     async def put(self, data: bytes) -> ArtifactRef:
@@ -114,13 +124,7 @@ class FileArtifacts:
 
     async def get(self, digest: str) -> bytes:
         """Give a blob. Raises ArtifactMissing, and ArtifactCorrupt when its hash differs."""
-        path = _blob_path(digest)
-        data = await asyncio.to_thread(self._files.read, path)
-        if data is None:
-            raise ArtifactMissing(digest)
-        if await asyncio.to_thread(_digest, data) != digest:
-            raise ArtifactCorrupt(digest)
-        return data
+        return await asyncio.to_thread(self._get, digest)
 
     async def create(self, name: str, data: bytes) -> bool:
         """Keep a value under a name that has none; False, and nothing written, where it has one."""
@@ -142,19 +146,103 @@ class FileArtifacts:
         """Forget a name; one that has no value is no error."""
         await asyncio.to_thread(self._files.delete, _named_path(name))
 
+    async def blobs(self) -> Sequence[KeptBlob]:
+        """Every file that holds a blob, in no order."""
+        return await asyncio.to_thread(lambda: [*_kept(self._files, BLOBS), *_kept(self._files, COPIES)])
+
+    async def drop(self, blob: KeptBlob) -> bool:
+        """Remove a file of `blobs`; False where it is gone, or was written anew since it was listed."""
+        return await asyncio.to_thread(self._drop, blob)
+
+    async def is_whole(self, blob: KeptBlob) -> bool:
+        """Whether a file of `blobs` holds what its name says."""
+        data = await asyncio.to_thread(self._files.read, blob.path)
+        return data is not None and await asyncio.to_thread(_digest, data) == blob.digest
+
+    async def ages(self, prefix: str) -> Sequence[KeptName]:
+        """The names that begin with `prefix`, sorted, with the time of their values."""
+        return await asyncio.to_thread(lambda: sorted(_kept_names(self._files, prefix)))
+
+    async def clear_incoming(self, before: float) -> int:
+        """Remove what killed writers left before that moment; returns how many files."""
+        return await asyncio.to_thread(_clear_incoming, self._files, before)
+
     def _put(self, data: bytes) -> ArtifactRef:
         digest = _digest(data)
         path = _blob_path(digest)
-        if self._files.read(path) != data:
+        written_at = self._files.modified(path)
+        if written_at is None or self._files.read(path) != data:
             self._files.replace(path, data)
+        if written_at is not None and not _is_fresh(written_at):
+            self._keep_copy(digest, data)
         return ArtifactRef(digest=digest, size_bytes=len(data))
 
+    def _keep_copy(self, digest: str, data: bytes) -> None:
+        """Write a blob under a name that no collector has listed: the file it has may go at any moment."""
+        folder = _copies_folder(digest)
+        if not any(_is_fresh(copy.modified) for copy in self._files.details(folder)):
+            self._files.replace(f"{folder}/{secrets.token_hex(8)}", data)
 
-def _names(files: _Files, prefix: str) -> list[str]:
-    folder = prefix.rpartition("/")[0]
-    paths = files.walk(_named_path(folder) if folder else NAMED)
-    names = (unquote(path.removeprefix(f"{NAMED}/")) for path in paths)
+    def _get(self, digest: str) -> bytes:
+        spoilt = False
+        for path in self._paths(digest):
+            data = self._files.read(path)
+            if data is not None and _digest(data) == digest:
+                return data
+            spoilt = spoilt or data is not None
+        raise ArtifactCorrupt(digest) if spoilt else ArtifactMissing(digest)
+
+    def _paths(self, digest: str) -> Iterator[str]:
+        """Where a blob may be; the copies are looked for only when they are needed."""
+        yield _blob_path(digest)
+        yield from self._files.walk(_copies_folder(digest))
+
+    def _drop(self, blob: KeptBlob) -> bool:
+        modified = self._files.modified(blob.path)
+        # Stores tell the time of a file that they list more or less exactly than that of one that is asked for.
+        if modified is None or modified > blob.modified + SAME_SECONDS:
+            return False
+        self._files.delete(blob.path)
+        return True
+
+
+def _kept(files: Files, folder: str) -> Iterator[KeptBlob]:
+    for found in files.details(folder):
+        parts = found.path.split("/")
+        value = parts[1] if folder == COPIES else "".join(parts[1:])
+        if len(parts) == 3 and DIGEST.fullmatch(f"sha256:{value}"):
+            yield KeptBlob(found.path, f"sha256:{value}", found.size_bytes, found.modified)
+
+
+def _is_fresh(written_at: float) -> bool:
+    return time.time() - written_at < RELIED_ON_SECONDS
+
+
+def _names(files: Files, prefix: str) -> list[str]:
+    names = map(_name_at, files.walk(_folder_of(prefix)))
     return sorted(name for name in names if name.startswith(prefix))
+
+
+def _kept_names(files: Files, prefix: str) -> Iterator[KeptName]:
+    for found in files.details(_folder_of(prefix)):
+        if (name := _name_at(found.path)).startswith(prefix):
+            yield KeptName(name, found.modified)
+
+
+def _folder_of(prefix: str) -> str:
+    folder = prefix.rpartition("/")[0]
+    return _named_path(folder) if folder else NAMED
+
+
+def _name_at(path: str) -> str:
+    return unquote(path.removeprefix(f"{NAMED}/"))
+
+
+def _clear_incoming(files: Files, before: float) -> int:
+    left = [found.path for found in files.details(INCOMING) if found.modified < before]
+    for path in left:
+        files.delete(path)
+    return len(left)
 
 
 def _digest(data: bytes) -> str:
@@ -168,124 +256,13 @@ def _blob_path(digest: str) -> str:
     return f"{BLOBS}/{value[:2]}/{value[2:]}"
 
 
+def _copies_folder(digest: str) -> str:
+    return f"{COPIES}/{digest.removeprefix('sha256:')}"
+
+
 def _named_path(name: str) -> str:
     """Make a path of a name that may hold anything; a dot is escaped, so that no part climbs or hides."""
     parts = [quote(part, safe=" :@=+,").replace(".", "%2E") for part in name.split("/")]
     if any(not 0 < len(part) <= LONGEST_SEGMENT_BYTES for part in parts):
         raise ArtifactNameInvalid(name)
     return "/".join((NAMED, *parts))
-
-
-class _LocalFiles:
-    """A folder. A file appears under its name only when it is whole and on the disk."""
-
-    def __init__(self, root: Path):
-        self._root = root
-
-    def read(self, path: str) -> bytes | None:
-        try:
-            return (self._root / path).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def create(self, path: str, data: bytes) -> bool:
-        target = self._root / path
-        if target.exists():
-            return False
-        with self._written(data) as incoming:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                # A link, because a rename would overwrite what another process has created meanwhile.
-                os.link(incoming, target)
-            except FileExistsError:
-                return False
-        _sync_folder(target.parent)
-        return True
-
-    def replace(self, path: str, data: bytes) -> None:
-        target = self._root / path
-        with self._written(data) as incoming:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(incoming, target)
-        _sync_folder(target.parent)
-
-    def walk(self, folder: str) -> Iterator[str]:
-        for parent, _, files in os.walk(self._root / folder):
-            for name in files:
-                yield (Path(parent) / name).relative_to(self._root).as_posix()
-
-    def delete(self, path: str) -> None:
-        (self._root / path).unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _written(self, data: bytes) -> Iterator[Path]:
-        """Write data to a file of its own, down to the disk; it is gone afterwards, unless it was renamed."""
-        folder = self._root / INCOMING
-        folder.mkdir(parents=True, exist_ok=True)
-        incoming = folder / secrets.token_hex(16)
-        try:
-            with incoming.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            yield incoming
-        finally:
-            incoming.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-class _RemoteFiles:
-    """A file system of fsspec, whose writes of whole objects are atomic by nature."""
-
-    # For backends that look before they write; between machines it is their condition on the write that counts.
-    _creating = threading.Lock()
-
-    def __init__(self, filesystem: Any, root: str):
-        self._filesystem = filesystem
-        self._root = root
-
-    def read(self, path: str) -> bytes | None:
-        try:
-            data: bytes = self._filesystem.cat_file(self._place(path))
-        except FileNotFoundError:
-            return None
-        return data
-
-    def create(self, path: str, data: bytes) -> bool:
-        with self._creating:
-            try:
-                self._make_parents(path)
-                self._filesystem.pipe_file(self._place(path), data, mode="create")
-            except FileExistsError:
-                return False
-        return True
-
-    def replace(self, path: str, data: bytes) -> None:
-        self._make_parents(path)
-        self._filesystem.pipe_file(self._place(path), data)
-
-    def walk(self, folder: str) -> Iterator[str]:
-        try:
-            found: list[str] = self._filesystem.find(self._place(folder))
-        except FileNotFoundError:
-            return
-        start = f"{self._root.strip('/')}/".lstrip("/")
-        yield from (path.lstrip("/").removeprefix(start) for path in found)
-
-    def delete(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._filesystem.rm_file(self._place(path))
-
-    def _make_parents(self, path: str) -> None:
-        self._filesystem.makedirs(self._place(path).rpartition("/")[0], exist_ok=True)
-
-    def _place(self, path: str) -> str:
-        return f"{self._root}/{path}"

@@ -4,6 +4,8 @@ import os
 import secrets
 import signal
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from services.artifacts import (
     ArtifactMissing,
     ArtifactNameInvalid,
     ArtifactStore,
+    FileArtifacts,
     open_artifacts,
 )
 
@@ -137,3 +140,20 @@ async def test_a_killed_writer_leaves_no_half_blob_and_no_half_value(tmp_path: P
         assert value is not None
         assert len(value) == 300_000
         assert len(set(value)) == 1
+
+
+async def test_what_is_listed_with_its_time_can_be_dropped_as_long_as_it_is_the_same_file(store: ArtifactStore):
+    assert isinstance(store, FileArtifacts)
+    reference = await store.put(b"a patch")
+    await store.create("results/builder/shop/r-1", b"answer")
+    [listed] = await store.blobs()
+    [named] = await store.ages("results/")
+    assert (listed.digest, listed.size_bytes, named.name) == (reference.digest, 7, "results/builder/shop/r-1")
+    assert abs(listed.modified - time.time()) < 60
+    assert abs(named.modified - time.time()) < 60
+    assert await store.is_whole(listed)
+    assert not await store.drop(replace(listed, modified=listed.modified - 60)), "it was written anew since"
+    assert await store.drop(listed)
+    assert not await store.drop(listed), "it is gone"
+    assert await store.blobs() == []
+    assert await store.ages("nothing/") == []
