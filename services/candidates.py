@@ -31,7 +31,7 @@ from services.git.failures import (
     RepositoryUnreachable,
     RepositoryUnsupported,
 )
-from services.git.mirror import Mirror, fetch_commit, has_commit, open_mirror
+from services.git.mirror import Mirror, fetch_commit, hold_commit, in_use, mark_used, open_mirror
 from services.git.quarantine import Quarantine, keep_objects, open_quarantine
 from services.git.reference_names import candidate_reference
 
@@ -118,21 +118,21 @@ class Candidates:
     ) -> Mirror:
         """The mirror, holding a candidate, which is made again where another machine made it."""
         mirror = await self.mirror(address)
-        if await has_commit(mirror, commit):
-            return mirror
+        reference = candidate_reference(run_id, phase_id, origin.request_id)
+        async with in_use(mirror):
+            if await mark_used(mirror, reference, commit) or await hold_commit(mirror, commit):
+                return mirror
         await _bring(mirror, origin.parent)
         async with open_quarantine(mirror) as quarantine:
             made = await self.make(quarantine, run_id, phase_id, origin)
             if not isinstance(made, Candidate) or made.commit != commit:
                 raise CandidateDiffers(f"{commit} came out as {made}")
             await keep_objects(quarantine)
-        await keep_candidate(mirror, candidate_reference(run_id, phase_id, origin.request_id), commit)
+            await keep_candidate(mirror, reference, commit)
         return mirror
 
 
 async def _bring(mirror: Mirror, commit: str) -> None:
-    if await has_commit(mirror, commit):
-        return
     try:
         await fetch_commit(mirror, commit)
     except GitFailed as error:

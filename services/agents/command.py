@@ -16,6 +16,7 @@ from services.agents.configuration import CommandAgent
 from services.agents.reading import AnswerUnreadable, clean
 from services.agents.report import read_report
 from services.agents.verdict import read_verdict
+from services.git.locks import folder_held
 from services.processes import Completed, Ending
 from services.processes.finishing import in_any_case
 from services.sandbox import (
@@ -127,7 +128,8 @@ class CommandDriver:
         folder = self.scratch_folder / f"agent-{secrets.token_hex(8)}"
         try:
             await in_any_case(asyncio.to_thread(_make_folders, folder, request))
-            yield _Folders(folder / "request.json", folder / "report")
+            with folder_held(folder):
+                yield _Folders(folder / "request.json", folder / "report")
         finally:
             await in_any_case(asyncio.to_thread(remove_folder, folder))
 

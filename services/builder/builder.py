@@ -12,6 +12,7 @@ from services.agents import AgentFailure, BuildAnswer, CommandAgent, Role, Sessi
 from services.agents import answers as agent_answers
 from services.clipping import clipped, first
 from services.git.failures import GitFailure, GitOutputTooLarge, GitTimedOut
+from services.git.locks import folder_held
 from services.git.patch import TakenPatch, take_patch
 from services.git.workspace import Workspace, clone_for_agent
 from services.preparation import Wanted
@@ -68,9 +69,10 @@ class Builder:
         try:
             workspace = await clone_for_agent(mirror, data.base_commit, folder)
             preparations = self._workshop.preparations
-            async with preparations.lent(mirror, wanted, workspace.tree, assignment.say) as lent:
-                session = session_of(assignment, give_up_at, lent)
-                return await self._built(assignment, data, agent, workspace, session)
+            with folder_held(folder):
+                async with preparations.lent(mirror, wanted, workspace.tree, assignment.say) as lent:
+                    session = session_of(assignment, give_up_at, lent)
+                    return await self._built(assignment, data, agent, workspace, session)
         finally:
             await in_any_case(asyncio.to_thread(remove_folder, folder))
 

@@ -7,8 +7,8 @@ works under it, also when the service was killed and its git process goes on for
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 FIRST_PAUSE_SECONDS = 0.002
@@ -43,3 +43,26 @@ def _try_acquire(descriptor: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextmanager
+def folder_held(folder: Path) -> Iterator[None]:
+    """Show other processes that a folder is worked in, for as long as the block lasts and this process lives."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _try_acquire(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process that lives works in a folder; of what is gone, or no folder, nobody does."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        return not _try_acquire(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)

@@ -2,17 +2,25 @@
 
 One mirror a repository and machine. Several processes may use it at once: objects are written
 create-only, refs are moved one at a time, and only fetching is done under a lock.
+
+A mirror is a cache, from which what nobody has used for long is collected. Its refs are a file each, which nobody
+packs, and which is touched whenever somebody begins to work on the commit. Whoever looks for a commit holds the
+collection lock, shared: what he finds and marks then stays for as long as marks count.
 """
 
 import asyncio
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.git.command import GitCommand, Place
+from services.git.failures import GitFailed
 from services.git.locks import locked
 from services.git.reference_names import base_reference
 from services.git.source import LocalRepository, Repository, locate
@@ -42,6 +50,16 @@ class Mirror:
     def writer_lock(self) -> Path:
         """Held shared by each of our writers of refs; alone by who clears up after dead ones."""
         return self.folder / "autopack" / "writers.flock"
+
+    @property
+    def collection_lock(self) -> Path:
+        """Held shared by whoever looks for objects and makes new ones; alone by who removes unused ones."""
+        return self.folder / "autopack" / "collection.flock"
+
+    @property
+    def collection_mark(self) -> Path:
+        """There from the beginning to the end of a collection, so that the next one knows of a killed one."""
+        return self.folder / "autopack" / "collecting"
 
     @property
     def intents(self) -> Path:
@@ -87,8 +105,14 @@ def _create(mirror: Mirror) -> None:
 
 async def fetch_commit(mirror: Mirror, commit: str) -> None:
     """Bring a commit with its history into the mirror, and keep it by a ref; raises GitFailed."""
+    async with in_use(mirror):
+        if not await hold_commit(mirror, commit):
+            await _fetch(mirror, commit)
+
+
+async def _fetch(mirror: Mirror, commit: str) -> None:
     async with locked(mirror.fetch_lock) as descriptor:
-        if await has_commit(mirror, commit):
+        if await hold_commit(mirror, commit):
             return
         await mirror.git.run(
             mirror.place,
@@ -104,6 +128,63 @@ async def fetch_commit(mirror: Mirror, commit: str) -> None:
             limit_seconds=mirror.git.settings.fetch_limit_seconds,
             kept_descriptors=(descriptor,),
         )
+
+
+@asynccontextmanager
+async def in_use(mirror: Mirror) -> AsyncIterator[None]:
+    """Nothing is collected from the mirror while the block lasts."""
+    async with locked(mirror.collection_lock, shared=True):
+        yield
+
+
+async def mark_used(mirror: Mirror, reference: str, commit: str) -> bool:
+    """Note that a ref is in use; False where it does not exist, or is not at that commit."""
+    return await asyncio.to_thread(_touch, mirror.folder / reference, commit)
+
+
+async def hold_commit(mirror: Mirror, commit: str) -> bool:
+    """Note that a commit is in use, if the mirror holds it with all that belongs to it."""
+    reference = base_reference(commit)
+    if await mark_used(mirror, reference, commit):
+        return True
+    if not await _is_whole(mirror, commit):
+        return False
+    await asyncio.to_thread(_write, mirror, reference, commit)
+    return True
+
+
+async def _is_whole(mirror: Mirror, commit: str) -> bool:
+    if not await has_commit(mirror, commit):
+        return False
+    if not mirror.collection_mark.exists():
+        return True
+    # A collection was killed: it may have removed a part of what no ref leads to.
+    try:
+        await mirror.git.run(
+            mirror.place, "rev-list", "--objects", "--quiet", "--stdin", stdin=f"{commit}\n--not\n--all\n".encode()
+        )
+    except GitFailed:
+        return False
+    return True
+
+
+def _touch(file: Path, commit: str) -> bool:
+    try:
+        if file.read_text().strip() == commit:
+            os.utime(file)
+            return True
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return False
+    return False
+
+
+def _write(mirror: Mirror, reference: str, commit: str) -> None:
+    """Write the ref as git would: its name says what it holds, so whoever writes it writes the same."""
+    file = mirror.folder / reference
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = mirror.folder / "autopack" / f"pin-{secrets.token_hex(8)}"
+    draft.write_text(f"{commit}\n")
+    draft.rename(file)
 
 
 async def has_commit(mirror: Mirror, commit: str) -> bool:

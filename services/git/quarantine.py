@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.git.command import GitCommand, Place
-from services.git.mirror import Mirror
+from services.git.mirror import Mirror, in_use
 from services.processes.finishing import in_any_case
 
 
@@ -44,13 +44,17 @@ class Quarantine:
 
 @asynccontextmanager
 async def open_quarantine(mirror: Mirror) -> AsyncIterator[Quarantine]:
-    """A fresh quarantine, gone at the end with everything that was not kept."""
+    """A fresh quarantine, gone at the end with everything that was not kept; the mirror is in use meanwhile.
+
+    So what it did not write, because the mirror has it, is there until a ref leads to it.
+    """
     folder = mirror.quarantines / secrets.token_hex(8)
-    try:
-        await in_any_case(asyncio.to_thread((folder / "objects").mkdir, parents=True))
-        yield Quarantine(mirror, folder)
-    finally:
-        await in_any_case(asyncio.to_thread(shutil.rmtree, folder, True))
+    async with in_use(mirror):
+        try:
+            await in_any_case(asyncio.to_thread((folder / "objects").mkdir, parents=True))
+            yield Quarantine(mirror, folder)
+        finally:
+            await in_any_case(asyncio.to_thread(shutil.rmtree, folder, True))
 
 
 async def keep_objects(quarantine: Quarantine) -> int:

@@ -1,10 +1,12 @@
 """The candidate's files as checks get them: checked out anew for every try."""
 
 import asyncio
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.git.inspection import check_out_tree
+from services.git.locks import folder_held
 from services.git.mirror import Mirror
 from services.processes.finishing import in_any_case
 from services.sandbox import remove_folder
@@ -18,11 +20,13 @@ class CandidateTree:
     commit: str
     folder: Path
     _given: bool = True
+    _holding: ExitStack = field(default_factory=ExitStack)
 
     async def check_out(self) -> Path:
         """The folder with the files of the commit, and nothing else in it. Raises GitFailure."""
         await self.remove()
         await check_out_tree(self.mirror, self.commit, self.folder)
+        self._holding.enter_context(folder_held(self.folder))
         self._given = False
         return self.folder
 
@@ -35,4 +39,5 @@ class CandidateTree:
 
     async def remove(self) -> None:
         """Remove the folder, whatever was done to it; gone already is no error."""
+        self._holding.close()
         await in_any_case(asyncio.to_thread(remove_folder, self.folder))
