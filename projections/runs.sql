@@ -62,3 +62,5 @@ CREATE INDEX IF NOT EXISTS runs_v1_newest ON runs_v1 (created_at DESC, id DESC);
 CREATE INDEX IF NOT EXISTS runs_v1_state ON runs_v1 (state, created_at DESC, id DESC);
 CREATE INDEX IF NOT EXISTS runs_v1_changed ON runs_v1 (partition, last_offset);
 CREATE INDEX IF NOT EXISTS runs_v1_waiting ON runs_v1 (created_at) WHERE started_at IS NULL AND completed_at IS NULL;
+CREATE INDEX IF NOT EXISTS runs_v1_ended ON runs_v1 (completed_at);
+CREATE INDEX IF NOT EXISTS runs_v1_project ON runs_v1 (project, created_at DESC, id DESC);

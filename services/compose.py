@@ -16,11 +16,12 @@ from services.agents import Agents, CommandDriver, Role, load_agents
 from services.api.app import ApiServer
 from services.api.context import ApiContext
 from services.applier.applier import Applier
-from services.artifacts import ArtifactStore, open_artifacts
+from services.artifacts import FileArtifacts, open_artifacts
 from services.auditor.auditor import Auditor
 from services.awaiting import Awaited
 from services.builder.builder import Builder
 from services.candidates import Candidates
+from services.collection.collector import Collector, Tables
 from services.git.command import GitCommand
 from services.log_at_hand import LogAtHand
 from services.logs import log_name, open_log
@@ -70,10 +71,11 @@ class Application:
     settings: Settings
     log: LogAtHand
     servers: Servers
-    store: ArtifactStore
+    store: FileArtifacts
     statuses: dict[str, ServiceStatus] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     awaited: list[Awaited] = field(default_factory=list)
+    tables: Tables | None = None
 
     def add(self, service: Service, make: Callable[[ServiceStatus], Run], *needed: Awaited) -> None:
         """Add a service; `make` is given the status that it reports to. It begins when what it needs is open.
@@ -98,6 +100,8 @@ class Application:
                 group.create_task(_running(run, stop), name=name)
             showing = show_readiness(self.settings.home_folder, self.statuses.values(), stop)
             group.create_task(showing, name="readiness")
+            collector = Collector(self.settings, GitCommand(), self.store, self.tables)
+            group.create_task(collector.run(stop), name="collection")
 
 
 async def _running(run: Run, stop: asyncio.Event) -> None:
@@ -137,6 +141,7 @@ async def compose(
         if services & _READING:
             pool = await lazy_pool(servers.database_url, PROJECTIONS, most_connections=READING_CONNECTIONS)
             stack.push_async_callback(_closed, pool)
+            application.tables = Tables(application.log, pool)
             tables = Awaited("the database", lambda: reach(pool), (DatabaseUnavailable,))
             _add_readers(application, services, pool, the_log, await _awaited(application, tables, patient))
         yield application

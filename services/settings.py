@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     appliers_at_once: Annotated[int, Field(ge=1)] = 4
     verifiers_at_once: Annotated[int, Field(ge=1)] = 2
     grace_seconds: Annotated[float, Field(ge=0)] = 20.0
+    artifact_days: Annotated[float, Field(ge=0)] = 90.0
+    unused_days: Annotated[float, Field(ge=1)] = 14.0
     partitions: Annotated[int, Field(ge=1, le=1024)] = 8
     replication_factor: Annotated[int, Field(ge=1)] | None = None
     session_timeout_seconds: Annotated[float, Field(gt=0, le=LONGEST_SESSION_SECONDS)] = 10.0

@@ -30,7 +30,7 @@ logger = structlog.get_logger(__name__)
 
 
 class BlobLost(Exception):
-    """There is no such blob, or it is not what its digest says: asking again does not help."""
+    """The blob was collected, is lost, or is not what its digest says: asking again does not help."""
 
 
 class BlobsUnavailable(Exception):
@@ -186,7 +186,7 @@ class RunFiles:
                 return await self._lines(content)
 
     async def _joined(self, path: str, blobs: Blobs) -> bytes | None:
-        """A lost blob costs its own file: the others are written all the same, and the next event tries again."""
+        """A lost blob costs its own file, or leaves it as it is; the next event tries again."""
         try:
             return b"".join([await self._blobs.get(digest) for digest in blobs.digests])
         except BlobLost as error:

@@ -1,9 +1,11 @@
 """`diff`: what a run or a phase changed, from git; of a phase that landed nothing, its last patch."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from projections.phases import PhaseRow
 from services.artifacts import ArtifactMissing, open_artifacts
+from services.cli.absence import absence
 from services.cli.failures import Unsuccessful, WrongUsage
 from services.cli.run_view import RunView
 from services.git.command import GitCommand
@@ -28,7 +30,7 @@ async def change_of(settings: Settings, view: RunView, phase_id: str | None) -> 
         raise Unsuccessful("the run has no repository")
     phase = None if phase_id is None else phase_of(view, phase_id)
     if phase is not None and phase.commit is None:
-        return await _last_patch(settings, phase)
+        return await _last_patch(settings, phase, run.completed_at)
     base = run.base_commit if phase is None else f"{phase.commit}^"
     commit = run.head_commit if phase is None else phase.commit
     if base is None or commit is None:
@@ -54,13 +56,13 @@ def phase_of(view: RunView, phase_id: str) -> PhaseRow:
     raise WrongUsage(f"Phase {phase_id} not found; there are {', '.join(phase.phase_id for phase in view.phases)}")
 
 
-async def _last_patch(settings: Settings, phase: PhaseRow) -> Change:
+async def _last_patch(settings: Settings, phase: PhaseRow, ended_at: datetime | None) -> Change:
     if not phase.patches:
         raise Unsuccessful(f"{phase.phase_id} has no patch")
     store = open_artifacts(settings.artifacts_url)
     try:
         patches = [await store.get(str(patch["digest"])) for patch in phase.patches]
     except ArtifactMissing as error:
-        raise Unsuccessful(f"{error}; AUTOPACK_ARTIFACTS must be that of the service") from error
+        raise Unsuccessful(f"the last patch of {phase.phase_id}: {absence(settings, error, ended_at)}") from error
     source = f"the last patch of {phase.phase_id}, which is {phase.state}"
     return Change(source, b"".join(patches).decode("utf-8", "replace"))

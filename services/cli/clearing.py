@@ -1,37 +1,81 @@
-"""`gc`: what processes that were killed left in the home."""
+"""`gc`: what nobody needs any more, removed at once and listed."""
 
-import asyncio
-from pathlib import Path
-from time import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from services.sandbox import remove_folder
+from projections.queries.retention import TablesBehind, open_runs
+from projections.rebuild import expire_rejections
+from services.artifacts import open_artifacts
+from services.cli.failures import Unsuccessful
+from services.cli.store import Store, opened_store
+from services.collection.artifacts import ArtifactsCollected, StoreOfAnotherLog, collect_artifacts
+from services.collection.home import HomeCollected, collect_home, collecting
+from services.git.command import GitCommand
 from services.settings import Settings
 
-SECONDS_AN_HOUR = 3600.0
+LOCK_SECONDS = 60.0
 
 
-async def clear_leftovers(settings: Settings, older_than_hours: float, *, dry_run: bool) -> list[Path]:
-    """Remove folders of work that nobody has touched for so long; returns them, removed or not."""
-    return await asyncio.to_thread(_clear, settings.home_folder, older_than_hours, dry_run)
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What went, or would; `trouble` says why artifacts were left alone."""
+
+    home: HomeCollected
+    artifacts: ArtifactsCollected
+    trouble: str | None
+
+    def document(self, *, dry_run: bool) -> dict[str, object]:
+        """As `--json` prints it."""
+        return {
+            "removed": [str(path) for path in self.home.paths],
+            "references": list(self.home.references),
+            "artifacts": self.artifacts.blobs,
+            "artifact_bytes": self.artifacts.size_bytes,
+            "answers": self.artifacts.results,
+            "trouble": self.trouble,
+            "dry_run": dry_run,
+        }
+
+    def lines(self, *, dry_run: bool) -> Iterator[str]:
+        """For people."""
+        verb = "would remove" if dry_run else "removed"
+        gone = [*map(str, self.home.paths), *self.home.references]
+        if self.artifacts.blobs:
+            gone.append(f"{self.artifacts.blobs} artifacts of {self.artifacts.size_bytes:,} bytes")
+        if self.artifacts.results:
+            gone.append(f"{self.artifacts.results} kept answers of runs that have ended")
+        yield from (f"{verb} {what}" for what in gone)
+        if not gone:
+            yield "Nothing was left over."
 
 
-def _clear(home: Path, older_than_hours: float, dry_run: bool) -> list[Path]:
-    latest = time() - older_than_hours * SECONDS_AN_HOUR
-    found = [path for path in _leftovers(home) if path.lstat().st_mtime <= latest]
-    if not dry_run:
-        for path in found:
-            _remove(path)
-    return found
+async def collect_now(settings: Settings, left_hours: float, *, dry_run: bool) -> Collected:
+    """Collect from this home and from the artifact store. Raises Unsuccessful where another does so already."""
+    async with opened_store(settings) as store:
+        async with store.pool.acquire() as connection:
+            open_now = await open_runs(connection)
+        try:
+            async with collecting(settings.home_folder, LOCK_SECONDS):
+                home = await collect_home(
+                    settings.home_folder,
+                    GitCommand(),
+                    open_now,
+                    unused_days=settings.unused_days,
+                    left_hours=left_hours,
+                    dry_run=dry_run,
+                )
+        except TimeoutError as error:
+            raise Unsuccessful("a service collects from this home just now: try again later") from error
+        artifacts, trouble = await _artifacts(settings, store, dry_run)
+        if not dry_run:
+            await expire_rejections(store.pool, store.log)
+        return Collected(home, artifacts, trouble)
 
 
-def _leftovers(home: Path) -> list[Path]:
-    """Clones and work trees, requests of agents, quarantines: each is made for one piece of work."""
-    patterns = ("work/*", "scratch/*", "mirrors/*/autopack/quarantines/*", "mirrors/.new-*")
-    return sorted(path for pattern in patterns for path in home.glob(pattern))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        remove_folder(path)
-    else:
-        path.unlink(missing_ok=True)
+async def _artifacts(settings: Settings, store: Store, dry_run: bool) -> tuple[ArtifactsCollected, str | None]:
+    kept = open_artifacts(settings.artifacts_url)
+    try:
+        done = await collect_artifacts(kept, store.log, store.pool, settings.artifact_days, dry_run=dry_run)
+    except (TablesBehind, StoreOfAnotherLog) as error:
+        return ArtifactsCollected(), str(error)
+    return done, None

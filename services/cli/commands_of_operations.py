@@ -9,17 +9,18 @@ import typer
 from events.catalogue import Topic
 from projections.catalogue import PROJECTIONS, READERS, RUN_FILES, UnknownProjection, projection_named
 from projections.projection import Projection
-from projections.rebuild import Rebuilt, expire_rejections, prune, rebuild
+from projections.rebuild import Rebuilt, prune, rebuild
 from projections.run_files.keeper import FilesStopped
 from projections.status import read_status
 from services.artifacts import open_artifacts
 from services.cli import parameters as given
-from services.cli.clearing import clear_leftovers
+from services.cli.clearing import collect_now
 from services.cli.failures import Unsuccessful, WrongUsage
 from services.cli.output import print_json, print_line, show, table, tell
 from services.cli.refusals import Refusal, list_refusals, parse_place, resubmit, show_refusal
 from services.cli.setting_up import settings_for_command
 from services.cli.store import Store, opened_store
+from services.collection.home import LEFT_HOURS
 from services.run_files import run_files
 from services.settings import Settings
 
@@ -187,27 +188,23 @@ def rejections_redrive(place: Place, json: given.Json = False) -> None:
 
 
 def gc(
-    older_than_hours: Hours = 24.0,
+    older_than_hours: Hours = LEFT_HOURS,
     dry_run: bool = typer.Option(False, "--dry-run", help="Only list what would go."),
     json: given.Json = False,
 ) -> None:
-    """Remove what killed processes left in the home: clones, scratch folders, quarantines of patches.
+    """Remove what nobody needs any more; services do so by themselves, every few hours.
 
-    History, artifacts and run files are never touched; refusals whose records have expired are forgotten.
+    That is: what killed processes left in the home (clones, scratch folders, quarantines of patches); candidates,
+    base commits and results of `[prepare]` that were not used for AUTOPACK_UNUSED_DAYS; patches and logs of runs
+    that ended more than AUTOPACK_ARTIFACT_DAYS ago. History and run files are never touched; refusals whose
+    records have expired are forgotten.
     """
-
-    async def cleared() -> None:
-        settings = settings_for_command()
-        removed = await clear_leftovers(settings, older_than_hours, dry_run=dry_run)
-        if not dry_run:
-            async with opened_store(settings) as store:
-                await expire_rejections(store.pool, store.log)
-        if json:
-            print_json({"removed": [str(path) for path in removed], "dry_run": dry_run})
-            return
-        for path in removed:
-            print_line(f"{'would remove' if dry_run else 'removed'} {path}")
-        if not removed:
-            print_line("Nothing was left over.")
-
-    asyncio.run(cleared())
+    settings = settings_for_command()
+    collected = asyncio.run(collect_now(settings, older_than_hours, dry_run=dry_run))
+    if json:
+        print_json(collected.document(dry_run=dry_run))
+        return
+    for line in collected.lines(dry_run=dry_run):
+        print_line(line)
+    if collected.trouble is not None:
+        tell(f"Patches and logs were left alone. {collected.trouble}")

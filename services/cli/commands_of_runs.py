@@ -160,9 +160,10 @@ def logs(
     from services.cli.kept_logs import kept_logs
 
     async def printed(client: Client, settings: Settings) -> None:
+        view = await _known(client, run)
         if phase is not None:
-            phase_of(await _known(client, run), phase)
-        found = [kept async for kept in kept_logs(settings, client, run, phase)]
+            phase_of(view, phase)
+        found = [kept async for kept in kept_logs(settings, client, view, phase)]
         if json:
             print_json({"run_id": run, "logs": found})
             return

@@ -9,18 +9,22 @@ from events.families.base import ArtifactRef
 from events.families.build import BuildFailed, BuildSucceeded
 from events.families.verify import ChecksFailed, ChecksPassed
 from services.artifacts import ArtifactMissing, open_artifacts
+from services.cli.absence import absence
 from services.cli.client import Client
+from services.cli.run_view import RunView
 from services.settings import Settings
 
 _OF_AGENTS = (BuildSucceeded, BuildFailed, AuditCompleted, AuditFailed)
 
 
 async def kept_logs(
-    settings: Settings, client: Client, run_id: str, phase_id: str | None
+    settings: Settings, client: Client, view: RunView, phase_id: str | None
 ) -> AsyncIterator[dict[str, object]]:
     """Each log of a run in its order: phase, attempt, event, name of the check, text."""
     store = open_artifacts(settings.artifacts_url)
-    async for record in client.records(run_id):
+    if view.run is None:
+        return
+    async for record in client.records(view.run.run_id):
         data = read_history(record).event.data
         if phase_id is not None and getattr(data, "phase_id", None) != phase_id:
             continue
@@ -28,7 +32,7 @@ async def kept_logs(
             try:
                 text = (await store.get(reference.digest)).decode("utf-8", "replace")
             except ArtifactMissing as error:
-                text = f"({error}; AUTOPACK_ARTIFACTS must be that of the service)"
+                text = f"({absence(settings, error, view.run.completed_at)})"
             yield {
                 "phase_id": getattr(data, "phase_id", None),
                 "attempt": getattr(data, "attempt", None),

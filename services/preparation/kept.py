@@ -86,11 +86,11 @@ class Kept:
         return float("inf")
 
 
-async def collect_unused(root: Path, unused_days: float) -> int:
-    """Remove results that nobody has used for so long, and nobody uses now; returns how many."""
+async def collect_unused(root: Path, unused_days: float, *, dry_run: bool = False) -> list[Path]:
+    """Remove results that nobody has used for so long, and nobody uses now; returns their folders, gone or not."""
     before = time.time() - unused_days * DAY_SECONDS
-    keys = await asyncio.to_thread(_keys, root)
-    return sum([await _collect(Kept(root, key), before) for key in keys])
+    kept = [Kept(root, key) for key in await asyncio.to_thread(_keys, root)]
+    return [one.folder for one in kept if await _collect(one, before, dry_run)]
 
 
 def _keys(root: Path) -> list[str]:
@@ -99,12 +99,13 @@ def _keys(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir() if path.is_dir())
 
 
-async def _collect(kept: Kept, before: float) -> bool:
+async def _collect(kept: Kept, before: float, dry_run: bool) -> bool:
     try:
         async with locked(kept.lock, limit_seconds=0):
             if kept.unused_since() > before:
                 return False
-            await asyncio.to_thread(_remove_folder, kept)
+            if not dry_run:
+                await asyncio.to_thread(_remove_folder, kept)
             return True
     except TimeoutError:
         return False  # somebody works with it

@@ -4,6 +4,8 @@ from typing import Protocol
 
 from events.log.port import NewRecord
 
+RESULTS = "results"
+
 
 class ResultStore(Protocol):
     """Where answers are kept; the first one stays."""
@@ -38,4 +40,4 @@ class RememberedResults:
         return await self.recall(project, request_id) or answer
 
     def _name(self, project: str, request_id: str) -> str:
-        return f"results/{self._service}/{project}/{request_id}"
+        return f"{RESULTS}/{self._service}/{project}/{request_id}"

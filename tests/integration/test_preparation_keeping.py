@@ -157,12 +157,12 @@ async def test_what_a_killed_maker_left_half_made_never_counts(tmp_path: Path):
 
 async def test_results_that_nobody_has_used_for_long_are_collected(home: Home):
     first = await lent(home, home.preparations, wanted(home))
-    assert await collect_unused(home.folder / "prepared", unused_days=7) == 0
+    assert len(await collect_unused(home.folder / "prepared", unused_days=7)) == 0
     age(home, days=8)
     assert first == await lent(home, home.preparations, wanted(home))
-    assert await collect_unused(home.folder / "prepared", unused_days=7) == 0
+    assert len(await collect_unused(home.folder / "prepared", unused_days=7)) == 0
     age(home, days=8)
-    assert await collect_unused(home.folder / "prepared", unused_days=7) == 1
+    assert len(await collect_unused(home.folder / "prepared", unused_days=7)) == 1
     assert not first.exists()
     assert kept(home) == []
     assert (await lent(home, home.preparations, wanted(home)) / "made").exists()
@@ -172,10 +172,10 @@ async def test_what_is_in_use_is_not_collected(home: Home):
     mirror = await opened(home)
     async with home.preparations.lent(mirror, wanted(home), tree(home), home.lines.append) as mounts:
         age(home, days=8)
-        assert await collect_unused(home.folder / "prepared", unused_days=7) == 0
+        assert len(await collect_unused(home.folder / "prepared", unused_days=7)) == 0
         assert (mounts[0].source / "made").exists()
-    assert await collect_unused(home.folder / "prepared", unused_days=7) == 1
+    assert len(await collect_unused(home.folder / "prepared", unused_days=7)) == 1
 
 
 async def test_where_nothing_was_prepared_nothing_is_collected(tmp_path: Path):
-    assert await collect_unused(tmp_path / "absent", unused_days=0) == 0
+    assert len(await collect_unused(tmp_path / "absent", unused_days=0)) == 0

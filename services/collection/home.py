@@ -1,0 +1,82 @@
+"""What lies in a home and can go: work of killed processes, and what was not used for long."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+
+from projections.queries.retention import OpenRuns
+from services.git.collection import StillNeeded, collect_mirror
+from services.git.command import GitCommand
+from services.git.locks import is_held, locked
+from services.preparation import collect_unused
+from services.sandbox import remove_folder
+
+LOCK = "collection.flock"
+HOUR_SECONDS = 3600.0
+DAY_SECONDS = 86_400.0
+LEFT_HOURS = 24.0
+
+
+@dataclass(frozen=True, slots=True)
+class HomeCollected:
+    """What went, or would: folders and files, and refs of mirrors as `folder refs/…`."""
+
+    paths: tuple[Path, ...] = ()
+    references: tuple[str, ...] = ()
+
+
+@asynccontextmanager
+async def collecting(home: Path, limit_seconds: float) -> AsyncIterator[None]:
+    """Collect from a home alone. Raises TimeoutError where somebody else does so for so long."""
+    await asyncio.to_thread(home.mkdir, parents=True, exist_ok=True)
+    async with locked(home / LOCK, limit_seconds=limit_seconds):
+        yield
+
+
+async def collect_home(
+    home: Path,
+    git: GitCommand,
+    open_runs: OpenRuns,
+    *,
+    unused_days: float,
+    left_hours: float = LEFT_HOURS,
+    dry_run: bool = False,
+) -> HomeCollected:
+    """Remove what killed processes left so long ago, and what was not used for so many days."""
+    left = await asyncio.to_thread(_clear, home, time() - left_hours * HOUR_SECONDS, dry_run)
+    prepared = await collect_unused(home / "prepared", unused_days, dry_run=dry_run)
+    needed = StillNeeded(time() - unused_days * DAY_SECONDS, open_runs.run_ids, open_runs.commits)
+    references = [
+        f"{mirror} {reference}"
+        for mirror in await asyncio.to_thread(_mirrors, home)
+        for reference in await collect_mirror(git, mirror, needed, dry_run=dry_run)
+    ]
+    return HomeCollected((*left, *prepared), tuple(references))
+
+
+def _clear(home: Path, latest: float, dry_run: bool) -> list[Path]:
+    found = [path for path in _leftovers(home) if path.lstat().st_mtime <= latest and not is_held(path)]
+    if not dry_run:
+        for path in found:
+            _remove(path)
+    return found
+
+
+def _leftovers(home: Path) -> list[Path]:
+    """Clones and work trees, requests of agents, quarantines: each is made for one piece of work."""
+    patterns = ("work/*", "scratch/*", "mirrors/*/autopack/quarantines/*", "mirrors/.new-*")
+    return sorted(path for pattern in patterns for path in home.glob(pattern))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        remove_folder(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _mirrors(home: Path) -> list[Path]:
+    return sorted(path.parent for path in home.glob("mirrors/*.git/autopack") if path.is_dir())

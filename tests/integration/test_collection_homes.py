@@ -1,0 +1,189 @@
+"""What is collected from a home, on real git: candidates, base commits, clones of the dead."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import time
+
+import pytest
+
+from projections.queries.retention import OpenRuns
+from services.artifacts import DAY_SECONDS, open_artifacts
+from services.candidates import Candidates
+from services.collection.collector import Collector
+from services.collection.home import HomeCollected, collect_home, collecting
+from services.git.command import GitCommand
+from services.git.integration import Integrated, integrate
+from services.git.mirror import has_commit, in_use
+from services.git.preparation import prepare
+from services.git.reference_names import base_reference, candidate_reference
+from services.settings import Settings
+from support.repositories import Bench, added, git, make_bench
+
+NOBODY = OpenRuns()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> Bench:
+    return await make_bench(tmp_path)
+
+
+async def collected(bench: Bench, open_runs: OpenRuns = NOBODY, *, dry_run: bool = False) -> HomeCollected:
+    return await collect_home(home(bench), GitCommand(), open_runs, unused_days=14, dry_run=dry_run)
+
+
+def home(bench: Bench) -> Path:
+    return bench.mirror.folder.parent.parent
+
+
+def age(folder: Path, days: float = 30) -> None:
+    """Let everything below a folder be so old."""
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (time() - days * DAY_SECONDS,) * 2, follow_symlinks=False)
+
+
+def candidates_of(bench: Bench) -> list[str]:
+    listed = git(bench.mirror.folder, "for-each-ref", "--format=%(refname)", "refs/autopack")
+    return listed.split()
+
+
+async def test_candidates_and_bases_that_were_not_used_for_long_go_with_their_objects(bench: Bench) -> None:
+    made = await added(bench)
+    assert (await collected(bench)).references == ()
+    age(bench.mirror.folder)
+    reference = candidate_reference("shop-1", "P1", "request-1")
+    names = (f"{bench.mirror.folder} {reference}", f"{bench.mirror.folder} {base_reference(bench.base)}")
+    assert (await collected(bench, dry_run=True)).references == names
+    assert candidates_of(bench) == [reference]
+    assert (await collected(bench)).references == names
+    assert candidates_of(bench) == []
+    assert not await has_commit(bench.mirror, made.commit)
+    assert not await has_commit(bench.mirror, bench.base)
+    assert (await prepare(bench.mirror)).base_commit == bench.base, "what is gone is fetched again"
+    assert git(bench.mirror.folder, "fsck", "--full", "--strict") == ""
+
+
+async def test_what_an_unfinished_run_stands_on_stays_however_old_it_is(bench: Bench) -> None:
+    made = await added(bench)
+    other = await added(bench, "b", run_id="shop-2")
+    age(bench.mirror.folder)
+    going_on = OpenRuns(frozenset({"shop-1"}), frozenset({bench.base}))
+    [gone] = (await collected(bench, going_on)).references
+    assert gone.endswith(candidate_reference("shop-2", "P1", "request-1"))
+    assert candidates_of(bench) == [candidate_reference("shop-1", "P1", "request-1")]
+    assert await has_commit(bench.mirror, made.commit)
+    assert not await has_commit(bench.mirror, other.commit)
+
+
+async def test_what_landed_stays_at_the_target(bench: Bench) -> None:
+    made = await added(bench)
+    assert isinstance(await integrate(bench.mirror, bench.order(made.commit)), Integrated)
+    age(bench.mirror.folder)
+    before = git(bench.repository, "for-each-ref")
+    await collected(bench)
+    assert git(bench.repository, "for-each-ref") == before
+    assert "autonomous/shop-1" in before
+    assert git(bench.repository, "fsck", "--full", "--strict") == ""
+
+
+async def test_nothing_is_collected_from_a_mirror_while_somebody_looks_for_a_commit(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.git.collection.LOCK_SECONDS", 0.05)
+    age(bench.mirror.folder)
+    async with in_use(bench.mirror):
+        assert (await collected(bench)).references == ()
+    assert len((await collected(bench)).references) == 1
+
+
+async def test_a_commit_that_somebody_has_begun_to_work_on_is_in_use(bench: Bench) -> None:
+    age(bench.mirror.folder)
+    candidates = Candidates(GitCommand(), bench.mirror.folder.parent, open_artifacts(str(home(bench) / "a")))
+    await candidates.at_commit(str(bench.repository), bench.base)
+    assert (await collected(bench)).references == ()
+    assert await has_commit(bench.mirror, bench.base)
+
+
+def forget_a_tree(bench: Bench) -> None:
+    """Leave the base commit without a ref, and without its tree."""
+    folder = bench.mirror.folder
+    (pack,) = folder.glob("objects/pack/*.pack")
+    moved = pack.rename(home(bench) / "pack")
+    for left in folder.glob("objects/pack/*"):
+        left.unlink()
+    (folder / base_reference(bench.base)).unlink()
+    with moved.open("rb") as objects:
+        subprocess.run(["git", "unpack-objects", "-q"], cwd=folder, stdin=objects, check=True)
+    tree = git(folder, "rev-parse", f"{bench.base}^{{tree}}")
+    (folder / "objects" / tree[:2] / tree[2:]).unlink()
+
+
+async def test_after_a_killed_collection_a_commit_with_missing_files_is_fetched_again(bench: Bench) -> None:
+    """Objects that no ref leads to may be half gone: the commit is there, its tree is not."""
+    await prepare(bench.mirror)
+    forget_a_tree(bench)
+    bench.mirror.collection_mark.touch()
+    assert await has_commit(bench.mirror, bench.base)
+    assert (await prepare(bench.mirror)).base_commit == bench.base
+    assert git(bench.mirror.folder, "ls-tree", "--name-only", bench.base)
+    await collected(bench)
+    assert not bench.mirror.collection_mark.exists()
+    assert git(bench.mirror.folder, "fsck", "--full", "--strict") == ""
+
+
+async def test_a_mirror_of_many_packs_is_packed_anew(bench: Bench) -> None:
+    for number in range(22):
+        (bench.repository / "README.md").write_text(f"{number}\n")
+        git(bench.repository, "commit", "--quiet", "--all", "--message", str(number))
+        await prepare(bench.mirror)
+    assert len(list(bench.mirror.folder.glob("objects/pack/*.pack"))) > 20
+    await collected(bench)
+    assert len(list(bench.mirror.folder.glob("objects/pack/*.pack"))) == 1
+    assert await has_commit(bench.mirror, git(bench.repository, "rev-parse", "HEAD"))
+
+
+HOLDER = """
+import sys
+from services.git.locks import folder_held
+from pathlib import Path
+with folder_held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+async def test_a_clone_is_collected_when_its_process_is_dead_and_never_before(bench: Bench) -> None:
+    clone = home(bench) / "work" / "claim-1"
+    (clone / "tree").mkdir(parents=True)
+    holder = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HOLDER, str(clone)), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    async with asyncio.timeout(60):
+        assert await holder.stdout.readline() == b"held\n"
+    age(clone)
+    assert (await collected(bench)).paths == ()
+    holder.send_signal(signal.SIGKILL)
+    await holder.wait()
+    assert (await collected(bench)).paths == (clone,)
+    assert not clone.exists()
+
+
+async def test_a_home_is_collected_from_once_in_a_while_and_by_one_process(bench: Bench) -> None:
+    settings = Settings(home=home(bench))
+    collector = Collector(settings, GitCommand(), open_artifacts(str(home(bench) / "artifacts")), None)
+    left = home(bench) / "scratch" / "agent-1"
+    left.mkdir(parents=True)
+    age(home(bench))
+    async with collecting(home(bench), 1):
+        await collector.collect()
+    assert left.exists()
+    await collector.collect()
+    assert not left.exists()
+    left.mkdir()
+    age(left)
+    await collector.collect()
+    assert left.exists(), "it was collected from a moment ago"
