@@ -27,3 +27,6 @@ CREATE TABLE IF NOT EXISTS projection_heads (
     quarantine  text,
     PRIMARY KEY (projection, version, project, run_id)
 );
+-- Few are: whoever asks which looks at those alone.
+CREATE INDEX IF NOT EXISTS projection_heads_quarantined ON projection_heads (project, run_id, quarantine)
+    WHERE quarantine IS NOT NULL;

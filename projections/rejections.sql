@@ -19,3 +19,6 @@ CREATE TABLE IF NOT EXISTS rejections_v1 (
     PRIMARY KEY (partition, log_offset)
 );
 CREATE INDEX IF NOT EXISTS rejections_v1_newest ON rejections_v1 (rejected_at DESC, partition, log_offset DESC);
+CREATE INDEX IF NOT EXISTS rejections_v1_project ON rejections_v1 (project, rejected_at DESC);
+CREATE INDEX IF NOT EXISTS rejections_v1_run ON rejections_v1 (run_id, rejected_at DESC);
+CREATE INDEX IF NOT EXISTS rejections_v1_reason ON rejections_v1 (reason, rejected_at DESC);

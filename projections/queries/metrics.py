@@ -9,7 +9,7 @@ from projections.database import Connection
 from projections.metrics import METRICS, MetricsRow
 from projections.phases import PhaseRow
 from projections.queries.reading import rows
-from projections.queries.runs import PageKey, list_runs
+from projections.queries.runs import PageKey, count_runs, list_runs
 from projections.runs import RunRow
 from projections.tiers import TierRow
 
@@ -75,11 +75,6 @@ class Totals:
     stages: Mapping[str, Mapping[str, float]]
 
 
-_COUNT = """
-SELECT count(*) FROM runs_v1
-WHERE ($1::text IS NULL OR project = $1) AND ($2::text[] IS NULL OR state = ANY ($2))
-"""
-
 _STATES = "SELECT state, count(*) FROM runs_v1 GROUP BY state ORDER BY state"
 
 _SUMS = """
@@ -122,7 +117,7 @@ async def list_metrics(
     limit: int = 100,
 ) -> MetricsPage:
     """A page of lines, in two statements."""
-    total = await connection.fetchval(_COUNT, project, list(states) if states is not None else None)
+    total = await count_runs(connection, project=project, states=states)
     page = await list_runs(connection, project=project, states=states, behind=behind, limit=limit)
     return MetricsPage(total, [run_metrics(run) for run in page.runs], page.next)
 

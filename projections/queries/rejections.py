@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from projections.database import Connection
-from projections.queries.reading import rows
+from projections.queries.reading import Conditions, rows
 from projections.rejections import REJECTIONS, RejectionRow
 
 
@@ -30,12 +30,10 @@ class RejectionNotFound(Exception):
     """There is no refused record at that place; it may have expired."""
 
 
-_PAGE = """
-WHERE ($1::text IS NULL OR project = $1) AND ($2::text IS NULL OR run_id = $2)
-  AND ($3::text IS NULL OR reason = $3)
-  AND ($4::timestamptz IS NULL OR (rejected_at, -partition, log_offset) < ($4, -$5::int, $6::bigint))
-ORDER BY rejected_at DESC, partition, log_offset DESC LIMIT $7
-"""
+_NEWEST_FIRST = "ORDER BY rejected_at DESC, partition, log_offset DESC"
+
+# The first half is for the index, whose order goes both ways.
+_BEHIND = "rejected_at <= {} AND (rejected_at, -partition, log_offset) < ({}, -{}::int, {}::bigint)"
 
 _ONE = "WHERE partition = $1 AND log_offset = $2"
 
@@ -50,8 +48,14 @@ async def list_rejections(
     limit: int = 50,
 ) -> RejectionPage:
     """A page of refused records."""
-    place = (behind.rejected_at, behind.partition, behind.log_offset) if behind else (None, None, None)
-    found = await rows(connection, REJECTIONS, _PAGE, project, run_id, reason, *place, limit + 1)
+    asked = Conditions()
+    for column, value in (("project", project), ("run_id", run_id), ("reason", reason)):
+        if value is not None:
+            asked.add(f"{column} = {{}}", value)
+    if behind is not None:
+        asked.add(_BEHIND, behind.rejected_at, behind.rejected_at, behind.partition, behind.log_offset)
+    ending = f"{asked.where} {_NEWEST_FIRST} LIMIT {asked.value(limit + 1)}"
+    found = await rows(connection, REJECTIONS, ending, *asked.values)
     page = found[:limit]
     return RejectionPage(page, _key(page[-1]) if len(found) > limit and page else None)
 

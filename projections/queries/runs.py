@@ -1,16 +1,17 @@
 """Runs: lists by pages, and one run with everything in it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from events.plan import EXTERNAL
-from events.states import TierState
+from events.states import RunState, TierState
 from projections.attempts import ATTEMPTS, OPEN, AttemptRow
 from projections.database import Connection
 from projections.phases import PHASES, PhaseRow
-from projections.queries.reading import rows
+from projections.queries.reading import Conditions, rows, selection
 from projections.runs import RUNS, RunRow
+from projections.tables import row_from
 from projections.tiers import TIERS, TierRow
 
 
@@ -67,12 +68,7 @@ class RunAmbiguous(Exception):
         self.projects = tuple(projects)
 
 
-_PAGE = """
-WHERE ($1::text IS NULL OR project = $1)
-  AND ($2::text[] IS NULL OR state = ANY ($2))
-  AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::bigint))
-ORDER BY created_at DESC, id DESC LIMIT $5
-"""
+_NEWEST_FIRST = "ORDER BY created_at DESC, id DESC"
 
 _NAMESAKES = "WHERE run_id = $1 AND ($2::text IS NULL OR project = $2) ORDER BY project"
 
@@ -95,12 +91,50 @@ async def list_runs(
     limit: int = 50,
 ) -> RunPage:
     """A page of runs. What is added meanwhile comes on no page behind the first."""
-    created_at, row_id = (behind.created_at, behind.id) if behind else (None, None)
-    chosen = list(states) if states is not None else None
-    found = await rows(connection, RUNS, _PAGE, project, chosen, created_at, row_id, limit + 1)
+    asked = Conditions()
+    if project is not None:
+        asked.add("project = {}", project)
+    if project is not None and states is not None:
+        asked.add("state = ANY ({})", list(states))
+    if behind is not None:
+        asked.add("(created_at, id) < ({}, {})", behind.created_at, behind.id)
+    found = await _newest(connection, asked, states if project is None else None, limit + 1)
     page = found[:limit]
     more = PageKey(page[-1].created_at, page[-1].id) if len(found) > limit and page else None
     return RunPage(page, more)
+
+
+async def _newest(
+    connection: Connection, asked: Conditions, states: Sequence[str] | None, limit: int
+) -> list[RunRow]:
+    most = asked.value(limit)
+    if states is None:
+        return await rows(connection, RUNS, f"{asked.where} {_NEWEST_FIRST} LIMIT {most}", *asked.values)
+    # Each state stands in the statement itself, and its newest runs are sought along the index that suits it: few
+    # runs are in most states, nearly all in one, and a plan for any state would look for the few among all.
+    wheres = [replace(asked, texts=[*asked.texts, f"state = '{state}'"]).where for state in _known(states)]
+    pages = [f"({selection(RUNS)} {where} {_NEWEST_FIRST} LIMIT {most})" for where in wheres]
+    statement = f"SELECT * FROM ({' UNION ALL '.join(pages)}) AS runs {_NEWEST_FIRST} LIMIT {most}"
+    found = await connection.fetch(statement, *asked.values) if pages else []
+    return [row_from(RUNS, record) for record in found]
+
+
+def _known(states: Sequence[str]) -> list[str]:
+    """Those that there are, each once: runs are in no others."""
+    return [state.value for state in RunState if state.value in states]
+
+
+async def count_runs(
+    connection: Connection, *, project: str | None = None, states: Sequence[str] | None = None
+) -> int:
+    """How many runs there are, of a project, in some states."""
+    asked = Conditions()
+    if project is not None:
+        asked.add("project = {}", project)
+    if states is not None:
+        asked.add("state = ANY ({})", list(states))
+    count: int = await connection.fetchval(f"SELECT count(*) FROM {RUNS.table} {asked.where}", *asked.values)
+    return count
 
 
 async def find_run(connection: Connection, run_id: str, project: str | None = None) -> RunRow:
