@@ -15,7 +15,8 @@ from events.plan import plan_faults
 from services.artifacts import open_artifacts
 from services.supervisor import snapshots as module
 from services.supervisor.snapshots import Snapshot, Snapshots, dump_snapshot, load_snapshot
-from support.histories import random_history
+from services.supervisor.timer import Timer
+from support.histories import random_history, recorded, success
 from support.scenario import MENDED, Scenario, plan, used
 
 
@@ -185,3 +186,24 @@ async def test_where_the_newest_is_damaged_the_one_before_is_used():
         await snapshots.keep(0, snapshot(offset=offset))
     store.values[max(store.values)] = b"spoilt"
     assert [one.offset for one in await found(snapshots, 0)] == [7]
+
+
+def test_of_a_run_that_has_ended_a_snapshot_keeps_no_more_than_what_its_project_must_know() -> None:
+    """Its id stays known for ever, so this part grows; what the run was made of does not."""
+    story, state = success(), PartitionState()
+    sizes: dict[int, int] = {}
+    for number in range(1, 42):
+        for record in recorded(story, f"run-{number:030}"):
+            state = fold(state, record.value, record.type_name)
+        assert not state.project("shop").runs
+        sizes[number] = len(dump_snapshot(Snapshot(number, number, b"", state)))
+    assert (sizes[41] - sizes[1]) / 40 < 400, "bytes a run"
+
+
+def test_runs_that_have_ended_leave_nothing_to_wait_for() -> None:
+    state = PartitionState()
+    for record in recorded(success()):
+        state = fold(state, record.value, record.type_name)
+    timer = Timer()
+    timer.load(state)
+    assert timer.entries == 0
