@@ -8,6 +8,7 @@ import asyncpg
 import structlog
 
 from events.catalogue import Topic
+from events.failpoints import failpoint
 from events.log.port import Place, StoredRecord
 from projections.checkpoints import RunKey, stop
 from projections.database import UNAVAILABLE, Connection, Pool
@@ -127,6 +128,7 @@ class Lane:
         except BaseException:
             self._memories.forget()
             raise
+        failpoint("rows-committed")
         self.offset = end
         for (project, run_id), reason in forked.items():
             logger.error("history forked", project=project, run=run_id, reason=reason)
@@ -156,6 +158,7 @@ async def fold_into(
         chained = Chained((), {}, {})
     else:
         changes, chained = await _folded(connection, move.projections, records, memories)
+    failpoint("rows-folded")
     try:
         await write_move(connection, move, changes, chained.heads)
     except UNAVAILABLE:

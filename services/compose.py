@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from events.failpoints import arm
 from events.log.port import LogUnavailable
 from projections.catalogue import PROJECTIONS
 from projections.database import Pool
@@ -128,6 +129,8 @@ async def compose(
     are opened at once, which raises LogUnavailable, DatabaseUnavailable, LogUnfit and DatabaseUnfit.
     Raises SandboxUnavailable, AgentsFileInvalid, ServerDidNotStart.
     """
+    if settings.failpoints_folder is not None:
+        arm(settings.failpoints, settings.failpoints_folder)
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(open_servers(settings))
         log = LogAtHand(settings.partitions, lambda: open_log(settings, servers))

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AliasChoices, Field, field_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 
+from events.failpoints import check_failpoints
 from events.plan import SafeId
 
 PREFIX = "AUTOPACK_"
@@ -78,6 +79,8 @@ class Settings(BaseSettings):
     kafka_ssl_cafile: Path | None = None
     kafka_ssl_certfile: Path | None = None
     kafka_ssl_keyfile: Path | None = None
+    failpoints: Annotated[tuple[str, ...], NoDecode] = ()
+    failpoints_folder: Path | None = Field(default=None, validate_default=True)
 
     @field_validator("log")
     @classmethod
@@ -130,6 +133,21 @@ class Settings(BaseSettings):
             parsed = _parsed(value)
             if parsed.scheme not in ("http", "https") or not parsed.hostname:
                 raise ValueError("must be http://host:port or https://…")
+        return value
+
+    @field_validator("failpoints", mode="before")
+    @classmethod
+    def _known_failpoints(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = tuple(name.strip() for name in value.split(",") if name.strip())
+            check_failpoints(value)
+        return value
+
+    @field_validator("failpoints_folder")
+    @classmethod
+    def _given_with_failpoints(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if info.data.get("failpoints") and value is None:
+            raise ValueError("needed with AUTOPACK_FAILPOINTS: each death is recorded there")
         return value
 
     @property

@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from events.catalogue import Topic
+from events.failpoints import failpoint
 from events.log.port import EventLog, LogUnavailable, Place
 from projections.attempts import ATTEMPTS
 from projections.catalogue import RUN_FILES
@@ -156,6 +157,7 @@ class RunFiles:
             return
         files, stamps = await self._files(folder, known, documents(story))
         await asyncio.to_thread(write_files, folder, files, Manifest(origin, run.sequence, stamps=stamps))
+        failpoint("files-renamed")
 
     def _folder(self, project: str, run_id: str) -> Path:
         return run_folder(self._root, self._default_project, project, run_id)

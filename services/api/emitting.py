@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 from events.catalogue import AnyEventData, Topic
 from events.envelope import write_submission
 from events.event import Event
+from events.failpoints import failpoint
 from events.ids import derived_id
 from events.log.port import NewRecord
 from projections.answers import AnswerRow
@@ -62,6 +63,7 @@ async def emit(
     )
     record = NewRecord(project, write_submission(event, project), {"type": data.type_name().encode()})
     await context.log.submit(Topic.COMMANDS, [record])
+    failpoint("command-submitted")
     return await context.changes.answer(
         project, run_id, SOURCE, preferred.event_id, wait_seconds=preferred.wait_seconds
     )

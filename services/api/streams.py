@@ -7,6 +7,7 @@ from contextlib import aclosing, suppress
 import orjson
 
 from events.catalogue import Topic
+from events.failpoints import failpoint
 from events.log.partitions import home_partition
 from events.log.port import LogUnavailable, Place, StoredRecord
 from projections.queries.timeline import list_events
@@ -30,6 +31,7 @@ async def records_of(
     sent, start, ended = 0, run.last_offset + 1, run.completed_at is not None
     async for record in _known(context, run, after):
         yield record.value + b"\n"
+        failpoint("answer-half-sent")
         sent, start, ended = sent + 1, max(start, record.offset + 1), ended or _is_end(record)
         if sent == limit:
             return

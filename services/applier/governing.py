@@ -3,6 +3,7 @@
 import asyncio
 from time import monotonic
 
+from events.failpoints import failpoint
 from events.families.apply import ApplyRequested, CandidateOrigin, PatchAccepted, PatchRejected
 from events.families.base import Concern, Usage, Violation
 from events.families.failure import FailureClass
@@ -59,6 +60,7 @@ class _Governed:
             made = await self._candidates.make(
                 quarantine, self._assignment.run_id, self._data.phase_id, self._origin(self._data.parent)
             )
+            failpoint("commit-made")
             return await self._judge(mirror, quarantine, made)
 
     def _origin(self, parent: str) -> CandidateOrigin:
@@ -96,8 +98,10 @@ class _Governed:
 
     async def _keep(self, mirror: Mirror, quarantine: Quarantine, made: Candidate) -> None:
         await keep_objects(quarantine)
+        failpoint("objects-written")
         reference = candidate_reference(self._assignment.run_id, self._data.phase_id, self._assignment.request_id)
         await keep_candidate(mirror, reference, made.commit)
+        failpoint("candidate-set")
 
     def _accepted(self, made: Candidate, found: tuple[rules.Concern, ...]) -> PatchAccepted:
         concerns = [_concern(one) for one in found]

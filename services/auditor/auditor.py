@@ -5,6 +5,7 @@ from time import monotonic
 
 import orjson
 
+from events.failpoints import failpoint
 from events.families.apply import CandidateOrigin
 from events.families.audit import AuditCompleted, AuditFailed, AuditRequested
 from events.families.base import ArtifactRef, EventData, Finding
@@ -56,6 +57,7 @@ class Auditor:
         request = await asyncio.to_thread(auditor_request, assignment.run_id, data, diff)
         session = session_of(assignment, give_up_at)
         answer = await paid(assignment, self._workshop.driver.audit(agent, request, session))
+        failpoint("verdict-read")
         log = await self._workshop.store.put(answer.log) if answer.log else None
         if isinstance(answer, AgentFailure):
             return self.failed(assignment, answer.failure, answer.reason, log)

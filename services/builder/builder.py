@@ -5,6 +5,7 @@ from time import monotonic
 
 import orjson
 
+from events.failpoints import failpoint
 from events.families.base import ArtifactRef, EventData, Probe, SuggestedIssue
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.failure import FailureClass
@@ -62,12 +63,14 @@ class Builder:
     ) -> BuildSucceeded | BuildFailed:
         if data.base_commit is None:
             return self.failed(assignment, FailureClass.REPOSITORY_MISSING, "the run has no repository")
+        failpoint("claimed")
         give_up_at = monotonic() + assignment.limit_seconds
         mirror = await self._workshop.candidates.at_commit(data.repository, data.base_commit)
         wanted = await self._wanted(data, data.base_commit)
         folder = self._workshop.folder / assignment.claim_id
         try:
             workspace = await clone_for_agent(mirror, data.base_commit, folder)
+            failpoint("clone-made")
             preparations = self._workshop.preparations
             with folder_held(folder):
                 async with preparations.lent(mirror, wanted, workspace.tree, assignment.say) as lent:
@@ -101,6 +104,7 @@ class Builder:
             taken = await take_patch(workspace)
         except GitFailure as error:
             return self.failed(assignment, _class_of_unreadable(error), str(error), log)
+        failpoint("diff-taken")
         if (fault := _fault_of(taken)) is not None:
             return self.failed(assignment, *fault, log)
         patch = await self._workshop.store.put(taken.patch)

@@ -8,6 +8,7 @@ again finds what is done and does the rest. No other ref of the target is writte
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from events.failpoints import failpoint
 from services.git.failures import CommitMissing, GitFailed, GitFailure
 from services.git.fence import Claim, Fence, Ledger, read_ledger
 from services.git.inspection import is_ancestor
@@ -164,8 +165,10 @@ async def _integrate(mirror: Mirror, target: Target, order: Integration) -> Outc
     if isinstance(fence, Fence) and found.get(order.branch) != order.commit:
         await target.send_objects(order.commit, order.expected_head)
         fence = await move_branch(target, order, fence)
+        failpoint("branch-moved")
     if isinstance(fence, Fence):
         fence = await make_tag(target, order, fence)
+        failpoint("tag-made")
     return Integrated(order.commit, order.branch, order.tag) if isinstance(fence, Fence) else fence
 
 

@@ -7,6 +7,7 @@ ledger's next turn: whoever was replaced is refused there, not here.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from events.failpoints import failpoint
 from services.git.command import Place
 from services.git.fence import Fence, Ledger
 from services.git.mirror import Mirror
@@ -90,3 +91,4 @@ class RemoteTarget:
             *(f"{move.new}:{move.reference}" for move in moves),
             limit_seconds=self.mirror.git.settings.fetch_limit_seconds,
         )
+        failpoint("pushed")

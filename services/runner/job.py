@@ -9,6 +9,7 @@ import structlog
 
 from events.catalogue import AnyEventData, Topic
 from events.event import Event
+from events.failpoints import failpoint
 from events.families.failure import FailureClass
 from events.families.work import WorkStarted
 from events.ids import derived_id
@@ -95,6 +96,7 @@ class Job:
         answer = await self._performed(terms)
         if answer is not None:
             answer = await self._keep(answer)
+            failpoint("result-kept")
             await claiming
             await self._answer(answer)
 
@@ -243,6 +245,7 @@ class Job:
         pause = ANSWER_AGAIN_SECONDS
         while self.signals.have(Signal.REVOKED) or not self.signals.have(Signal.CLOSED):
             await submit_until_taken(self._log, Topic.RESULTS, [record])
+            failpoint("result-submitted")
             heard = await self.signals.first_of(Signal.REVOKED, Signal.CLOSED, wait_seconds=pause)
             if heard is Signal.REVOKED:
                 return

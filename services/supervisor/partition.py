@@ -11,6 +11,7 @@ import structlog
 from events.catalogue import Topic
 from events.codec import UnreadableRecord
 from events.decide.verdicts import Reason
+from events.failpoints import failpoint
 from events.history import PartitionState, fold
 from events.log.port import (
     EventLog,
@@ -77,6 +78,7 @@ class PartitionOwner:
         writer = await self._log.take_over(self._partition, self._instance)
         tail = self._log.tail()
         try:
+            failpoint("fenced")
             await self._catch_up(writer)
             self._follow(tail)
             served()
@@ -151,6 +153,7 @@ class PartitionOwner:
         Takes from those that wait as many as make a step that the log can take, whatever they lead to, and
         no more than a moment allows: nothing else runs meanwhile, the signs of life neither.
         """
+        failpoint("batch-read")
         judgements: list[Judgement] = []
         state, positions = self._state, self._positions
         size_bytes, began = 0, monotonic()
@@ -177,7 +180,9 @@ class PartitionOwner:
         if step.is_empty:
             await asyncio.sleep(0)
             return
+        failpoint("decided")
         self._end = await writer.append(step)
+        failpoint("appended")
         if step.events:
             self._passed = step.positions
 
@@ -226,6 +231,7 @@ class PartitionOwner:
             digest = sha256(last[-1].value).digest()
             snapshot = Snapshot(self._end, last[-1].offset, digest, self._state)
             await self._snapshots.keep(self._partition, snapshot)
+            failpoint("snapshot-kept")
             self._snapshot_end = self._end
 
 

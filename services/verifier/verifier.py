@@ -4,6 +4,7 @@ from pathlib import Path
 from time import monotonic
 
 from events.configuration import Check
+from events.failpoints import failpoint
 from events.families.base import EventData, Usage
 from events.families.failure import FailureClass
 from events.families.verify import CheckOutcome, CheckResult, ChecksFailed, ChecksPassed, ChecksRequested
@@ -75,6 +76,7 @@ class Verifier:
         tree = CandidateTree(mirror, data.candidate, self._folder / assignment.claim_id)
         try:
             folder = await tree.check_out()
+            failpoint("tree-made")
             async with self._preparations.lent(mirror, wanted, folder, assignment.say) as lent:
                 runner = CheckRunner(self._sandbox, self._store, tree, lent, assignment.say)
                 until = started_at + assignment.limit_seconds * (1 - LAST_PART)

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import RecordsToDelete
 
 from events.catalogue import Topic
+from events.failpoints import failpoint
 from events.log.kafka.batches import Batch, Batcher, StepBatches
 from events.log.kafka.clients import Clients
 from events.log.kafka.endings import drop
@@ -62,6 +63,7 @@ class KafkaPartitionWriter:
             async with within(self._clients.timing.step_seconds, f"writing to partition {self._partition}"):
                 await producer.begin_transaction()
                 ends = await _send(producer, batches)
+                failpoint("sent")
                 is_committing = True
                 await producer.commit_transaction()
                 await self._until_visible(ends)

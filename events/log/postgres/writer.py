@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from events.catalogue import Topic, event_name
+from events.failpoints import failpoint
 from events.log.port import Fenced, LogUnavailable, NewRecord, Place, Positions, Step
 from events.log.postgres.notifier import Notifier
 from events.log.postgres.rows import columns
@@ -70,6 +71,7 @@ class PostgresPartitionWriter:
             end = await self._fenced(APPEND_STEP, *_arrays(self._partition, step), *_positions(step))
         else:
             end = await self._fenced(APPEND_EVENTS, *columns(step.events), *_positions(step))
+        failpoint("written")
         self._written_end = end
         self._means.notifier.announce(_signs(self._partition, step))
         return end
