@@ -13,13 +13,14 @@ INSTALLED := .venv/installed
 TEST_WORKERS ?= 3
 TESTS ?=
 BENCH ?=
+CHAOS ?=
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help setup demo test bench check fix lock clean
+.PHONY: help setup demo test bench chaos check fix lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +42,9 @@ test: $(INSTALLED) ## every test, on a real Postgres and a real Kafka; TESTS=pat
 
 bench: $(INSTALLED) ## what the machinery costs, as a table; BENCH="--log kafka --rounds 1" chooses
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH)
+
+chaos: $(INSTALLED) ## hours of faults on real servers; CHAOS="--log kafka --kills 50 --seed 7" chooses
+	PYTHONPATH=tests $(BIN)/python -m faults $(CHAOS)
 
 check: $(INSTALLED) ## format, lint, types, import contracts, generated docs
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from servers.kafka import KafkaBroker
 from servers.postgres import PostgresServer
 from services.sandbox import remove_folder
 
-LONGEST_FIRST = ("simulation", "e2e", "contract", "integration")
+LONGEST_FIRST = ("faults", "simulation", "e2e", "contract", "integration")
 SKIPS_ARE_FAILURES = os.environ.get("AUTOPACK_TEST_REQUIRE") == "all"
 
 

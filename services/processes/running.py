@@ -6,7 +6,6 @@ import signal
 import time
 from typing import Any, assert_never
 
-from events.failpoints import failpoint
 from services.processes.child import Child
 from services.processes.command import Command, Completed, Ending
 from services.processes.finishing import finished
@@ -38,7 +37,6 @@ async def _run(command: Command, stop: asyncio.Event, cancelled: asyncio.Event) 
         child = await _start(command)
     except (OSError, ValueError) as error:
         return Completed(Ending.FAILED_TO_START, _start_failure(command, error))
-    failpoint("child-running")
     try:
         ending = await _ending(child, command, stop, cancelled)
         if ending is not Ending.EXITED:

@@ -7,6 +7,7 @@ import orjson
 import structlog
 
 from events.catalogue import Topic
+from events.failpoints import failpoint
 from events.log.port import EventLog, LogUnavailable, NewRecord
 
 FLUSH_SECONDS = 0.25
@@ -38,6 +39,7 @@ class LiveOutput:
             kept.append(line[:LINE_LENGTH_LIMIT])
             del kept[:-LINES_KEPT]
             self._arrived.set()
+            failpoint("work-running")
 
         return say
 

@@ -18,8 +18,8 @@ class World:
     offset, event id; partition and offset are -1 where it was told over HTTP, which does not name them.
 
     `agent_starts` is a folder with one file `*.json` for each start of a command agent: an object with `role`,
-    `run_id`, `phase_id`, `attempt` and `at`, the time in ISO 8601. `marker` is the name of an environment variable,
-    of no other world's, that every process of this world carries, the servers aside.
+    `run_id`, `phase_id`, `attempt` and `at`, the time in ISO 8601. `marker` is the name of an environment
+    variable, of no other world's, that every process of this world carries, the servers aside.
     """
 
     log_url: str

@@ -1,0 +1,99 @@
+"""`make chaos`: builds go on while services die at every failpoint and at random, and servers are away."""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser, Namespace
+from contextlib import AsyncExitStack
+from pathlib import Path
+from random import SystemRandom
+
+from faults.driving import Load, build_until, verdict
+from faults.failpoints import deaths_table, points_on
+from faults.ground import Ground, ground
+from faults.kills import Killer
+from faults.outages import Outage, outages_of_kafka, outages_of_postgres
+from servers.kafka import KafkaBroker
+from servers.postgres import PostgresServer
+
+LOGS = ("postgres", "kafka")
+LONGEST_PAUSE_SECONDS = 1.5
+SETTLING_SECONDS = 600.0
+RUNS_AT_ONCE = 4
+
+
+async def _chaos(log: str, given: Namespace, folder: Path) -> list[str]:
+    """All faults on one log, one kind after another; what does not hold afterwards."""
+    began = time.monotonic()
+    async with AsyncExitStack() as stack:
+        server = PostgresServer(folder / "postgres")
+        await server.start()
+        stack.push_async_callback(server.stop)
+        database_url = log_url = await stack.enter_async_context(server.fresh_database())
+        outages = dict(outages_of_postgres(folder / "postgres"))
+        if log == "kafka":
+            broker = KafkaBroker(folder / "kafka")
+            await broker.start()
+            stack.push_async_callback(broker.stop)
+            log_url = f"kafka://{broker.bootstrap}"
+            outages |= outages_of_kafka(broker)
+        points = {service: names * given.deaths for service, names in points_on(log).items()}
+        async with ground(folder, log_url, database_url, failpoints=points) as place:
+            faults = asyncio.create_task(_faults(place, given, outages), name="faults")
+            await build_until(place, Load(RUNS_AT_ONCE, given.events), faults.done, given.hours * 3600)
+            await faults
+            _tell(f"faults over after {time.monotonic() - began:.0f} s; {len(place.unended())} runs go on")
+            await place.until_all_ended(SETTLING_SECONDS)
+            await place.until_served(SETTLING_SECONDS)
+        seen, kills = place.observer, sum(place.fleet.kills.values())
+        _tell(f"{log}: {seen.events} events, {len(seen.ended)} runs ended, {kills} kills")
+        return await verdict(place)
+
+
+async def _faults(place: Ground, given: Namespace, outages: dict[str, Outage]) -> None:
+    while place.fleet.missing():
+        await place.observer.moved(1.0)
+    _tell(f"deaths at failpoints:\n{deaths_table(place.fleet.deaths())}")
+    for name, outage in outages.items():
+        before = place.observer.events
+        await outage(lambda: asyncio.sleep(given.outage_seconds))
+        began = time.monotonic()
+        while place.observer.events == before:
+            await place.observer.moved(1.0)
+        _tell(f"{name}: {given.outage_seconds:g} s; the history moved {time.monotonic() - began:.1f} s later")
+    killer = Killer(place, given.seed, LONGEST_PAUSE_SECONDS)
+    await killer.kill(given.kills)
+    _tell(f"kills by seed {given.seed}:\n{killer.table()}")
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)
+
+
+def main() -> None:
+    """Chaos on the logs that are asked for, and the verdict."""
+    parser = ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--log", choices=LOGS, action="append", help="this log alone")
+    parser.add_argument("--kills", type=int, default=1000, help="SIGKILLs at random moments")
+    parser.add_argument("--events", type=int, default=100_000, help="events that no build makes")
+    parser.add_argument("--deaths", type=int, default=2, help="deaths at each failpoint, one behind another")
+    parser.add_argument("--outage-seconds", type=float, default=60.0, help="how long servers are away, each")
+    parser.add_argument("--hours", type=float, default=4.0, help="the longest that the faults of a log may take")
+    parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
+    given = parser.parse_args()
+    found = []
+    for log in given.log or LOGS:
+        folder = Path(tempfile.mkdtemp(prefix=f"autopack-chaos-{log}-"))
+        _tell(f"chaos on {log}, seed {given.seed}, in {folder}, which stays where something does not hold")
+        violations = asyncio.run(_chaos(log, given, folder))
+        found += [f"{log}: {one}" for one in violations]
+        if not violations:
+            shutil.rmtree(folder)
+    _tell("\n".join(found) or "every invariant holds")
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Keeps builds going for as long as faults are wanted, and has everything checked afterwards."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from faults.builds import TRACKED_PHASE, tracked
+from faults.ground import Ground
+from faults.invariants import check
+from faults.observer import Run
+
+LOOK_SECONDS = 0.2
+EVENTS_A_RUN = 5_100
+"""More than a snapshot is kept for."""
+PHASES = 3
+"""One of each behaviour."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many runs go on at once, and how many events there are to be at least."""
+
+    runs_at_once: int
+    events: int = 0
+
+
+async def build_until(place: Ground, load: Load, is_enough: Callable[[], bool], seconds: float) -> None:
+    """Ask for runs, over HTTP and by the log in turn, so that some go on until it is enough.
+
+    Runs that wait until they are cancelled take the events that no build makes. Raises TimeoutError.
+    """
+    async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+        lengthening = group.create_task(_lengthen(place, load))
+        asked: set[Run] = set()
+        while not (is_enough() and lengthening.done()):
+            if len(asked - place.observer.ended.keys()) < load.runs_at_once:
+                data = place.plans.next(PHASES)
+                group.create_task((place.emitter.post if len(asked) % 2 else place.emitter.submit)(data))
+                asked.add((data["project"], data["run_id"]))
+            await place.observer.moved(LOOK_SECONDS)
+
+
+async def _lengthen(place: Ground, load: Load) -> None:
+    """A run at a time is made long, and cancelled when the history shows all of it."""
+    for number in range(-(-load.events // EVENTS_A_RUN)):
+        waiting = tracked(number)
+        await place.emitter.submit(waiting)
+        run = (waiting["project"], waiting["run_id"])
+        wanted = min(EVENTS_A_RUN, load.events - number * EVENTS_A_RUN)
+        await place.emitter.report_issues(run, TRACKED_PHASE, wanted)
+        while place.observer.issues[run] < wanted:
+            await place.observer.moved(LOOK_SECONDS)
+        await place.emitter.cancel(run)
+
+
+async def verdict(place: Ground) -> list[str]:
+    """What does not hold in a world whose services have ended: the invariants, and what was seen meanwhile."""
+    return [
+        *await check(place.world),
+        *(f"stream: {gap}" for gap in place.emitter.broken_streams),
+        *(f"service: {end}" for end in place.fleet.unexpected),
+        *(f"service: {name} did not stop when it was told to" for name in place.fleet.stuck),
+    ]

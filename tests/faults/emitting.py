@@ -1,0 +1,128 @@
+"""Who asks for runs, by HTTP and by the log itself, again and again until the log is known to have taken it."""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from events.catalogue import Topic
+from events.log.port import EventLog, LogUnavailable, NewRecord
+from faults.observer import Run
+from support.builds import submitted
+
+AGAIN_SECONDS = 0.2
+ISSUES_AT_ONCE = 500
+TAKEN = (201, 202)
+NDJSON = {"Accept": "application/x-ndjson"}
+
+
+class Emitter:
+    """Submits, and remembers what was acknowledged. What it watches over HTTP must come without gap."""
+
+    def __init__(self, log: EventLog, url: str, told: list[tuple[str, int, int, str]]) -> None:
+        self._log = log
+        self._told = told
+        # A connection each: the service behind one may have been killed since the last answer.
+        self._client = httpx.AsyncClient(
+            base_url=url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0)
+        )
+        self._watching: set[asyncio.Task[None]] = set()
+        self.acknowledged: set[Run] = set()
+        self.pending = 0
+        self.broken_streams: list[str] = []
+
+    async def close(self) -> None:
+        """Watch no more."""
+        for task in self._watching:
+            task.cancel()
+        if self._watching:
+            await asyncio.wait(self._watching)
+        await self._client.aclose()
+
+    async def submit(self, data: Mapping[str, Any]) -> None:
+        """Ask for a run by a record of one's own."""
+        await self._submit([submitted("RunRequested", data, data["run_id"], data["project"], id=str(uuid4()))])
+        self.acknowledged.add((data["project"], data["run_id"]))
+
+    async def cancel(self, run: Run) -> None:
+        """Ask that a run end."""
+        reason = {"reason": "it would wait for ever"}
+        await self._submit([submitted("RunCancelRequested", reason, run[1], run[0], id=str(uuid4()))])
+
+    async def report_issues(self, run: Run, phase_id: str, count: int) -> None:
+        """Make a history long: each issue is an event, and changes nothing."""
+        data = {"phase_id": phase_id, "issue_key": "noticed", "severity": "minor", "source": "tests"}
+        issues = [submitted("IssueReported", data, run[1], run[0], id=str(uuid4())) for _ in range(count)]
+        for start in range(0, count, ISSUES_AT_ONCE):
+            await self._submit(issues[start : start + ISSUES_AT_ONCE])
+
+    async def _submit(self, records: Sequence[NewRecord]) -> None:
+        while True:
+            try:
+                placed = await self._log.submit(Topic.COMMANDS, records)
+            except LogUnavailable:
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            break
+        for record, (place, offset) in zip(records, placed, strict=True):
+            self._told.append((place.topic.value, place.partition, offset, json.loads(record.value)["id"]))
+
+    async def post(self, data: Mapping[str, Any]) -> None:
+        """Ask for a run over HTTP, and watch it to its end."""
+        event_id = str(uuid4())
+        headers = {"Idempotency-Key": event_id, "Prefer": "wait=2"}
+        self.pending += 1
+        try:
+            while not await self._is_taken(data, headers):
+                await asyncio.sleep(AGAIN_SECONDS)
+        finally:
+            self.pending -= 1
+        self._told.append((Topic.COMMANDS.value, -1, -1, event_id))
+        self.acknowledged.add((data["project"], data["run_id"]))
+        self._watching.add(asyncio.create_task(self._watch(data["project"], data["run_id"])))
+
+    async def _is_taken(self, data: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+        try:
+            answer = await self._client.post("/runs/start", json=data, headers=headers)
+        except httpx.TransportError:
+            return False
+        if answer.status_code in TAKEN:
+            return True
+        assert answer.status_code == 503, f"{answer.status_code}: {answer.text}"
+        return False
+
+    async def lag(self) -> float | None:
+        """How many records the read models have yet to read, as the service says; None where it does not say."""
+        try:
+            answer = await self._client.get("/metrics")
+        except httpx.TransportError:
+            return None
+        lags = re.findall(r"^autopack_projection_lag\{.*\} (\S+)$", answer.text, re.MULTILINE)
+        return sum(map(float, lags)) if lags else None
+
+    async def _watch(self, project: str, run_id: str) -> None:
+        """Follow a run's events, and go on behind the last one whenever the answer ends too early."""
+        last = -1
+        while True:
+            parameters = {"project": project, "after": last, "follow": "true"}
+            try:
+                async with self._client.stream(
+                    "GET", f"/runs/{run_id}/events", params=parameters, headers=NDJSON
+                ) as answer:
+                    if answer.status_code == 200:
+                        async for line in answer.aiter_lines():
+                            last = self._followed(run_id, last, line)
+                        return
+            except (httpx.TransportError, json.JSONDecodeError):
+                pass  # a service that was killed has sent half a line at most
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    def _followed(self, run_id: str, last: int, line: str) -> int:
+        sequence: int = json.loads(line)["sequence"]
+        if sequence != last + 1:
+            self.broken_streams.append(f"{run_id}: event {sequence} was sent behind {last}")
+        return sequence

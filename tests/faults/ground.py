@@ -1,0 +1,154 @@
+"""A ground for faults: a world with its services, what drives builds through it, and what watches them."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from events.log.port import EventLog
+from faults.builds import Plans, references, targets
+from faults.emitting import Emitter
+from faults.fleet import Fleet
+from faults.observer import Observer, Run
+from faults.starts import AgentStarts
+from faults.template import Template
+from faults.world import World
+from servers.ports import free_ports
+from services.logs import open_log
+from services.servers import open_servers
+from services.settings import Settings
+
+PARTITIONS = 2
+LOOK_SECONDS = 0.2
+AGENT = Path(__file__).with_name("agent.py")
+AGENTS = """\
+[defaults]
+builder = "scripted"
+auditor = "scripted"
+[builder.scripted]
+kind = "command"
+argv = {argv}
+[auditor.scripted]
+kind = "command"
+argv = {argv}
+"""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Everything that a test of faults has at hand."""
+
+    world: World
+    fleet: Fleet
+    emitter: Emitter
+    observer: Observer
+    plans: Plans
+
+    def unended(self) -> set[Run]:
+        """The runs that were acknowledged, and that the history does not show as ended."""
+        return self.emitter.acknowledged - self.observer.ended.keys()
+
+    async def until_all_ended(self, seconds: float) -> None:
+        """Wait until every run that was acknowledged has come to its end. Raises RunsUnended."""
+        give_up_at = asyncio.get_running_loop().time() + seconds
+        while missing := self.unended():
+            if asyncio.get_running_loop().time() > give_up_at:
+                newest = {"/".join(run): self.observer.newest.get(run, "not in the history") for run in missing}
+                waiting = [f"{request} of {request.run[1]}" for request in self.observer.open.values()]
+                raise RunsUnended(f"{newest}\nopen: {waiting}\n{self.fleet.tails()}")
+            await self.observer.moved(1.0)
+
+    async def until_served(self, seconds: float) -> None:
+        """Wait until the tables and the files of runs hold all that the log holds. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while await self.emitter.lag() != 0:
+                await asyncio.sleep(LOOK_SECONDS)
+
+
+class RunsUnended(Exception):
+    """Runs have not ended in the time that they had after the last fault."""
+
+
+@asynccontextmanager
+async def ground(
+    folder: Path,
+    log_url: str,
+    database_url: str,
+    *,
+    topic_prefix: str = "",
+    failpoints: Mapping[str, Sequence[str]] | None = None,
+    agent_seconds: float = 0.1,
+    session_seconds: float = 1.5,
+) -> AsyncIterator[Ground]:
+    """Make a world, and run all services in it as long as the block lasts. Then they have stopped."""
+    settings = Settings(
+        home=folder / "home", log=log_url, database=database_url, partitions=PARTITIONS, topic_prefix=topic_prefix
+    )
+    aimed_at = targets(folder / "repositories")
+    async with AsyncExitStack() as stack:
+        starts = AgentStarts(folder)
+        starts.open()
+        stack.callback(starts.close)
+        world = World(
+            log_url=log_url,
+            database_url=database_url,
+            homes=(settings.home_folder,),
+            run_files=settings.run_files_folder,
+            artifacts=settings.artifacts_url,
+            repositories=tuple(target.folder for target in aimed_at),
+            protected={target.folder: references(target.folder) for target in aimed_at},
+            agent_starts=starts.folder,
+            marker=f"WORLD_{uuid4().hex}",
+            partitions=PARTITIONS,
+            topic_prefix=topic_prefix,
+        )
+        log = await _opened(settings, stack)
+        observer = Observer(log)
+        following = asyncio.create_task(observer.follow(), name="observer")
+        stack.callback(following.cancel)
+        template = Template()
+        stack.push_async_callback(template.close)
+        await template.open(folder / "template.log", world.marker)
+        settings.home_folder.mkdir()
+        _write_agents(settings.agents_file, starts.pipe, agent_seconds)
+        listen = f"127.0.0.1:{free_ports(1)[0]}"
+        environment = _environment(settings, world.marker, listen, session_seconds)
+        fleet = Fleet(template, environment, folder, failpoints or {})
+        emitter = Emitter(log, f"http://{listen}", world.acknowledged)
+        stack.push_async_callback(emitter.close)
+        async with fleet.running():
+            yield Ground(world, fleet, emitter, observer, Plans(aimed_at))
+        await fleet.clear_leftovers()
+
+
+async def _opened(settings: Settings, stack: AsyncExitStack) -> EventLog:
+    servers = await stack.enter_async_context(open_servers(settings))
+    log = await open_log(settings, servers)
+    stack.push_async_callback(log.close)
+    return log
+
+
+def _write_agents(file: Path, pipe: Path, seconds: float) -> None:
+    """Isolated from all that is installed, an agent in Python starts in no time."""
+    argv = [str(Path(sys.executable).resolve()), "-I", "-S", str(AGENT), str(pipe), str(seconds)]
+    file.write_text(AGENTS.format(argv=argv))
+
+
+def _environment(settings: Settings, marker: str, listen: str, session_seconds: float) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "AUTOPACK_HOME": str(settings.home_folder),
+        "AUTOPACK_LOG": str(settings.log),
+        "AUTOPACK_DATABASE": str(settings.database),
+        "AUTOPACK_PARTITIONS": str(settings.partitions),
+        "AUTOPACK_TOPIC_PREFIX": settings.topic_prefix,
+        "AUTOPACK_LISTEN": listen,
+        "AUTOPACK_LOG_LEVEL": "warning",
+        "AUTOPACK_GRACE_SECONDS": "5",
+        "AUTOPACK_SESSION_TIMEOUT_SECONDS": str(session_seconds),
+        marker: "1",
+    }

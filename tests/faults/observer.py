@@ -1,0 +1,106 @@
+"""What goes on, as the history tells it to anybody: which runs have ended, and which requests are open."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from events.catalogue import Topic
+from events.log.port import EventLog, LogUnavailable, Place, StoredRecord, Tail
+
+WORKERS: Mapping[str, str] = {
+    "PrepareRequested": "applier",
+    "BuildRequested": "builder",
+    "AuditRequested": "auditor",
+    "ApplyRequested": "applier",
+    "ChecksRequested": "verifier",
+    "IntegrationRequested": "applier",
+}
+"""Who answers each request."""
+ENDS = ("RunCompleted", "RunFailed")
+COUNTED_ALONE = "IssueReported"
+AGAIN_SECONDS = 0.2
+Run = tuple[str, str]
+"""Project and run id."""
+
+
+@dataclass(frozen=True)
+class OpenRequest:
+    """A request without an answer as yet."""
+
+    run: Run
+    kind: str
+    is_claimed: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind.removesuffix('Requested').lower()} {'claimed' if self.is_claimed else 'requested'}"
+
+
+class Observer:
+    """Follows the history of every partition by a reader of its own."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._positions = dict.fromkeys(range(log.partition_count), 0)
+        self._moved = asyncio.Event()
+        self.newest: dict[Run, str] = {}
+        self.open: dict[str, OpenRequest] = {}
+        self.ended: dict[Run, str] = {}
+        self.issues: Counter[Run] = Counter()
+        self.events = 0
+
+    async def follow(self) -> None:
+        """Until cancelled. A log that is away is waited for."""
+        while True:
+            tail = self._log.tail()
+            try:
+                for partition, position in self._positions.items():
+                    tail.follow(Place(Topic.EVENTS, partition), position)
+                await self._follow(tail)
+            except LogUnavailable:
+                await asyncio.sleep(AGAIN_SECONDS)
+            finally:
+                await tail.close()
+
+    async def _follow(self, tail: Tail) -> None:
+        while True:
+            for place, records in (await tail.batches(1.0)).items():
+                for record in records:
+                    self._take(record)
+                    self._positions[place.partition] = record.offset + 1
+            self._moved.set()
+
+    async def moved(self, seconds: float) -> None:
+        """Wait until the history may have moved, so long at most."""
+        self._moved.clear()
+        try:
+            await asyncio.wait_for(self._moved.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def active(self) -> list[Run]:
+        """The runs that have begun and not ended."""
+        return sorted(self.newest.keys() - self.ended.keys())
+
+    def _take(self, record: StoredRecord) -> None:
+        name = (record.type_name or "..").split(".")[1]
+        self.events += 1
+        if name == COUNTED_ALONE:
+            self.issues[str(record.key), record.headers["run"].decode()] += 1
+        else:
+            self._read(name, json.loads(record.value))
+
+    def _read(self, name: str, event: Mapping[str, Any]) -> None:
+        run, request_id = (event["project"], event["runid"]), event["data"].get("request_id")
+        self.newest[run] = name
+        if name in WORKERS:
+            self.open[event["id"]] = OpenRequest(run, name)
+        elif name == "WorkStarted" and request_id in self.open:
+            self.open[request_id] = replace(self.open[request_id], is_claimed=True)
+        elif request_id is not None:
+            self.open.pop(request_id, None)
+        if name in ENDS:
+            self.ended[run] = event["data"].get("state", name)
+            self.open = {id_: request for id_, request in self.open.items() if request.run != run}
