@@ -40,7 +40,8 @@ async def _chaos(log: str, given: Namespace, folder: Path) -> list[str]:
             log_url = f"kafka://{broker.bootstrap}"
             outages |= outages_of_kafka(broker)
         points = {service: names * given.deaths for service, names in points_on(log).items()}
-        async with ground(folder, log_url, database_url, failpoints=points) as place:
+        world = ground(folder, log_url, database_url, failpoints=points, session_seconds=given.session_seconds)
+        async with world as place:
             faults = asyncio.create_task(_faults(place, given, outages), name="faults")
             await build_until(place, Load(RUNS_AT_ONCE, given.events), faults.done, given.hours * 3600)
             await faults
@@ -80,6 +81,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=100_000, help="events that no build makes")
     parser.add_argument("--deaths", type=int, default=2, help="deaths at each failpoint, one behind another")
     parser.add_argument("--outage-seconds", type=float, default=60.0, help="how long servers are away, each")
+    parser.add_argument("--session-seconds", type=float, default=3.0, help="silence that says a service is dead")
     parser.add_argument("--hours", type=float, default=4.0, help="the longest that the faults of a log may take")
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
     given = parser.parse_args()

@@ -58,6 +58,7 @@ async def verdict(place: Ground) -> list[str]:
     return [
         *await check(place.world),
         *(f"stream: {gap}" for gap in place.emitter.broken_streams),
+        *(f"temporary: {left} is left" for left in sorted(place.temporary.iterdir())),
         *(f"service: {end}" for end in place.fleet.unexpected),
         *(f"service: {name} did not stop when it was told to" for name in place.fleet.stuck),
     ]

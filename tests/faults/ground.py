@@ -47,6 +47,7 @@ class Ground:
     emitter: Emitter
     observer: Observer
     plans: Plans
+    temporary: Path
 
     def unended(self) -> set[Run]:
         """The runs that were acknowledged, and that the history does not show as ended."""
@@ -82,7 +83,7 @@ async def ground(
     topic_prefix: str = "",
     failpoints: Mapping[str, Sequence[str]] | None = None,
     agent_seconds: float = 0.1,
-    session_seconds: float = 1.5,
+    session_seconds: float = 3.0,
 ) -> AsyncIterator[Ground]:
     """Make a world, and run all services in it as long as the block lasts. Then they have stopped."""
     settings = Settings(
@@ -114,6 +115,7 @@ async def ground(
         stack.push_async_callback(template.close)
         await template.open(folder / "template.log", world.marker)
         settings.home_folder.mkdir()
+        (folder / "tmp").mkdir()
         _write_agents(settings.agents_file, starts.pipe, agent_seconds)
         listen = f"127.0.0.1:{free_ports(1)[0]}"
         environment = _environment(settings, world.marker, listen, session_seconds)
@@ -121,7 +123,7 @@ async def ground(
         emitter = Emitter(log, f"http://{listen}", world.acknowledged)
         stack.push_async_callback(emitter.close)
         async with fleet.running():
-            yield Ground(world, fleet, emitter, observer, Plans(aimed_at))
+            yield Ground(world, fleet, emitter, observer, Plans(aimed_at), folder / "tmp")
         await fleet.clear_leftovers()
 
 
@@ -141,6 +143,7 @@ def _write_agents(file: Path, pipe: Path, seconds: float) -> None:
 def _environment(settings: Settings, marker: str, listen: str, session_seconds: float) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
+        "TMPDIR": str(settings.home_folder.with_name("tmp")),
         "AUTOPACK_HOME": str(settings.home_folder),
         "AUTOPACK_LOG": str(settings.log),
         "AUTOPACK_DATABASE": str(settings.database),

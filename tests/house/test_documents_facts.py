@@ -7,6 +7,7 @@ from typing import Any
 
 from events.catalogue import EVENT_TYPES, Topic
 from events.decide.verdicts import Reason
+from events.failpoints import FAILPOINTS
 from events.log.kafka.topics import SPECIFICATIONS
 from events.playbook import ALIASES, CATEGORIES
 from events.states import RunState
@@ -16,6 +17,7 @@ from services.policy.self_running import FAMILIES
 from services.settings import NAMES_OF_OTHERS, PREFIX, Settings
 from support.documents import BLOCKS, CATALOGUE, DOCS, PAGES, ROOT, prose, words_of
 
+FAILPOINT_ROWS = re.compile(r"^\| `([a-z-]+)` \| ([a-z, ]+) \| (.+?)(?: \(on \w+\))? \|$", re.MULTILINE)
 LATER_ROUTES = re.compile(r"^\|.*\*\*not yet\*\*.*$", re.MULTILINE)
 
 
@@ -23,6 +25,11 @@ def test_every_setting_is_in_the_page_of_operations() -> None:
     names = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     found = words_of("operations.md")
     assert names - found == set()
+
+
+def test_every_failpoint_is_in_the_page_of_faults_as_it_is_in_the_code() -> None:
+    rows = FAILPOINT_ROWS.findall(prose(DOCS / "faults.md"))
+    assert rows == [(point.name, ", ".join(sorted(point.services)), point.standing) for point in FAILPOINTS]
 
 
 def test_every_setting_that_is_mentioned_exists() -> None:
