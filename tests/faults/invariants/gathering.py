@@ -1,0 +1,56 @@
+"""Gathering the evidence of a world, all of it once."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from faults.invariants import kafka_log, machine, postgres_log, read_models, repositories
+from faults.invariants.evidence import Acknowledged, Evidence, Leftovers, Log, ReadModels, Repository, Start
+from faults.world import World
+
+
+async def gather(world: World) -> Evidence:
+    """Everything that the invariants are judged on."""
+    log, models, outside = await asyncio.gather(
+        read_log(world), read_read_models(world), asyncio.to_thread(_outside, world)
+    )
+    targets, mirrors, leftovers, starts = outside
+    acknowledged = [Acknowledged(*told) for told in world.acknowledged]
+    return Evidence(log, acknowledged, models, targets, mirrors, leftovers, starts)
+
+
+async def read_log(world: World) -> Log:
+    """The log, whichever server keeps it."""
+    if world.log_url.startswith("kafka://"):
+        return await kafka_log.read(world.log_url.removeprefix("kafka://"), world.topic_prefix)
+    return await postgres_log.read(world.log_url)
+
+
+async def read_read_models(world: World) -> ReadModels:
+    """The read models, as served and as rebuilt."""
+    environment = {
+        "AUTOPACK_LOG": world.log_url,
+        "AUTOPACK_ARTIFACTS": world.artifacts,
+        "AUTOPACK_PARTITIONS": str(world.partitions),
+        "AUTOPACK_TOPIC_PREFIX": world.topic_prefix,
+    }
+    return await read_models.read(world.database_url, Path(world.run_files), environment)
+
+
+def _outside(world: World) -> tuple[list[Repository], list[Repository], Leftovers, list[Start]]:
+    leftovers = machine.read(world.marker, world.homes, [*world.repositories, world.agent_starts])
+    targets = [repositories.read(path, world.protected[path]) for path in world.repositories]
+    mirrors = [repositories.read(path) for home in world.homes for path in sorted(home.glob("mirrors/*.git"))]
+    return targets, mirrors, leftovers, read_starts(world.agent_starts)
+
+
+def read_starts(folder: Path) -> Sequence[Start]:
+    """One file a start."""
+    return [_start(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
+
+
+def _start(told: dict) -> Start:
+    at = datetime.fromisoformat(told["at"])
+    return Start(told["role"], told["run_id"], told["phase_id"], told["attempt"], at)
