@@ -1,0 +1,67 @@
+"""Beside I1 to I8: no agent is started again for what was answered, and none without a claim of its own."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from faults.invariants.evidence import ANSWERS, Evidence, Record, Start
+
+HEARSAY = timedelta(seconds=5)
+"""An answer of another instance is heard of a while after it was written; an agent may start within that."""
+ROLES = {"BuildRequested": "builder", "AuditRequested": "auditor"}
+_ANSWERS = {answer for request in ROLES for answer in ANSWERS[request]}
+
+Key = tuple[str, str, str, int]
+"""Role, run id, phase and attempt: what an agent knows of its request."""
+
+
+def violations(evidence: Evidence) -> Iterator[str]:
+    """Starts that nobody had asked for any more, or more of them than claims."""
+    starts: dict[Key, list[Start]] = {}
+    for start in evidence.starts:
+        starts.setdefault((start.role, start.run_id, start.phase_id, start.attempt), []).append(start)
+    requests = _requests(evidence.log.history)
+    claims = _counted(evidence.log.history, {"WorkStarted"})
+    answers = _answered(evidence.log.history)
+    for key, found in starts.items():
+        asked = requests.get(key, [])
+        claimed = sum(claims.get(request.id, 0) for request in asked)
+        if len(found) > claimed:
+            yield f"the agent of {_named(key)} was started {len(found)} times, and claimed {claimed} times"
+        # Audits of one attempt look alike to their agents: the last of them says when all were answered.
+        times = [answers.get(request.id) for request in asked]
+        if times and None not in times:
+            last = max(time for time in times if time is not None)
+            for late in (start for start in found if start.at > last + HEARSAY):
+                yield f"the agent of {_named(key)} was started at {late.at}, and had been answered at {last}"
+
+
+def _named(key: Key) -> str:
+    role, run_id, phase_id, attempt = key
+    return f"{role} for run {run_id}, phase {phase_id}, attempt {attempt}"
+
+
+def _requests(history: Sequence[Record]) -> Mapping[Key, list[Record]]:
+    found: dict[Key, list[Record]] = {}
+    for record in history:
+        if record.name in ROLES:
+            key = (ROLES[record.name], record.run[1], record.data["phase_id"], record.data["attempt"])
+            found.setdefault(key, []).append(record)
+    return found
+
+
+def _counted(history: Sequence[Record], names: set[str]) -> Mapping[str, int]:
+    """How many events of these names there are for each request."""
+    found: dict[str, int] = {}
+    for record in history:
+        if record.name in names and record.request_id is not None:
+            found[record.request_id] = found.get(record.request_id, 0) + 1
+    return found
+
+
+def _answered(history: Sequence[Record]) -> Mapping[str, datetime]:
+    """When the history took the answer of each request, by the log's clock."""
+    found: dict[str, datetime] = {}
+    for record in history:
+        if record.name in _ANSWERS and record.request_id is not None:
+            found.setdefault(record.request_id, record.recorded_at)
+    return found

@@ -1,0 +1,16 @@
+"""I6: no process, clone, sandbox, quarantine or lock is left, and no transaction stands open."""
+
+from collections.abc import Iterator
+
+from faults.invariants.evidence import Evidence
+
+
+def violations(evidence: Evidence) -> Iterator[str]:
+    """Whatever is left."""
+    found = evidence.leftovers
+    yield from (f"{process} is left" for process in found.processes)
+    yield from (f"{folder} is left" for folder in found.folders)
+    yield from (f"lock {lock} is held" for lock in found.locks)
+    for repository in (*evidence.repositories, *evidence.mirrors):
+        yield from (f"{lock} is left" for lock in repository.locks)
+    yield from (f"an open transaction keeps readers from {place}" for place in evidence.log.unsettled)
