@@ -17,7 +17,8 @@ from faults.invariants.gathering import gather
 from faults.invariants.ground import Ground, grounded, services, until_ended, until_served
 from faults.invariants.read_models import AUTOPACK
 from faults.invariants.sabotages import SABOTAGES
-from faults.invariants.tampering import TAMPERED, Tampering
+from faults.invariants.tampered_histories import TAMPERED_HISTORIES, Tampering
+from faults.invariants.tampered_surroundings import TAMPERED_SURROUNDINGS
 from servers.kafka import KafkaBroker
 from servers.postgres import PostgresServer
 from services.settings import Settings
@@ -168,7 +169,12 @@ async def test_builds_on_kafka_that_nobody_has_tampered_with_keep_every_invarian
 
 @pytest.mark.parametrize(
     ("invariant", "tampering"),
-    [pytest.param(name, one, id=one.__name__) for name, found in TAMPERED.items() for one in found],
+    [
+        pytest.param(name, one, id=one.__name__)
+        for table in (TAMPERED_HISTORIES, TAMPERED_SURROUNDINGS)
+        for name, found in table.items()
+        for one in found
+    ],
 )
 def test_what_went_wrong_is_found(whole: Evidence, invariant: str, tampering: Tampering) -> None:
     found = judge(tampering(whole))

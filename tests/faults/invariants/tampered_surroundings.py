@@ -1,0 +1,227 @@
+"""Evidence of a whole build with one thing changed besides the log: tables, files, repositories, what is left."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from faults.invariants.evidence import Commit, Evidence, ReadModels, Repository
+
+Tampering = Callable[[Evidence], Evidence]
+
+
+def an_apply_request_has_two_commits(evidence: Evidence) -> Evidence:
+    request = next(r for r in evidence.log.history if r.name == "ApplyRequested")
+    return _with_commit(evidence, Commit("c" * 40, "d" * 40, ("e" * 40,), {"Event": request.id}))
+
+
+def a_commit_was_made_that_nobody_asked_for(evidence: Evidence) -> Evidence:
+    return _with_commit(evidence, Commit("c" * 40, "d" * 40, ("e" * 40,), {"Event": "nobodys-request"}))
+
+
+def _with_commit(evidence: Evidence, commit: Commit) -> Evidence:
+    first, *others = evidence.mirrors
+    return replace(evidence, mirrors=[replace(first, commits={**first.commits, commit.id: commit}), *others])
+
+
+def a_row_is_missing(evidence: Evidence) -> Evidence:
+    return _with_rows(evidence, "phases_v1", lambda rows: rows - Counter([min(rows)]))
+
+
+def a_row_is_another(evidence: Evidence) -> Evidence:
+    return _with_rows(
+        evidence, "runs_v1", lambda r: r - Counter([min(r)]) + Counter([min(r)[:-1] + ', "more": 1}'])
+    )
+
+
+def an_event_is_in_no_timeline(evidence: Evidence) -> Evidence:
+    """Neither in the one that is served, nor in a rebuild."""
+    once = _with_rows(evidence, "timeline_v1", lambda rows: rows - Counter([min(rows)]))
+    return replace(once, read_models=replace(once.read_models, rebuilt=once.read_models.served))
+
+
+def _with_rows(evidence: Evidence, table: str, change: Callable[[Counter[str]], Counter[str]]) -> Evidence:
+    models = evidence.read_models
+    served = {**models.served, table: change(models.served[table])}
+    return replace(evidence, read_models=replace(models, served=served))
+
+
+def a_run_file_is_another(evidence: Evidence) -> Evidence:
+    models = evidence.read_models
+    files = {**models.served_files, min(models.served_files): "another digest"}
+    return replace(evidence, read_models=replace(models, served_files=files))
+
+
+def a_projection_has_stopped(evidence: Evidence) -> Evidence:
+    first, *others = evidence.read_models.checkpoints
+    stopped = replace(first, error="at offset 3: ValueError")
+    return replace(evidence, read_models=replace(evidence.read_models, checkpoints=[stopped, *others]))
+
+
+def a_projection_lags_behind(evidence: Evidence) -> Evidence:
+    lagging = [replace(one, next_offset=0) for one in evidence.read_models.checkpoints]
+    return replace(evidence, read_models=replace(evidence.read_models, checkpoints=lagging))
+
+
+def the_tables_are_empty(evidence: Evidence) -> Evidence:
+    empty = {table: Counter[str]() for table in evidence.read_models.rebuilt}
+    return replace(evidence, read_models=replace(evidence.read_models, served=empty, checkpoints=[]))
+
+
+def there_are_no_read_models(evidence: Evidence) -> Evidence:
+    return replace(evidence, read_models=ReadModels({}, {}))
+
+
+def the_read_models_cannot_be_made_again(evidence: Evidence) -> Evidence:
+    return replace(evidence, read_models=replace(evidence.read_models, failure="exit code 1"))
+
+
+def a_run_file_is_missing(evidence: Evidence) -> Evidence:
+    models = evidence.read_models
+    files = {path: digest for path, digest in models.served_files.items() if path != min(models.served_files)}
+    return replace(evidence, read_models=replace(models, served_files=files))
+
+
+def a_run_file_is_left_over(evidence: Evidence) -> Evidence:
+    models = evidence.read_models
+    files = {**models.served_files, "run-of-nobody/run_summary.md": "a digest"}
+    return replace(evidence, read_models=replace(models, served_files=files))
+
+
+def _with_refs(evidence: Evidence, change: Callable[[dict[str, str]], dict[str, str]]) -> Evidence:
+    """With the refs of the repository of the first snapshot."""
+    branch = _branch(evidence)
+    found = [
+        replace(one, refs=change(dict(one.refs))) if branch in one.refs else one for one in evidence.repositories
+    ]
+    return replace(evidence, repositories=found)
+
+
+def _branch(evidence: Evidence) -> str:
+    asked = next(record for record in evidence.log.history if record.name == "IntegrationRequested")
+    return f"refs/heads/{asked.data['branch']}"
+
+
+def _base(evidence: Evidence) -> str:
+    return next(r for r in evidence.log.history if r.name == "RunAccepted").data["base_commit"]
+
+
+def a_protected_ref_was_removed(evidence: Evidence) -> Evidence:
+    return _with_refs(evidence, lambda refs: {n: v for n, v in refs.items() if n != "refs/heads/main"})
+
+
+def another_branch_was_made(evidence: Evidence) -> Evidence:
+    return _with_refs(evidence, lambda refs: {**refs, "refs/heads/stray": refs["refs/heads/main"]})
+
+
+def a_tag_is_missing(evidence: Evidence) -> Evidence:
+    return _with_refs(evidence, lambda refs: {n: v for n, v in refs.items() if not n.startswith("refs/tags/")})
+
+
+def a_branch_was_set_back(evidence: Evidence) -> Evidence:
+    branch, base = _branch(evidence), _base(evidence)
+    return _with_refs(evidence, lambda refs: {**refs, branch: base})
+
+
+def a_branch_holds_a_commit_of_somebody_else(evidence: Evidence) -> Evidence:
+    branch = _branch(evidence)
+
+    def with_commit(one: Repository) -> Repository:
+        if branch not in one.refs:
+            return one
+        commit = Commit("c" * 40, "d" * 40, (one.refs[branch],), {})
+        return replace(one, refs={**one.refs, branch: commit.id}, commits={**one.commits, commit.id: commit})
+
+    return replace(evidence, repositories=[with_commit(one) for one in evidence.repositories])
+
+
+def a_branch_went_back_and_forth(evidence: Evidence) -> Evidence:
+    branch, base = _branch(evidence), _base(evidence)
+
+    def with_moves(one: Repository) -> Repository:
+        head = one.refs.get(branch, base)
+        return replace(one, moves={branch: [("0" * 40, base), (base, head), (head, base), (base, head)]})
+
+    return replace(evidence, repositories=[with_moves(one) for one in evidence.repositories])
+
+
+def git_finds_a_fault(evidence: Evidence) -> Evidence:
+    first, *others = evidence.repositories
+    return replace(evidence, repositories=[replace(first, complaints=["missing blob"]), *others])
+
+
+def a_work_tree_was_touched(evidence: Evidence) -> Evidence:
+    first, *others = evidence.repositories
+    return replace(evidence, repositories=[replace(first, changes=[" M README.md"]), *others])
+
+
+def a_process_is_left(evidence: Evidence) -> Evidence:
+    return replace(evidence, leftovers=replace(evidence.leftovers, processes=["process 4711 (sleep 600)"]))
+
+
+def a_clone_is_left(evidence: Evidence) -> Evidence:
+    return replace(evidence, leftovers=replace(evidence.leftovers, folders=["work/claim"]))
+
+
+def a_lock_is_held(evidence: Evidence) -> Evidence:
+    return replace(evidence, leftovers=replace(evidence.leftovers, locks=["writers.flock"]))
+
+
+def a_transaction_is_open(evidence: Evidence) -> Evidence:
+    return replace(evidence, log=replace(evidence.log, unsettled=["autopack.events/0 from offset 1 up to 2"]))
+
+
+def an_agent_was_started_again(evidence: Evidence) -> Evidence:
+    return replace(evidence, starts=[*evidence.starts, evidence.starts[0]])
+
+
+def an_agent_was_started_after_the_answer(evidence: Evidence) -> Evidence:
+    first, *others = evidence.starts
+    return replace(evidence, starts=[replace(first, at=first.at + timedelta(hours=1)), *others])
+
+
+def an_agent_was_started_for_nobody(evidence: Evidence) -> Evidence:
+    return replace(evidence, starts=[*evidence.starts, replace(evidence.starts[0], phase_id="of-no-plan")])
+
+
+TAMPERED_SURROUNDINGS: Mapping[str, Sequence[Tampering]] = {
+    "I2": (
+        an_apply_request_has_two_commits,
+        a_commit_was_made_that_nobody_asked_for,
+    ),
+    "I4": (
+        a_row_is_missing,
+        a_row_is_another,
+        an_event_is_in_no_timeline,
+        a_run_file_is_another,
+        a_run_file_is_missing,
+        a_run_file_is_left_over,
+        a_projection_has_stopped,
+        a_projection_lags_behind,
+        the_tables_are_empty,
+        there_are_no_read_models,
+        the_read_models_cannot_be_made_again,
+    ),
+    "I5": (
+        a_protected_ref_was_removed,
+        another_branch_was_made,
+        a_tag_is_missing,
+        a_branch_was_set_back,
+        a_branch_holds_a_commit_of_somebody_else,
+        a_branch_went_back_and_forth,
+        git_finds_a_fault,
+        a_work_tree_was_touched,
+    ),
+    "I6": (
+        a_process_is_left,
+        a_clone_is_left,
+        a_lock_is_held,
+        a_transaction_is_open,
+    ),
+    "agents": (
+        an_agent_was_started_again,
+        an_agent_was_started_after_the_answer,
+        an_agent_was_started_for_nobody,
+    ),
+}
+"""By the invariant that each breaks."""
