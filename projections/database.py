@@ -1,6 +1,6 @@
 """The database of the read models: its connections, and the tables in it."""
 
-from asyncio import CancelledError
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -45,20 +45,33 @@ async def nothing_to_reset(connection: object) -> None:
 
 
 @asynccontextmanager
-async def lent(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection for as long as the block lasts; one that is given up in the midst of its work is cut.
+async def lent(pool: Pool, limit_seconds: float | None = None) -> AsyncIterator[Connection]:
+    """A connection for as long as the block lasts, and for `limit_seconds` at most; then it is cut.
 
-    The pool's own way gives it back by asking the server to stop, and waits for that: where the server stands
-    still, a time limit around the block would end nothing.
+    Whoever is given up in the midst of its work, or overdue, has its connection cut. The driver's own ways ask the
+    server to stop and wait for that: a transaction would wait for its ROLLBACK, and where the server stands still,
+    or passes over what it was asked, a time limit around the block would end nothing.
+    Raises TimeoutError.
     """
-    connection = await pool.acquire()
+    loop = asyncio.get_running_loop()
+    until = None if limit_seconds is None else loop.time() + limit_seconds
     try:
-        yield connection
-    except CancelledError:
-        connection.terminate()
+        async with asyncio.timeout_at(until):
+            connection = await pool.acquire()
+        cutting = None if until is None else loop.call_at(until, connection.terminate)
+        try:
+            yield connection
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
+        finally:
+            if cutting is not None:
+                cutting.cancel()
+            await pool.release(connection)
+    except Exception as error:  # what is cut in its midst fails in any way, the driver's own code too
+        if until is not None and loop.time() >= until:
+            raise TimeoutError(f"no answer within {limit_seconds:g} s") from error
         raise
-    finally:
-        await pool.release(connection)
 
 
 async def speak_json(connection: Connection) -> None:

@@ -50,11 +50,15 @@ async def lazy_pool(url: str, projections: Iterable[Projection[Any]], *, most_co
             return await asyncpg.connect(*given, **named)
 
     async def prepare(connection: Connection) -> None:
-        await speak_json(connection)
-        if missing:
-            with _refusals():
-                await install(connection, missing)
-            missing.clear()
+        try:
+            await speak_json(connection)
+            if missing:
+                with _refusals():
+                    await install(connection, missing)
+                missing.clear()
+        except asyncio.CancelledError:
+            connection.terminate()  # the pool would close it politely, and wait for that
+            raise
 
     return await asyncpg.create_pool(
         url,

@@ -1,6 +1,5 @@
 """What the routes work with."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -33,11 +32,8 @@ class ApiContext:
 
         Raises TimeoutError, which says like other outages that the database cannot be reached.
         """
-        try:
-            async with asyncio.timeout(DATABASE_SECONDS), lent(self.pool) as connection:
-                yield connection
-        except TimeoutError as error:
-            raise TimeoutError(f"no answer within {DATABASE_SECONDS:g} s") from error
+        async with lent(self.pool, DATABASE_SECONDS) as connection:
+            yield connection
 
 
 def _context(request: Request) -> ApiContext:

@@ -212,13 +212,14 @@ async def _locked(build: Build, table: str) -> AsyncIterator[None]:
 async def test_a_database_that_does_not_answer_is_a_503_and_holds_nobody_for_ever(
     postgres_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.api.context.DATABASE_SECONDS", 0.5)
     reading = frozenset({Service.API, Service.SUPERVISOR})
     async with serving(postgres_settings, services=reading) as (build, client):
         async with _locked(build, "runs_v1"), _locked(build, "projection_checkpoints"):
+            monkeypatch.setattr("services.api.context.DATABASE_SECONDS", 0.5)
             answers = await asyncio.gather(
                 *(client.get(path) for path in ("/runs", "/runs/run-1", "/metrics", "/health/ready") * 10)
             )
+            monkeypatch.undo()
             assert {answer.status_code for answer in answers} == {503}
             assert "no answer within 0.5 s" in answers[0].json()["detail"]
             assert (await client.get("/health/live")).status_code == 200
