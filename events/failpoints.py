@@ -61,9 +61,7 @@ FAILPOINTS = (
     _point("snapshot-kept", _PARTITION, "a snapshot written", "supervisor"),
     _point("claimed", _BUILDER, "a build claimed, nothing begun", "builder"),
     _point("clone-made", _BUILDER, "a clone made, no agent started", "builder"),
-    _point(
-        "work-running", "services/runner/output.py", "an agent or a check has said something, and runs", *_RUNNING
-    ),
+    _point("work-running", "services/runner/output.py", "an agent or a check has begun to print", *_RUNNING),
     _point("diff-taken", _BUILDER, "the agent's change taken, not stored", "builder"),
     _point("verdict-read", "services/auditor/auditor.py", "a verdict read, not kept", "auditor"),
     _point("tree-made", "services/verifier/verifier.py", "a tree checked out, no check run", "verifier"),
