@@ -47,13 +47,19 @@ def references(repo: Path) -> dict[str, str]:
     return dict(line.split(" ") for line in lines)
 
 
+TRACKED = "tracked-"
 TRACKED_PHASE = "elsewhere"
 
 
 def tracked(number: int) -> dict[str, Any]:
     """The data of a run that waits for somebody else's builder, until it is cancelled."""
     phases = [{"phase_id": TRACKED_PHASE}]
-    return request(None, phases, run_id=f"tracked-{number}", agents={"builder": "external"})
+    return request(None, phases, run_id=f"{TRACKED}{number}", agents={"builder": "external"})
+
+
+def end_of(run_id: str) -> str:
+    """How a run ends if all is well."""
+    return "DONE_FAILED_CANCELLED" if run_id.startswith(TRACKED) else "DONE_SUCCESS"
 
 
 class Plans:

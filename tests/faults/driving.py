@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from faults.builds import TRACKED_PHASE, tracked
+from faults.builds import TRACKED_PHASE, end_of, tracked
 from faults.ground import Ground
 from faults.invariants import check
 from faults.observer import Run
@@ -54,9 +54,14 @@ async def _lengthen(place: Ground, load: Load) -> None:
 
 
 async def verdict(place: Ground) -> list[str]:
-    """What does not hold in a world whose services have ended: the invariants, and what was seen meanwhile."""
+    """What does not hold in a world whose services have ended: the invariants, and what was seen meanwhile.
+
+    No fault is an agent's, and none uses up an attempt: what nobody cancelled has succeeded.
+    """
+    ends = {run: state for run, state in place.observer.ended.items() if state != end_of(run[1])}
     return [
         *await check(place.world),
+        *(f"end: run {'/'.join(run)} ended as {state}" for run, state in ends.items()),
         *(f"stream: {gap}" for gap in place.emitter.broken_streams),
         *(f"temporary: {left} is left" for left in sorted(place.temporary.iterdir())),
         *(f"service: {end}" for end in place.fleet.unexpected),

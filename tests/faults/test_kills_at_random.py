@@ -38,8 +38,7 @@ async def _struck(folder: Path, log_url: str, database_url: str, prefix: str, se
         await killing
         await place.until_all_ended(SETTLING_SECONDS)
         await place.until_served(SETTLING_SECONDS)
-    ends = [f"{run} ended as {state}" for run, state in place.observer.ended.items() if state != "DONE_SUCCESS"]
-    return [*await verdict(place), *ends]
+    return await verdict(place)
 
 
 async def _assert_all_holds(folder: Path, log_url: str, database_url: str, prefix: str) -> None:
