@@ -11,6 +11,7 @@ from events.log.partitions import home_partition
 from events.log.port import LogUnavailable, LogUnfit, NewRecord, Place, Positions, Step
 from events.log.postgres import PostgresLog
 from events.log.postgres.reading import NO_END, PAGES, RANGE
+from events.log.postgres.server import Pool, Server
 
 
 async def test_many_that_open_an_empty_database_at_once_get_one_log(database_url: str) -> None:
@@ -137,3 +138,22 @@ async def connections_to(url: str) -> int:
     )
     await connection.close()
     return count
+
+
+async def test_who_is_cancelled_just_as_the_connection_is_lost_is_cancelled_all_the_same(
+    database_url: str,
+) -> None:
+    pool = await Pool.open(Server(database_url, 30.0), waits_for_disk=True)
+    watcher = await asyncpg.connect(database_url)
+    sleeping = asyncio.create_task(pool.fetch("sleeping", "SELECT pg_sleep(60)"))
+    at_it = "SELECT FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND datname = current_database()"
+    async with asyncio.timeout(20):
+        while not await watcher.fetch(at_it):
+            await asyncio.sleep(0.01)
+        (own,) = [holder._con for holder in pool._pool._holders if holder._con is not None]
+        own.terminate()
+        sleeping.cancel()
+        await asyncio.wait({sleeping})
+    assert sleeping.cancelled()
+    await pool.close()
+    await watcher.close()

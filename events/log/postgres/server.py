@@ -1,6 +1,7 @@
 """The connections of one log to its server: two pools, and what stands on a connection of its own."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -47,8 +48,11 @@ class Server:
 
     def abandon(self, connection: Any) -> None:
         """Cut a connection off in the middle of whatever it does. It does not count as lost."""
-        connection.remove_termination_listener(self._lost)
-        connection.terminate()
+        # One that has been lost at the same moment is the pool's no longer. To complain of that here would take
+        # the place of the cancellation that led here, and whoever cancelled would wait for ever.
+        with suppress(asyncpg.InterfaceError):
+            connection.remove_termination_listener(self._lost)
+            connection.terminate()
 
     def close(self) -> None:
         """Make no more connections."""
