@@ -58,12 +58,11 @@ async def _faults(place: Ground, given: Namespace, outages: dict[str, Outage]) -
         await place.observer.moved(1.0)
     _tell(f"deaths at failpoints:\n{deaths_table(place.fleet.deaths())}")
     for name, outage in outages.items():
-        before = place.observer.events
         await outage(lambda: asyncio.sleep(given.outage_seconds))
-        began = time.monotonic()
+        before, began = place.observer.events, time.monotonic()
         while place.observer.events == before:
             await place.observer.moved(1.0)
-        _tell(f"{name}: {given.outage_seconds:g} s; the history moved {time.monotonic() - began:.1f} s later")
+        _tell(f"{name}: the history moved {time.monotonic() - began:.1f} s later")
     killer = Killer(place, given.seed, LONGEST_PAUSE_SECONDS)
     await killer.kill(given.kills)
     _tell(f"kills by seed {given.seed}:\n{killer.table()}")
@@ -80,7 +79,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000, help="SIGKILLs at random moments")
     parser.add_argument("--events", type=int, default=100_000, help="events that no build makes")
     parser.add_argument("--deaths", type=int, default=2, help="deaths at each failpoint, one behind another")
-    parser.add_argument("--outage-seconds", type=float, default=60.0, help="how long servers are away, each")
+    parser.add_argument("--outage-seconds", type=float, default=60.0, help="how long servers are away")
     parser.add_argument("--session-seconds", type=float, default=3.0, help="silence that says a service is dead")
     parser.add_argument("--hours", type=float, default=4.0, help="the longest that the faults of a log may take")
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))

@@ -12,7 +12,7 @@ from services.embedded.layout import Layout
 
 Wait = Callable[[], Awaitable[None]]
 Outage = Callable[[Wait], Awaitable[None]]
-"""Takes what is awaited while the server is away."""
+"""Takes what is awaited while the server is away, if that is up to us."""
 
 
 def outages_of_postgres(home: Path) -> Mapping[str, Outage]:
@@ -27,11 +27,10 @@ def outages_of_postgres(home: Path) -> Mapping[str, Outage]:
         finally:
             _send(processes, signal.SIGCONT)
 
-    async def killed(wait: Wait) -> None:
-        os.kill(_postmaster(data), signal.SIGQUIT)  # what `pg_ctl -m immediate` sends
-        await wait()
+    async def killed(_: Wait) -> None:
+        os.kill(_postmaster(data), signal.SIGQUIT)  # what `pg_ctl -m immediate` sends; its keeper does not wait
 
-    return {"Postgres stopped, and continued": stopped, "Postgres restarted with -m immediate": killed}
+    return {"Postgres away, and continued": stopped, "Postgres restarted with -m immediate": killed}
 
 
 def outages_of_kafka(broker: KafkaBroker) -> Mapping[str, Outage]:
@@ -49,7 +48,7 @@ def outages_of_kafka(broker: KafkaBroker) -> Mapping[str, Outage]:
         await wait()
         await broker.start()
 
-    return {"broker stopped, and continued": stopped, "broker killed, and started": killed}
+    return {"broker away, and continued": stopped, "broker killed, away, and started": killed}
 
 
 def _postmaster(data: Path) -> int:
