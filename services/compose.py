@@ -158,6 +158,8 @@ async def _awaited(application: Application, server: Awaited, patient: bool) -> 
     return server
 
 
+SCRATCH = "scratch"
+"""The folder of a home with what is made for one piece of work, and found there when its maker was killed."""
 READING_CONNECTIONS = 16
 CLOSING_SECONDS = 5.0
 _WORKERS = frozenset({Service.BUILDER, Service.AUDITOR, Service.APPLIER, Service.VERIFIER})
@@ -239,6 +241,7 @@ async def _sandbox(settings: Settings) -> Sandbox:
         environment,
         hidden_paths=(settings.home_folder, settings.run_files_folder),
         allow_unsandboxed=settings.allow_unsandboxed,
+        scratch_folder=settings.home_folder / SCRATCH,
     )
 
 
@@ -246,7 +249,7 @@ def _workshop(application: Application, candidates: Candidates, sandbox: Sandbox
     settings = application.settings
     return Workshop(
         agents=_agents(settings, commands),
-        driver=CommandDriver(sandbox, settings.home_folder / "scratch"),
+        driver=CommandDriver(sandbox, settings.home_folder / SCRATCH),
         candidates=candidates,
         store=application.store,
         folder=settings.home_folder / "work",

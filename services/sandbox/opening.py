@@ -34,16 +34,25 @@ class Probe:
 
 
 async def probe(
-    environment: Mapping[str, str], hidden_paths: tuple[Path, ...] = (), limits: Limits = DEFAULT_LIMITS
+    environment: Mapping[str, str],
+    hidden_paths: tuple[Path, ...] = (),
+    limits: Limits = DEFAULT_LIMITS,
+    scratch_folder: Path | None = None,
 ) -> Probe:
-    """Run a command in a sandbox here, as agents and checks will be, and say how it went."""
+    """Run a command in a sandbox here, as agents and checks will be, and say how it went.
+
+    The folder that it works in lies in `scratch_folder`, where what a killed service leaves is looked for; left
+    out, among the system's temporary files.
+    """
     tools = await asyncio.to_thread(_tools)
     if isinstance(tools, str):
         return Probe(None, tools)
     name = await _version(tools.bubblewrap)
     system = await asyncio.to_thread(system_layout)
     sandbox = Bubblewrap(name, tools, system, environment, hidden_paths, limits.within_ours())
-    with tempfile.TemporaryDirectory(prefix="autopack-probe-") as folder:
+    if scratch_folder is not None:
+        scratch_folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="autopack-probe-", dir=scratch_folder) as folder:
         try:
             done = await sandbox.run(Job(("true",), Path(folder), limit_seconds=PROBE_SECONDS))
         except SandboxUnavailable as error:
@@ -59,12 +68,13 @@ async def open_sandbox(
     hidden_paths: tuple[Path, ...] = (),
     limits: Limits = DEFAULT_LIMITS,
     allow_unsandboxed: bool = False,
+    scratch_folder: Path | None = None,
 ) -> Sandbox:
     """Give the sandbox for agents and checks; raises SandboxUnavailable where none works.
 
     Where an operator allows it, such a machine gets one that protects nothing.
     """
-    tried = await probe(environment, hidden_paths, limits)
+    tried = await probe(environment, hidden_paths, limits, scratch_folder)
     if tried.sandbox is not None:
         return tried.sandbox
     if allow_unsandboxed:

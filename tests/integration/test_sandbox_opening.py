@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from services.processes import Command, run
-from services.sandbox import SandboxUnavailable, open_sandbox, probe, remove_folder
+from services.compose import Service, compose
+from services.processes import Command, Completed, run
+from services.sandbox import Job, SandboxUnavailable, open_sandbox, probe, remove_folder
 from services.sandbox.bubblewrap import bubblewrap_arguments
 from services.sandbox.contained import Bubblewrap
 from services.sandbox.specification import SandboxSpec
+from services.settings import Settings
 
 SERVICE = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 PASSING_USER = 61999
+AWAY = "postgresql://127.0.0.1:1/away"
 
 
 @pytest.fixture
@@ -77,3 +80,28 @@ async def test_a_bubblewrap_that_fails_is_not_trusted(monkeypatch: pytest.Monkey
     tried = await probe(SERVICE)
     assert not tried.works
     assert "No permissions to create new namespace" in tried.reason
+
+
+async def test_a_service_probes_where_what_it_leaves_when_it_is_killed_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    worked_in: list[Path] = []
+
+    async def noted(_: Bubblewrap, job: Job, stop: object = None) -> Completed:
+        worked_in.append(job.work_folder)
+        raise SandboxUnavailable("killed here, the service would leave its folder")
+
+    monkeypatch.setattr(Bubblewrap, "run", noted)
+    home = tmp_path / "home"
+    settings = Settings(home=home, log=AWAY, database=AWAY)
+    with pytest.raises(SandboxUnavailable, match="killed here"):
+        async with compose(settings, frozenset({Service.VERIFIER}), patient=True):
+            pass
+    assert [folder.parent for folder in worked_in] == [home / "scratch"]
+
+
+async def test_a_sandbox_works_within_the_home_that_it_hides(tmp_path: Path, sandbox: Bubblewrap):
+    home = tmp_path / "home"
+    opened = await open_sandbox(SERVICE, hidden_paths=(home,), scratch_folder=home / "scratch")
+    assert opened.name == sandbox.name
+    assert list((home / "scratch").iterdir()) == []
