@@ -4,6 +4,7 @@ from services.sandbox.environment import SecretForbidden, SecretMissing
 from services.sandbox.job import Job, Sandbox, SandboxUnavailable
 from services.sandbox.locate import find_bubblewrap
 from services.sandbox.opening import Probe, open_sandbox, probe
+from services.sandbox.orphans import end_orphans
 from services.sandbox.ownership import remove_folder
 from services.sandbox.specification import WORKSPACE, Limits, Mount
 
@@ -17,6 +18,7 @@ __all__ = [
     "SandboxUnavailable",
     "SecretForbidden",
     "SecretMissing",
+    "end_orphans",
     "find_bubblewrap",
     "open_sandbox",
     "probe",
