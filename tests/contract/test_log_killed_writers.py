@@ -11,7 +11,7 @@ from contract.numbered import MOST_STEPS, PARTITION, assert_whole
 from events.log.port import EventLog
 
 KILLS = 25
-LONGEST_LIFE_SECONDS = 0.5
+LONGEST_LIFE_SECONDS = 0.3
 
 
 async def live(child: Child, acknowledged: set[int], life_seconds: float) -> None:
