@@ -185,7 +185,7 @@ async def _disconnect_all(build: Build) -> None:
 
 
 def answering() -> list[str]:
-    """What runs for requests that are being answered. Services that wait have tasks too, sometimes more of them."""
+    """What runs for requests that are being answered: services that wait have tasks too, now more, now fewer."""
     running = [repr(task.get_coro()) for task in asyncio.all_tasks()]
     return [coroutine for coroutine in running if "run_asgi" in coroutine or "StreamingResponse" in coroutine]
 
