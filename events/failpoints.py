@@ -70,6 +70,7 @@ FAILPOINTS = (
     _point("commit-made", _GOVERNING, "a candidate made in quarantine, not judged", "applier"),
     _point("objects-written", _GOVERNING, "a candidate's objects in the mirror, no ref to them", "applier"),
     _point("candidate-set", _GOVERNING, "a candidate's ref set, no answer made", "applier"),
+    _point("fence-set", _INTEGRATION, "the fence set at the target, the branch not moved", "applier"),
     _point("branch-moved", _INTEGRATION, "the integration branch moved, no tag made", "applier"),
     _point("tag-made", _INTEGRATION, "the tag made, no answer made", "applier"),
     _point(

@@ -1,6 +1,5 @@
 """Integration: the candidate becomes the head of the run's branch, or it is known why not."""
 
-from dataclasses import replace
 from time import monotonic
 from typing import assert_never
 
@@ -45,7 +44,7 @@ async def integrate_candidate(
         phase_id=data.phase_id,
         commit=data.candidate,
         expected_head=data.expected_head,
-        claim=Claim(assignment.claim_id, assignment.request_id, assignment.replaced_claim_id, assignment.project),
+        claim=Claim(assignment.claim_id, assignment.request_id, assignment.earlier_claim_ids, assignment.project),
     )
     backoff = Backoff()
     while True:
@@ -67,9 +66,6 @@ async def integrate_candidate(
             case TagTaken():
                 reason = f"tag {outcome.tag} already stands for {outcome.actual}"
                 return _failed(assignment, data, FailureClass.DIVERGED, reason)
-            case Replaced() if outcome.by in assignment.earlier_claim_ids and outcome.by != order.claim.replaces:
-                # It stands there because a claim between it and ours never came as far as the fence.
-                order = replace(order, claim=replace(order.claim, replaces=outcome.by))
             case Foreign():
                 reason = f"{order.branch} belongs to a run of the same id in project {outcome.project!r}"
                 return _failed(assignment, data, FailureClass.BRANCH_TAKEN, reason)

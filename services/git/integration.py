@@ -162,6 +162,7 @@ async def _integrate(mirror: Mirror, target: Target, order: Integration) -> Outc
     if refusal is not None:
         return _foreign(order, await _read_ledger(target, order, found.get(order.fence))) or refusal
     fence = await claim_fence(target, order, found.get(order.fence))
+    failpoint("fence-set")
     if isinstance(fence, Fence) and found.get(order.branch) != order.commit:
         await target.send_objects(order.commit, order.expected_head)
         fence = await move_branch(target, order, fence)
@@ -194,11 +195,11 @@ async def claim_fence(target: Target, order: Integration, standing: str | None) 
         ledger = await _read_ledger(target, order, standing)
         if (foreign := _foreign(order, ledger)) is not None:
             return foreign
-        holder = ledger.holder(claim.request_id)
-        if standing is not None and holder == claim.claim_id:
+        line = ledger.line(claim.request_id)
+        if standing is not None and line is not None and line.claim_id == claim.claim_id:
             return Fence(standing, ledger)
-        if holder not in (None, claim.replaces):
-            return Replaced(holder)
+        if line is not None and not claim.may_follow(line):
+            return Replaced(line.claim_id)
         try:
             return await target.set_fence(order.fence, ledger.with_claim(claim), standing)
         except GitFailed:
@@ -256,9 +257,9 @@ async def _explain(target: Target, order: Integration, error: GitFailure) -> Out
         return foreign
     if order.tag in found:
         return TagTaken(order.tag, found[order.tag])
-    holder = ledger.holder(order.claim.request_id)
-    if holder not in (None, order.claim.claim_id, order.claim.replaces):
-        return Replaced(holder)
+    line = ledger.line(order.claim.request_id)
+    if line is not None and not order.claim.may_follow(line):
+        return Replaced(line.claim_id)
     if found.get(order.branch) not in (order.commit, order.expected_head):
         return HeadMoved(found.get(order.branch))
     if isinstance(error, GitFailed) and is_refusal(error.stderr_tail):

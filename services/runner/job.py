@@ -206,7 +206,6 @@ class Job:
             requested_at=self.work.event.recorded_at,
             request=self.work.event.data,
             claim_id=self.claim_id,
-            replaced_claim_id=self._replaced_id,
             limit_seconds=terms.limit_seconds,
             say=self._say,
             earlier_claim_ids=self.work.claim_ids,

@@ -23,7 +23,7 @@ class Spending:
 class Assignment:
     """A request that this instance has claimed. `say` shows a line of output to whoever watches.
 
-    `earlier_claim_ids` are all claims of the request before this one, the replaced one being the last of them.
+    `earlier_claim_ids` are all claims of the request before this one; the last of them is the one it replaces.
     `revoked` is set when nobody needs the answer any more: an agent that works then is told to stop, and what
     it used is still reported. `spending` is the worker's to fill in, whatever becomes of its answer.
     """
@@ -34,7 +34,6 @@ class Assignment:
     requested_at: datetime
     request: EventData
     claim_id: str
-    replaced_claim_id: str | None
     limit_seconds: float
     say: Callable[[str], None]
     earlier_claim_ids: tuple[str, ...] = ()

@@ -78,7 +78,7 @@ async def test_doing_it_again_is_success_and_changes_nothing(bench: Bench) -> No
     before = references(bench.repository)
     again = await integrate(bench.mirror, bench.order(candidate.commit))
     other = await integrate(
-        bench.mirror, bench.order(candidate.commit, claim=Claim("claim-2", "request-1", "claim-1"))
+        bench.mirror, bench.order(candidate.commit, claim=Claim("claim-2", "request-1", ("claim-1",)))
     )
     assert again == other == Integrated(candidate.commit, BRANCH, TAG, already=True)
     assert references(bench.repository) == before
@@ -108,7 +108,7 @@ async def test_a_crash_at_any_step_is_mended_by_doing_it_again(
         patching.setattr(integration, step, dying)
         with pytest.raises(Crash):
             await integrate(bench.mirror, bench.order(candidate.commit))
-    successor = bench.order(candidate.commit, claim=Claim("claim-2", "request-1", replaces="claim-1"))
+    successor = bench.order(candidate.commit, claim=Claim("claim-2", "request-1", ("claim-1",)))
     assert isinstance(await integrate(bench.mirror, successor), Integrated)
     found = references(bench.repository)
     assert found[BRANCH] == found[TAG] == candidate.commit
@@ -154,7 +154,7 @@ async def test_a_replaced_claimer_moves_nothing(bench: Bench) -> None:
     target = target_of(bench.mirror)
     value = await claim_fence(target, zombie, None)
     assert isinstance(value, Fence)
-    successor = bench.order(candidate.commit, claim=Claim("claim-2", "request-1", replaces="claim-1"))
+    successor = bench.order(candidate.commit, claim=Claim("claim-2", "request-1", ("claim-1",)))
     taken_over = await claim_fence(target, successor, value.value)
     assert isinstance(taken_over, Fence)
     for step in (move_branch, make_tag):
@@ -167,12 +167,14 @@ async def test_a_replaced_claimer_moves_nothing(bench: Bench) -> None:
 async def test_a_claim_gives_way_only_to_one_that_names_it(bench: Bench) -> None:
     candidate = await added(bench)
     target = target_of(bench.mirror)
-    first = await claim_fence(target, bench.order(candidate.commit), None)
+    standing = Claim("claim-1", "request-1", ("claim-0",))
+    first = await claim_fence(target, bench.order(candidate.commit, claim=standing), None)
     assert isinstance(first, Fence)
-    for refused in (Claim("claim-2", "request-1"), Claim("claim-2", "request-1", "claim-0")):
+    for refused in (Claim("claim-2", "request-1"), Claim("claim-2", "request-1", ("claim-0",))):
         order = bench.order(candidate.commit, claim=refused)
         assert await claim_fence(target, order, first.value) == Replaced("claim-1")
-    successor = bench.order(candidate.commit, claim=Claim("claim-2", "request-1", "claim-1"))
+    named = Claim("claim-2", "request-1", ("claim-0", "claim-1"))
+    successor = bench.order(candidate.commit, claim=named)
     assert isinstance(await claim_fence(target, successor, first.value), Fence)
 
 
@@ -257,7 +259,7 @@ async def test_another_machine_makes_the_same_commit_and_goes_on(bench: Bench, t
     assert await integrate(other, bench.order(again.commit, claim=Claim("claim-2", "request-1"))) == Replaced(
         "claim-1"
     )
-    taken = bench.order(again.commit, claim=Claim("claim-2", "request-1", "claim-1"))
+    taken = bench.order(again.commit, claim=Claim("claim-2", "request-1", ("claim-1",)))
     assert isinstance(await integrate(other, taken), Integrated)
     assert await integrate(bench.mirror, first) == Integrated(candidate.commit, BRANCH, TAG, already=True)
 

@@ -87,7 +87,7 @@ async def test_a_killed_integration_leaves_nothing_that_blocks_the_next(tmp_path
         await asyncio.sleep(number * 0.004)  # not a wait for something: the moment of death
         child.kill()
         await child.wait()
-        order = bench.order(candidate.commit, None, Claim("claim-2", "request-1", "claim-1"), run_id=name)
+        order = bench.order(candidate.commit, None, Claim("claim-2", "request-1", ("claim-1",)), run_id=name)
         assert isinstance(await integrate(bench.mirror, order), Integrated)
     git(repository, "fsck", "--strict")
     assert list(repository.glob(".git/**/*.lock")) == []

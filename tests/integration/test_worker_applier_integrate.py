@@ -89,7 +89,7 @@ async def test_a_crash_on_the_way_is_mended_by_doing_it_again(home: Home, crash_
     if crash_after == "the branch":
         await target_of(mirror).send_objects(candidate[0].candidate, None)
         git(home.repository, "update-ref", BRANCH, candidate[0].candidate)
-    again = {"request_id": "integration", "claim_id": "claim-2", "replaced_claim_id": "claim-1"}
+    again = {"request_id": "integration", "claim_id": "claim-2", "earlier_claim_ids": ("claim-1",)}
     answer = await integrated(home, candidate, None, again)
     assert isinstance(answer, SnapshotCreated)
     assert references(home)[TAG] == answer.commit
@@ -168,7 +168,7 @@ async def test_a_refusing_target_ends_the_run_with_what_it_said(home: Home):
 async def test_work_that_another_claim_has_taken_over_is_left_to_it(home: Home):
     candidate = await made(home)
     mirror = await home.candidates.mirror(str(home.repository))
-    successor = Claim("claim-2", "integration", "claim-1")
+    successor = Claim("claim-2", "integration", ("claim-1",))
     await claim_fence(
         target_of(mirror), Integration(RUN, "T1", "P1", candidate[0].candidate, None, successor), None
     )
@@ -183,10 +183,21 @@ async def test_a_claim_stands_for_all_that_were_replaced_before_it(home: Home):
     mirror = await home.candidates.mirror(str(home.repository))
     first = Integration(RUN, "T1", "P1", candidate[0].candidate, None, Claim("claim-1", "integration"))
     await claim_fence(target_of(mirror), first, None)
-    third = {"request_id": "integration", "claim_id": "claim-3", "replaced_claim_id": "claim-2"}
+    third = {"request_id": "integration", "claim_id": "claim-3", "earlier_claim_ids": ("claim-1", "claim-2")}
+    answer = await integrated(home, candidate, None, third)
+    assert isinstance(answer, SnapshotCreated)
+
+
+async def test_a_claim_that_set_the_fence_and_never_came_to_the_history_is_followed_in_the_end(home: Home):
+    """Its claimer was killed, the claim still on its way. The first after it cannot know that, the next can."""
+    candidate = await made(home)
+    mirror = await home.candidates.mirror(str(home.repository))
+    lost = Integration(RUN, "T1", "P1", candidate[0].candidate, None, Claim("lost", "integration"))
+    await claim_fence(target_of(mirror), lost, None)
     with pytest.raises(WorkReplaced):
-        await integrated(home, candidate, None, third)
-    answer = await integrated(home, candidate, None, {**third, "earlier_claim_ids": ("claim-1", "claim-2")})
+        await integrated(home, candidate, None, {"request_id": "integration", "claim_id": "claim-2"})
+    third = {"request_id": "integration", "claim_id": "claim-3", "earlier_claim_ids": ("claim-2",)}
+    answer = await integrated(home, candidate, None, third)
     assert isinstance(answer, SnapshotCreated)
 
 

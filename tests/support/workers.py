@@ -121,7 +121,6 @@ class Home:
             "requested_at": REQUESTED_AT,
             "request": request,
             "claim_id": str(uuid7()),
-            "replaced_claim_id": None,
             "limit_seconds": 60.0,
             "say": self.lines.append,
         }

@@ -130,7 +130,7 @@ async def test_a_claim_of_a_living_instance_is_left_to_it_and_that_of_a_dead_one
             stage.log.wake()
             await until(lambda: len(second.begun) == 1)
         assert first.killed == [first.begun[0].request_id]
-        assert second.begun[0].replaced_claim_id == first.begun[0].claim_id
+        assert second.begun[0].earlier_claim_ids == (first.begun[0].claim_id,)
         assert stage.claimants() == ["builder-2", "builder-3"]
 
 
