@@ -1,6 +1,7 @@
 """The database of the read models: its connections, and the tables in it."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -29,6 +30,8 @@ UNAVAILABLE = (
 CHANNEL = "autopack_projections"
 """Notified by the very transaction that makes rows visible."""
 
+_MADE = "SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
+_INDEX = re.compile(r"^CREATE INDEX IF NOT EXISTS (\w+)[^;]*;", re.MULTILINE)
 # Concurrent `CREATE TABLE IF NOT EXISTS` can still collide in the system's own tables.
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(7226512071)"
 
@@ -87,11 +90,18 @@ def _encoded(value: Any) -> str:
 
 
 async def install(connection: Connection, projections: Iterable[Projection[Any]]) -> None:
-    """Make the tables that are not there yet, those of the checkpoints among them."""
+    """Make the tables and indexes that are not there yet, those of the checkpoints among them.
+
+    What is there is not touched: even to be told so, CREATE INDEX takes a lock that waits for every writer of the
+    table, and between a writer of several tables and us that can be a deadlock.
+    """
     async with connection.transaction():
         await connection.execute(_ONE_AT_A_TIME)
+        made = {row["relname"] for row in await connection.fetch(_MADE)}
         for name in ("checkpoints", *(p.name for p in projections)):
-            await connection.execute(definition(name))
+            await connection.execute(
+                _INDEX.sub(lambda index: "" if index[1] in made else index[0], definition(name))
+            )
 
 
 def definition(name: str) -> str:

@@ -71,6 +71,7 @@ class Template:
                 stdout=output,
                 stderr=output,
                 pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # or a signal to our group would end it before its children
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._reading = asyncio.create_task(self._read(reader))

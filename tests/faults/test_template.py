@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from faults.template import Template, TemplateEnded
@@ -71,3 +72,11 @@ async def test_what_a_template_has_started_ends_with_it(tmp_path: Path) -> None:
             os.kill(child.pid, 0)
         with pytest.raises(TemplateEnded):
             await template.start(["--version"], _environment(tmp_path), tmp_path, tmp_path / "said")
+
+
+async def test_a_signal_to_the_group_of_a_test_session_does_not_end_a_template_before_its_children(
+    template: Template,
+) -> None:
+    """Ctrl-C goes to a group. The template is in one of its own, and ends when nobody speaks to it any more."""
+    (own,) = [child for child in psutil.Process().children() if "faults.template" in child.cmdline()]
+    assert os.getpgid(own.pid) == own.pid != os.getpgid(0)
