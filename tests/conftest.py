@@ -1,6 +1,7 @@
 """What every test may ask for: real servers, started when first asked for, once a session."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,17 @@ def pytest_configure() -> None:
     """Log as services do, without drawn tracebacks: they take the loop of a test half a second each."""
     renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[structlog.processors.add_log_level, renderer])
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that runs in the test's own process says where logs go, and that stream ends with the test."""
+    configuration, level, handlers = structlog.get_config(), logging.root.level, logging.root.handlers[:]
+    yield
+    structlog.configure(**configuration)
+    logging.root.setLevel(level)
+    for handler in set(logging.root.handlers) - set(handlers):
+        logging.root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
