@@ -7,6 +7,7 @@ from weakref import WeakSet
 from events.catalogue import Topic
 from events.log.partitions import home_partition
 from events.log.port import Membership, NewRecord, PartitionWriter, Place, StoredRecord, Tail
+from events.log.postgres.appending import Appender
 from events.log.postgres.failures import NotSubmitted
 from events.log.postgres.membership import GroupMeans, PostgresMembership
 from events.log.postgres.notifier import Notifier
@@ -38,7 +39,7 @@ class PostgresLog:
         self._lazy = lazy
         self._means = means
         self._sessions = Sessions(server, hub)
-        self._submitter = Submitter(durable, lazy, means.notifier)
+        self._submitter = Submitter(durable, lazy, means.notifier, hub)
         self._memberships: WeakSet[PostgresMembership] = WeakSet()
         self._expiring = asyncio.create_task(keep_expiring(lazy, means.partition_count))
 
@@ -60,8 +61,9 @@ class PostgresLog:
         server, hub = Server(url, limit_seconds), hub_of(url)
         await ensure_schema(server, partition_count)
         durable = await Pool.open(server, waits_for_disk=True)
-        lazy = await Pool.open(server, waits_for_disk=False)
-        means = Means(durable, lazy, Notifier(server, hub), partition_count, lease_seconds)
+        lazy = await Pool.open(server, waits_for_disk=False, hub=hub)
+        appender = Appender(durable, lease_seconds)
+        means = Means(durable, lazy, Notifier(server, hub), appender, partition_count, lease_seconds)
         return cls(server, hub, durable, lazy, means)
 
     @property
@@ -78,10 +80,10 @@ class PostgresLog:
         if topic in (Topic.EVENTS, Topic.REJECTIONS):
             raise NotSubmitted(f"{NotSubmitted.__doc__} {topic}")
         homes = [Place(topic, home_partition(record.key, self.partition_count)) for record in records]
-        starts = {}
-        for place in sorted(set(homes), key=_number):
-            own = [record for record, home in zip(records, homes, strict=True) if home == place]
-            starts[place] = await self._submitter.submit(place, own)
+        own: dict[Place, list[NewRecord]] = {}
+        for place, record in zip(homes, records, strict=True):
+            own.setdefault(place, []).append(record)
+        starts = await self._submitter.submit_to_all(own)
         written = []
         for place in homes:
             written.append((place, starts[place]))
@@ -127,12 +129,9 @@ class PostgresLog:
         for membership in list(self._memberships):
             await membership.leave()
         await self._submitter.close()
+        await self._means.appender.close()
         await self._means.notifier.close()
         self._server.close()
         self._sessions.close()
         await self._durable.close()
         await self._lazy.close()
-
-
-def _number(place: Place) -> int:
-    return place.partition

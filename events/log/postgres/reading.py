@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import asyncpg
-
 from events.catalogue import Topic
 from events.log.port import HistoryCutOff, Place, StoredRecord
 from events.log.postgres.rows import stored
@@ -90,17 +88,6 @@ def cut_off(place: Place, missing: int, first: int) -> HistoryCutOff:
     )
 
 
-def by_place(places: Sequence[Place], rows: Sequence[asyncpg.Record]) -> dict[Place, list[StoredRecord]]:
-    """The rows of PAGES, whose places were asked for in this order."""
-    found: dict[Place, list[StoredRecord]] = {}
-    for row in rows:
-        place = places[row["which"] - 1]
-        found.setdefault(place, []).append(stored(place.topic, place.partition, row))
-    return found
-
-
-def with_more(found: dict[Place, list[StoredRecord]], asked: Sequence[Place]) -> set[Place]:
-    """The places that may hold more than this page of theirs."""
-    if sum(len(record.value) for records in found.values() for record in records) >= PAGE_BYTES:
-        return set(asked)
-    return {place for place, records in found.items() if len(records) == PAGE_RECORDS}
+def place_arrays(places: Sequence[Place]) -> tuple[list[str], list[int]]:
+    """Places as the arguments of PAGES and HEADS."""
+    return [place.topic.value for place in places], [place.partition for place in places]

@@ -1,18 +1,28 @@
 """The connection that listens, and on which tails read: what was read on it holds as long as it stands."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 
-from events.log.port import LogUnavailable
+from events.log.port import LogUnavailable, Place, StoredRecord
 from events.log.postgres.failures import within
+from events.log.postgres.grouping import Group
+from events.log.postgres.reading import PAGE_BYTES, PAGE_RECORDS, PAGES, place_arrays
+from events.log.postgres.rows import stored
 from events.log.postgres.server import Server
 from events.log.postgres.wakeups import CHANNELS, EVERYTHING, Hub
 
 T = TypeVar("T")
+
+
+class Look(NamedTuple):
+    """What a look at several places found: the records by place, and the places that may hold more."""
+
+    found: Mapping[Place, list[StoredRecord]]
+    with_more: frozenset[Place]
 
 
 class Session:
@@ -29,6 +39,7 @@ class Session:
         self._turn = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
         self._channels: set[str] = set()
+        self._looks = Group("looking at the log", self._look_together)
         connection.add_termination_listener(self._ended)
 
     @property
@@ -43,6 +54,23 @@ class Session:
         in the server takes a connection more, and the others would wait for that.
         """
         return await self._to_its_end(doing, self._connection.fetch(statement, *arguments))
+
+    async def look(self, positions: Mapping[Place, int]) -> Look:
+        """The next records behind each of these offsets, some of them. Raises LogUnavailable, as above."""
+        return await self._looks.ask(positions)
+
+    async def _look_together(self, asked: Sequence[Mapping[Place, int]]) -> list[Look]:
+        """What all tails look for goes into one statement, and they share a page."""
+        whose = [(number, place) for number, positions in enumerate(asked) for place in positions]
+        places = [place for _, place in whose]
+        starts = [start for positions in asked for start in positions.values()]
+        rows = await self.fetch("following the log", PAGES, *place_arrays(places), starts)
+        found: list[dict[Place, list[StoredRecord]]] = [{} for _ in asked]
+        for row in rows:
+            number, place = whose[row["which"] - 1]
+            found[number].setdefault(place, []).append(stored(place.topic, place.partition, row))
+        is_full = sum(len(row["value"]) for row in rows) >= PAGE_BYTES
+        return [Look(own, _with_more(own, at, is_full)) for own, at in zip(found, asked, strict=True)]
 
     async def listen(self, channels: AbstractSet[str]) -> None:
         """Hear of these channels too, from now on: whoever waits has to read once more after that.
@@ -83,6 +111,14 @@ class Session:
 
     def _ended(self, connection: object) -> None:
         self._hub.announce([EVERYTHING])
+
+
+def _with_more(
+    found: Mapping[Place, list[StoredRecord]], asked: Iterable[Place], is_full: bool
+) -> frozenset[Place]:
+    if is_full:
+        return frozenset(asked)
+    return frozenset(place for place, records in found.items() if len(records) == PAGE_RECORDS)
 
 
 class Sessions:

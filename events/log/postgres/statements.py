@@ -3,6 +3,8 @@
 Whatever several heads are locked for, they are locked in (topic, partition) order.
 """
 
+# With a channel, those who wait are notified with the commit. That is for submissions whose commit does not wait
+# for the disk: a transaction that notifies holds a lock over the whole cluster while it commits.
 SUBMIT = """
 WITH moved AS (
     UPDATE autopack_log.heads
@@ -15,7 +17,36 @@ WITH moved AS (
     SELECT $1::text, $2::integer, start + n - 1, key, value, headers, recorded_at
     FROM moved, unnest($3::bytea[], $4::bytea[], $5::json[]) WITH ORDINALITY AS new (key, value, headers, n)
 )
-SELECT start FROM moved
+SELECT start, CASE WHEN $6::text IS NOT NULL THEN pg_notify($6, $2::text) END FROM moved
+"""
+
+# The same for several places, each of which gets its records behind one another.
+SUBMIT_TO_MANY = """
+WITH new AS MATERIALIZED (
+    SELECT *, row_number() OVER (PARTITION BY topic, partition ORDER BY n) - 1 AS distance
+    FROM unnest($1::text[], $2::integer[], $3::bytea[], $4::bytea[], $5::json[]) WITH ORDINALITY
+        AS new (topic, partition, key, value, headers, n)
+), locked AS MATERIALIZED (
+    SELECT head.topic, head.partition, counted.records
+    FROM autopack_log.heads AS head
+        JOIN (SELECT topic, partition, count(*) AS records FROM new GROUP BY topic, partition) AS counted
+            USING (topic, partition)
+    ORDER BY head.topic, head.partition
+    FOR UPDATE OF head
+), moved AS (
+    UPDATE autopack_log.heads AS head
+    SET next_offset = head.next_offset + locked.records,
+        recorded_at = greatest(head.recorded_at, clock_timestamp())
+    FROM locked
+    WHERE head.topic = locked.topic AND head.partition = locked.partition
+    RETURNING head.topic, head.partition, head.recorded_at, head.next_offset - locked.records AS start
+), written AS (
+    INSERT INTO autopack_log.records (topic, partition, "offset", key, value, headers, recorded_at)
+    SELECT topic, partition, start + distance, key, value, headers, recorded_at
+    FROM new JOIN moved USING (topic, partition)
+)
+SELECT topic, partition, start, CASE WHEN $6::text IS NOT NULL THEN pg_notify($6 || topic, partition::text) END
+FROM moved
 """
 
 TAKE_OVER = """
@@ -61,6 +92,51 @@ WITH lost AS MATERIALIZED (
     FROM moved, unnest($4::bytea[], $5::bytea[], $6::json[]) WITH ORDINALITY AS new (key, value, headers, n)
 )
 SELECT next_offset FROM moved UNION ALL SELECT NULL FROM lost
+"""
+
+# The same for several partitions, each with an epoch of its own: those that are not ours any more are left out.
+APPEND_EVENTS_OF_MANY = """
+WITH step AS MATERIALIZED (
+    SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[])
+        AS step (partition, epoch, commands, results)
+), new AS MATERIALIZED (
+    SELECT *, row_number() OVER (PARTITION BY partition ORDER BY n) - 1 AS distance
+    FROM unnest($6::integer[], $7::bytea[], $8::bytea[], $9::json[]) WITH ORDINALITY
+        AS new (partition, key, value, headers, n)
+), lost AS MATERIALIZED (
+    SELECT DISTINCT step.partition
+    FROM step
+        JOIN autopack_log.heads AS own
+            ON own.topic = 'autopack.events' AND own.partition = step.partition AND own.epoch = step.epoch
+        JOIN autopack_log.heads AS read ON read.partition = step.partition
+    WHERE read.topic IN ('autopack.commands', 'autopack.results')
+        AND read.next_offset < CASE read.topic WHEN 'autopack.commands' THEN step.commands ELSE step.results END
+), locked AS MATERIALIZED (
+    SELECT head.partition, head.epoch
+    FROM autopack_log.heads AS head
+    WHERE head.topic = 'autopack.events' AND head.partition = ANY ($1)
+    ORDER BY head.partition
+    FOR UPDATE
+), ours AS MATERIALIZED (
+    SELECT step.*, (SELECT count(*) FROM new WHERE new.partition = step.partition) AS records
+    FROM step JOIN locked USING (partition, epoch)
+    WHERE NOT EXISTS (SELECT FROM lost WHERE lost.partition = step.partition)
+), moved AS (
+    UPDATE autopack_log.heads AS head
+    SET next_offset = head.next_offset + ours.records,
+        recorded_at = greatest(head.recorded_at, clock_timestamp()),
+        commands = greatest(head.commands, ours.commands),
+        results = greatest(head.results, ours.results),
+        lease_until = clock_timestamp() + make_interval(secs => $5)
+    FROM ours
+    WHERE head.topic = 'autopack.events' AND head.partition = ours.partition
+    RETURNING head.partition, head.next_offset, head.next_offset - ours.records AS start, head.recorded_at
+), written AS (
+    INSERT INTO autopack_log.records (topic, partition, "offset", key, value, headers, recorded_at)
+    SELECT 'autopack.events', partition, start + distance, key, value, headers, recorded_at
+    FROM new JOIN moved USING (partition)
+)
+SELECT partition, next_offset FROM moved UNION ALL SELECT partition, NULL FROM lost
 """
 
 # FOR UPDATE gives each head as it is once the lock is ours, and so the epoch that counts.

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from events.catalogue import Topic
 from events.log.port import LogUnavailable, Missing, Place, StoredRecord
-from events.log.postgres.reading import HEADS, PAGES, by_place, cut_off, with_more
+from events.log.postgres.reading import HEADS, cut_off, place_arrays
 from events.log.postgres.server import LOST, Server
 from events.log.postgres.sessions import Session, Sessions
 from events.log.postgres.wakeups import EVERYTHING, Hub, Sign, sign_of, sign_of_type
@@ -100,13 +100,11 @@ class PostgresTail:
         if not self._stale:
             return {}
         asked = {place: self._positions[place] for place in self._stale}
-        places = list(asked)
-        heads = await self._heads(session, [place for place in places if place in self._new])
-        rows = await session.fetch("following the log", PAGES, *_arrays(places), list(asked.values()))
-        found = by_place(places, rows)
+        heads = await self._heads(session, [place for place in asked if place in self._new])
+        found, with_more = await session.look(asked)
         # While the answer was on its way a place may have been left, or moved.
         unmoved = {place for place, offset in asked.items() if self._positions.get(place) == offset}
-        read = unmoved - with_more(found, places)
+        read = unmoved - with_more
         firsts = {place: head for place, head in heads.items() if place in read}
         firsts |= {place: records[0].offset for place, records in found.items() if place in unmoved}
         for place, first in firsts.items():
@@ -124,7 +122,7 @@ class PostgresTail:
         """Where places end that have just begun to be followed: all of them may have been deleted."""
         if not places:
             return {}
-        rows = await session.fetch("following the log", HEADS, *_arrays(places))
+        rows = await session.fetch("following the log", HEADS, *place_arrays(places))
         return {places[row["which"] - 1]: row["next_offset"] for row in rows}
 
     def _look_for_missing(self, place: Place, position: int, first: int) -> None:
@@ -148,7 +146,3 @@ class PostgresTail:
             self._session = session
         await self._session.listen(self._channels)
         return self._session
-
-
-def _arrays(places: Sequence[Place]) -> tuple[list[str], list[int]]:
-    return [place.topic.value for place in places], [place.partition for place in places]

@@ -1,16 +1,19 @@
 """The one writer of a partition's history: each step one statement, which checks its epoch."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+
+import asyncpg
 
 from events.catalogue import Topic, event_name
 from events.failpoints import failpoint
 from events.log.port import Fenced, LogUnavailable, NewRecord, Place, Positions, Step
+from events.log.postgres.appending import Appender, Appending
 from events.log.postgres.notifier import Notifier
 from events.log.postgres.rows import columns
 from events.log.postgres.server import Pool
-from events.log.postgres.statements import APPEND_EVENTS, APPEND_STEP, DELETE, RELEASE, RENEW, TAKE_OVER
+from events.log.postgres.statements import APPEND_STEP, DELETE, RELEASE, RENEW, TAKE_OVER
 from events.log.postgres.wakeups import Sign, sign_of, sign_of_type
 
 
@@ -21,6 +24,7 @@ class Means:
     durable: Pool
     lazy: Pool
     notifier: Notifier
+    appender: Appender
     partition_count: int
     lease_seconds: float
 
@@ -70,7 +74,7 @@ class PostgresPartitionWriter:
         if step.rejections or step.forwards:
             end = await self._fenced(APPEND_STEP, *_arrays(self._partition, step), *_positions(step))
         else:
-            end = await self._fenced(APPEND_EVENTS, *columns(step.events), *_positions(step))
+            end = await self._appended(step)
         failpoint("written")
         self._written_end = end
         self._means.notifier.announce(_signs(self._partition, step))
@@ -103,19 +107,31 @@ class PostgresPartitionWriter:
         if self._is_dropped:
             raise LogUnavailable(f"the writer of partition {self._partition} has been dropped")
 
+    async def _appended(self, step: Step) -> int:
+        """A step of events alone, together with those of other partitions. The end of the history."""
+        appending = Appending(self._partition, self._epoch, self._losses, step.events, step.positions)
+        with self._dropped_on_failure():
+            return self._end_in(await self._means.appender.append(appending))
+
     async def _fenced(self, statement: str, *arguments: object) -> int:
         """Run a statement that does nothing unless the epoch is still ours. The end of the history."""
         head = (self._partition, self._epoch, self._means.lease_seconds)
+        with self._dropped_on_failure():
+            fetching = self._means.durable.fetch(self._doing, statement, *head, *arguments, losses=self._losses)
+            return self._end_in(await fetching)
+
+    @contextmanager
+    def _dropped_on_failure(self) -> Iterator[None]:
         try:
-            rows = await self._means.durable.fetch(self._doing, statement, *head, *arguments, losses=self._losses)
+            yield
         except BaseException:
             self._is_dropped = True
             raise
+
+    def _end_in(self, rows: Sequence[asyncpg.Record]) -> int:
         if not rows:
-            self._is_dropped = True
             raise Fenced(f"{Fenced.__doc__} partition {self._partition}, epoch {self._epoch}")
         if rows[0]["next_offset"] is None:
-            self._is_dropped = True
             raise LogUnavailable(f"{self._doing}: the step claims to have read what is not in the log")
         return int(rows[0]["next_offset"])
 

@@ -1,0 +1,95 @@
+"""Appending in groups: the steps of several partitions go into one statement, each under its own epoch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from events.log.port import LogUnavailable, NewRecord, Positions
+from events.log.postgres.grouping import Group
+from events.log.postgres.rows import columns
+from events.log.postgres.server import LOST, Pool
+from events.log.postgres.statements import APPEND_EVENTS, APPEND_EVENTS_OF_MANY
+
+GROUP_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Appending:
+    """The events of one step, and up to where it has read, by the writer of this epoch.
+
+    `losses` is how many connections the log had lost when that writer began.
+    """
+
+    partition: int
+    epoch: int
+    losses: int
+    events: Sequence[NewRecord]
+    positions: Positions
+
+
+class Appender:
+    """Appends what the writers of one log have to append at the same time, as one transaction.
+
+    A step of a writer that was fenced is left out, and so is one whose positions lie behind the ends of what it
+    says it has read; the others are written.
+    """
+
+    def __init__(self, durable: Pool, lease_seconds: float) -> None:
+        self._durable = durable
+        self._lease_seconds = lease_seconds
+        self._group = Group("appending", self._carry, _size_bytes, GROUP_BYTES)
+
+    async def append(self, appending: Appending) -> Sequence[asyncpg.Record]:
+        """The end of the history in a row; no row where the writer was fenced. Raises LogUnavailable."""
+        return await self._group.ask(appending)
+
+    async def close(self) -> None:
+        """Append no more."""
+        await self._group.close()
+
+    async def _carry(self, asked: Sequence[Appending]) -> list[Sequence[asyncpg.Record] | Exception]:
+        losses = self._durable.losses
+        sound = {one.partition: one for one in reversed(asked) if one.losses == losses}
+        found = await self._append(list(sound.values()), losses) if sound else {}
+        outcomes: list[Sequence[asyncpg.Record] | Exception] = []
+        for one in asked:
+            if one.losses != losses:
+                outcomes.append(LogUnavailable(f"{_doing([one])}: {LOST}"))
+            elif sound[one.partition] is one:
+                outcomes.append(found[one.partition])
+            else:  # of two writers of one partition in this process, one is behind the other
+                outcomes.append((await self._append([one], losses))[one.partition])
+        return outcomes
+
+    async def _append(self, steps: Sequence[Appending], losses: int) -> dict[int, Sequence[asyncpg.Record]]:
+        """Of each partition the row that stands for it, if there is one."""
+        if len(steps) == 1:
+            (one,) = steps
+            head = (one.partition, one.epoch, self._lease_seconds)
+            passed = (one.positions.commands, one.positions.results)
+            arguments: tuple[object, ...] = (*head, *columns(one.events), *passed)
+            rows = await self._durable.fetch(_doing(steps), APPEND_EVENTS, *arguments, losses=losses)
+            return {one.partition: rows}
+        arguments = (
+            [one.partition for one in steps],
+            [one.epoch for one in steps],
+            [one.positions.commands for one in steps],
+            [one.positions.results for one in steps],
+            self._lease_seconds,
+            [one.partition for one in steps for _ in one.events],
+            *columns([event for one in steps for event in one.events]),
+        )
+        rows = await self._durable.fetch(_doing(steps), APPEND_EVENTS_OF_MANY, *arguments, losses=losses)
+        return {one.partition: [row for row in rows if row["partition"] == one.partition] for one in steps}
+
+
+def _doing(steps: Sequence[Appending]) -> str:
+    partitions = sorted(one.partition for one in steps)
+    if len(partitions) == 1:
+        return f"writing to partition {partitions[0]}"
+    return f"writing to partitions {', '.join(map(str, partitions))}"
+
+
+def _size_bytes(appending: Appending) -> int:
+    return sum(len(event.value) for event in appending.events)
