@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, assert_never
+from typing import Any, assert_never, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from events.families.run import PrepareFailed, PrepareRequested, RunPrepared
 from events.families.verify import ChecksFailed, ChecksPassed, ChecksRequested
 from events.families.work import WorkRevoked, WorkStarted
 from events.state import RequestKind
+from projections.naming import request_named
 from projections.projection import Entry, Key, Memory, Projection
 
 OPEN = "open"
@@ -76,6 +77,7 @@ Request = (
 )
 Failure = PrepareFailed | BuildFailed | AuditFailed | PatchRejected | ChecksFailed | IntegrationFailed
 Success = RunPrepared | BuildSucceeded | AuditCompleted | PatchAccepted | ChecksPassed | SnapshotCreated
+ANSWERS: frozenset[type] = frozenset((*get_args(Failure), *get_args(Success)))
 
 KINDS: Mapping[type, RequestKind] = {
     PrepareRequested: RequestKind.PREPARE,
@@ -107,7 +109,7 @@ _DETAILS = frozenset(
 
 def request_of(entry: Entry) -> Key | None:
     """The request that an event speaks of; one that opens a request has none before."""
-    request_id = getattr(entry.data, "request_id", None)
+    request_id = request_named(entry.data)
     return None if request_id is None else (entry.project, entry.run_id, request_id)
 
 

@@ -4,11 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from msgspec import Struct
-
 from events.codec import UnreadableRecord
 from events.log.port import StoredRecord
-from projections.projection import Entry, Key, Memory, Projection, RowT
+from projections.projection import Entry, Key, Projection, RowT
 from projections.reading import Linked, Parsed, wants
 
 
@@ -66,14 +64,9 @@ def fold(
         for row in _project(projection, groups[key] if key is not None else {}, entry):
             row_key = projection.key_of(row)
             changed[row_key] = row
-            if memory is not None and (group := groups.get(group_of(memory, row))) is not None:
+            if memory is not None and (group := groups.get(memory.group_of(row))) is not None:
                 group[row_key] = row
     return Changes(projection, list(changed.values()), replacing=memory is not None)
-
-
-def group_of(memory: Memory, row: Struct) -> Key:
-    """With which other rows a row is remembered."""
-    return tuple(getattr(row, column) for column in memory.columns)
 
 
 def _project(projection: Projection[RowT], rows: dict[Key, RowT], entry: Entry) -> list[RowT]:

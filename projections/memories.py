@@ -9,7 +9,6 @@ from typing import Any
 
 from projections.checkpoints import KnownHead, Reader, RunKey, known_heads
 from projections.database import Connection
-from projections.folding import group_of
 from projections.projection import Entry, Key, Projection, RowT
 from projections.tables import recall
 
@@ -48,7 +47,7 @@ class Memories:
         missing = _keys(memory.key(entry) for entry in entries) - begun - known.keys()
         known.update((key, {}) for key in begun | missing)
         for row in await recall(connection, projection, missing):
-            known[group_of(memory, row)][projection.key_of(row)] = row
+            known[memory.group_of(row)][projection.key_of(row)] = row
         return known
 
     async def heads(

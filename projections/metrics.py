@@ -15,7 +15,8 @@ from events.families.phase import PhaseCompleted, PhaseFailed, PhaseSkipped
 from events.families.run import RunAccepted, RunCompleted, RunFailed, RunRequested
 from events.families.verify import ChecksFailed, ChecksPassed, ChecksRequested
 from events.families.work import WorkStarted
-from projections.attempts import KINDS, Failure, Success
+from projections.attempts import ANSWERS, KINDS
+from projections.naming import phase_named, request_named
 from projections.projection import EVERY_TYPE, Entry, Key, Projection
 from projections.usage import cost_of, is_unknown, more, tokens_of, usage_of
 
@@ -90,7 +91,7 @@ def _spent(row: MetricsRow, data: AnyEventData) -> MetricsRow:
 
 def _sliced(row: MetricsRow, data: AnyEventData) -> Mapping[str, int]:
     slices, tokens = row.slices or {}, tokens_of(data)
-    phase = (row.pending or {}).get(f"phase {getattr(data, 'phase_id', None)}")
+    phase = (row.pending or {}).get(f"phase {phase_named(data)}")
     if not tokens or phase is None:
         return slices
     return {**slices, phase["slice"]: more(slices.get(phase["slice"], 0), tokens)}
@@ -133,14 +134,14 @@ def _timed(row: MetricsRow, entry: Entry) -> MetricsRow:
     if type(data) in KINDS:
         opened = {"kind": str(KINDS[type(data)]), "requested_at": entry.at.isoformat()}
         return replace(row, pending={**pending, entry.event.id: opened})
-    request_id = getattr(data, "request_id", None)
+    request_id = request_named(data)
     request = pending.get(request_id) if request_id is not None else None
     if request_id is None or request is None:
         return row
     if isinstance(data, WorkStarted):
         claimed = {**request, "claimed_at": entry.at.isoformat()}
         return replace(row, pending={**pending, request_id: claimed})
-    if isinstance(data, Failure | Success):
+    if type(data) in ANSWERS:
         return _answered(row, entry, request_id, request)
     return row
 

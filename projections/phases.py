@@ -23,6 +23,7 @@ from events.plan import PhaseSpec, dependencies, phases_in_order
 from events.states import PhaseState
 from projections.content_ids import phase_row_id, tier_row_id
 from projections.issue_counts import MAJOR, MINOR, count, issue_state, with_issue
+from projections.naming import phase_named, request_named
 from projections.progress import PhaseProgress, advance, concerned
 from projections.projection import Entry, Key, Projection
 from projections.usage import cost_of, is_unknown, more, tokens_of
@@ -86,7 +87,20 @@ def project(rows: Mapping[Key, PhaseRow], entry: Entry) -> Iterable[PhaseRow]:
         return _requested(entry, data)
     if isinstance(data, RunAccepted):
         return _accepted(rows, data)
-    return [_changed(row, entry) for row in rows.values() if concerned(entry.event, row.phase_id, _progress(row))]
+    return [_changed(row, entry) for row in _suspects(rows, entry) if _is_concerned(row, entry)]
+
+
+def _suspects(rows: Mapping[Key, PhaseRow], entry: Entry) -> Iterable[PhaseRow]:
+    """A plan may have hundreds of phases: where an event names its phase, no other is looked at."""
+    phase_id = phase_named(entry.data)
+    if phase_id is None:
+        return rows.values()
+    row = rows.get((entry.project, entry.run_id, phase_id))
+    return () if row is None else (row,)
+
+
+def _is_concerned(row: PhaseRow, entry: Entry) -> bool:
+    return concerned(entry.event, row.phase_id, _progress(row))
 
 
 def _requested(entry: Entry, data: RunRequested) -> list[PhaseRow]:
@@ -133,7 +147,7 @@ def _progress(row: PhaseRow) -> PhaseProgress:
 
 def _changed(row: PhaseRow, entry: Entry) -> PhaseRow:
     data = entry.data
-    revoked = row.build_request != getattr(data, "request_id", None)
+    revoked = row.build_request != request_named(data)
     row = replace(
         row,
         **asdict(advance(_progress(row), entry.event)),

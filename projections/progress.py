@@ -16,6 +16,7 @@ from events.families.verify import ChecksRequested
 from events.families.work import WorkRevoked, WorkStarted
 from events.plan import EXTERNAL
 from events.states import PhaseState, RunState
+from projections.naming import phase_named
 
 
 class PhaseProgress(Struct, frozen=True):
@@ -33,7 +34,7 @@ def concerned(event: Event, phase_id: str, progress: PhaseProgress) -> bool:
         case WorkStarted() | WorkRevoked():
             return event.data.request_id == progress.build_request
         case _:
-            return getattr(event.data, "phase_id", None) == phase_id
+            return phase_named(event.data) == phase_id
 
 
 def advance(progress: PhaseProgress, event: Event) -> PhaseProgress:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
@@ -68,6 +70,19 @@ class Memory:
     begun: Callable[[Entry], Key | None] = run_begun
     condition: str | None = None
 
+    def group_of(self, row: Struct) -> Key:
+        """With which other rows a row is remembered."""
+        return _values(self.columns)(row)
+
+
+@lru_cache(maxsize=256)
+def _values(columns: tuple[str, ...]) -> Callable[[Struct], Key]:
+    """What reads these columns of a row, at the speed of C."""
+    if len(columns) == 1:
+        (only,) = columns
+        return lambda row: (getattr(row, only),)
+    return attrgetter(*columns)
+
 
 def _no_rows(rows: Mapping[Key, Any], entry: Entry) -> Iterable[Any]:
     return ()
@@ -104,4 +119,4 @@ class Projection(Generic[RowT]):
 
     def key_of(self, row: RowT) -> Key:
         """The row's key."""
-        return tuple(getattr(row, column) for column in self.key)
+        return _values(self.key)(row)

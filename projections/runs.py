@@ -1,6 +1,6 @@
 """One row a run: where it stands, what it used, what it asked for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,7 @@ from events.plan import EXTERNAL, phases_in_order, tiers_in_order
 from events.states import PhaseState, RunState
 from projections.content_ids import run_row_id
 from projections.issue_counts import MAJOR, MINOR, count, with_issue
+from projections.naming import phase_named
 from projections.progress import PhaseProgress, advance, concerned, has_moved, shown_state
 from projections.projection import EVERY_TYPE, Entry, Key, Projection
 from projections.usage import cost_of, is_unknown, more, tokens_of
@@ -223,15 +224,23 @@ def _shown(row: RunRow, entry: Entry) -> RunRow:
     """The row with its phases' progress, and the state that follows from it."""
     if row.accepted_at is None:
         return row
-    before = {phase_id: _progress(fields) for phase_id, fields in (row.progress or {}).items()}
-    after = {
-        phase_id: advance(progress, entry.event) if concerned(entry.event, phase_id, progress) else progress
-        for phase_id, progress in before.items()
-    }
-    state = shown_state(after.values(), row.builder == EXTERNAL)
-    if after == before and state == row.state:
+    known = row.progress or {}
+    moved = dict(_moved(known, entry))
+    if not moved and not isinstance(entry.data, RunAccepted):
         return row
-    return replace(row, state=state, progress={name: asdict(progress) for name, progress in after.items()})
+    progress = {**known, **moved}
+    state = shown_state(map(_progress, progress.values()), row.builder == EXTERNAL)
+    return replace(row, state=state, progress=progress)
+
+
+def _moved(known: Mapping[str, Mapping[str, Any]], entry: Entry) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The phases whose progress an event changes. Where it names its phase, no other is looked at."""
+    named = phase_named(entry.data)
+    for phase_id in known if named is None else known.keys() & {named}:
+        before = _progress(known[phase_id])
+        after = advance(before, entry.event) if concerned(entry.event, phase_id, before) else before
+        if after != before:
+            yield phase_id, asdict(after)
 
 
 def _progress(fields: Mapping[str, Any]) -> PhaseProgress:

@@ -20,6 +20,7 @@ from events.plan import phases_in_order, tiers_in_order
 from events.states import TierState
 from projections.content_ids import tier_row_id
 from projections.issue_counts import MAJOR, MINOR, count, with_issue
+from projections.naming import phase_named, tier_named
 from projections.projection import Entry, Key, Projection
 from projections.usage import more, tokens_of
 
@@ -79,8 +80,8 @@ def _requested(entry: Entry, data: RunRequested) -> list[TierRow]:
 
 def _concerned(rows: Mapping[Key, TierRow], data: AnyEventData) -> TierRow | None:
     """The tier that the event names, or that holds the phase which it names."""
-    tier_id = getattr(data, "tier_id", None)
-    phase_id = getattr(data, "phase_id", None)
+    tier_id = tier_named(data)
+    phase_id = phase_named(data)
     found = (row for row in rows.values() if row.tier_id == tier_id or phase_id in row.phase_ids)
     return next(found, None)
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from projections.naming import phase_named, request_named, tier_named
 from projections.projection import EVERY_TYPE, Entry, Key, Projection
 from projections.summaries import summary
 
@@ -43,9 +44,9 @@ def project(rows: Mapping[Key, TimelineRow], entry: Entry) -> Iterable[TimelineR
             event_id=event.id,
             source=event.source,
             cause_id=event.cause_id,
-            request_id=getattr(event.data, "request_id", None),
-            phase_id=getattr(event.data, "phase_id", None),
-            tier_id=getattr(event.data, "tier_id", None),
+            request_id=request_named(event.data),
+            phase_id=phase_named(event.data),
+            tier_id=tier_named(event.data),
             recorded_at=entry.at,
             emitted_at=event.time,
             summary=summary(event.data),

@@ -12,21 +12,23 @@ from events.families.verify import ChecksFailed, ChecksPassed
 AGENT_ANSWERS = (BuildSucceeded, BuildFailed, AuditCompleted, AuditFailed)
 """Answers whose tokens are unknown, not none, where they do not say."""
 
-_SPENDING = (
-    *AGENT_ANSWERS,
-    PatchAccepted,
-    PatchRejected,
-    ChecksPassed,
-    ChecksFailed,
-    SnapshotCreated,
-    IntegrationFailed,
-    BudgetSettled,
+_SPENDING: frozenset[type] = frozenset(
+    {
+        *AGENT_ANSWERS,
+        PatchAccepted,
+        PatchRejected,
+        ChecksPassed,
+        ChecksFailed,
+        SnapshotCreated,
+        IntegrationFailed,
+        BudgetSettled,
+    }
 )
 
 
 def usage_of(data: AnyEventData) -> Usage | None:
     """What the event says was used, or None where it is not of that kind."""
-    return data.usage if isinstance(data, _SPENDING) else None
+    return data.__dict__["usage"] if type(data) in _SPENDING else None
 
 
 def tokens_of(data: AnyEventData) -> int:
