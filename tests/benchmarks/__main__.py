@@ -59,6 +59,7 @@ async def _driven(place: Ground, load: Load) -> Figures:
         ("phases", "/s"): phases / observed.wall_seconds,
         **spread_ms("phase", observed.phase_seconds, 50, 95),
         **spread_ms("visible", watched.delays(observed.records), 50, 99),
+        ("processor", "ms/phase"): sum(observed.cpu_seconds.values()) / phases * 1000,
         ("events", "/phase"): observed.events / phases,
         **spent,
         **{(f"{name}_memory", "MiB"): mib for name, mib in place.memory_mib().items()},
