@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from events.log.port import LogUnavailable
@@ -103,7 +103,7 @@ def _tell(answered: "asyncio.Future[Answer]", answer: Answer | Exception) -> Non
 
 
 def _fail(
-    waiting: Sequence[tuple[Asked, "asyncio.Future[Answer]"]] | deque[tuple[Asked, "asyncio.Future[Answer]"]],
+    waiting: Iterable[tuple[Asked, "asyncio.Future[Answer]"]],
     error: Exception,
 ) -> None:
     for _, answered in waiting:
