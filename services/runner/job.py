@@ -1,7 +1,7 @@
 """One claimed piece of work, from the claim to the answer in the history."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from time import monotonic, time
 
@@ -14,6 +14,7 @@ from events.families.failure import FailureClass
 from events.families.work import WorkStarted
 from events.ids import derived_id
 from events.log.port import EventLog, NewRecord
+from services.runner.claiming import Claiming
 from services.runner.open_requests import OpenWork
 from services.runner.results import RememberedResults
 from services.runner.signals import Signal, Signals
@@ -75,30 +76,36 @@ class Job:
         """
         kept = await self._recall()
         if kept is not None:
-            await self._answer(kept)
+            await self._answer([kept])
             return
         terms = await self._worker.terms(self.work.event.data)
-        claiming = asyncio.create_task(submit_until_taken(self._log, Topic.RESULTS, [self._claim(terms)]))
+        claiming = Claiming(self._log, self._claim(terms))
         try:
             await self._work(terms, claiming)
         finally:
-            claiming.cancel()
+            claiming.drop()
             if self._performing is not None:
                 self._performing.cancel()
                 await asyncio.wait({self._performing})
 
-    async def _work(self, terms: Terms, claiming: asyncio.Task[None]) -> None:
+    async def _work(self, terms: Terms, claiming: Claiming) -> None:
         """Perform, at once or when the claim is granted, and answer behind the claim, never before it."""
         if self._worker.traits.awaits_claim:
-            await claiming
+            await claiming.now()
             if not await self._granted(terms):
                 return
-        answer = await self._performed(terms)
+        else:
+            claiming.soon()
+        try:
+            answer = await self._performed(terms)
+        except WorkReplaced as fact:
+            logger.info("left to another instance", request=self.work.id, fact=str(fact))
+            await claiming.now()  # that the history does not know the other is found out by its granting this one
+            return
         if answer is not None:
             answer = await self._keep(answer)
             failpoint("result-kept")
-            await claiming
-            await self._answer(answer)
+            await self._answer(await claiming.before(answer))
 
     async def _recall(self) -> NewRecord | None:
         if self._results is None:
@@ -157,16 +164,13 @@ class Job:
         return False
 
     async def _performed(self, terms: Terms) -> NewRecord | None:
-        """The answer as a record, or None where nobody needs one any more."""
+        """The answer as a record, or None where nobody needs one any more. Raises WorkReplaced."""
         assignment = self._assignment(terms)
         self._performing = asyncio.create_task(self._limited(assignment), name=f"perform-{self.work.id}")
         stopped = asyncio.create_task(self.signals.first_of(Signal.REVOKED, Signal.LOST, Signal.CLOSED))
         try:
             await asyncio.wait({self._performing, stopped}, return_when=asyncio.FIRST_COMPLETED)
             data = await self._outcome(assignment, self._performing)
-        except WorkReplaced as fact:
-            logger.info("left to another instance", request=self.work.id, fact=str(fact))
-            return None
         finally:
             stopped.cancel()
         if data is None:
@@ -234,7 +238,7 @@ class Job:
                     break
         return self._worker.failed(assignment, FailureClass.INTERNAL, reason[:3000])
 
-    async def _answer(self, record: NewRecord) -> None:
+    async def _answer(self, records: Sequence[NewRecord]) -> None:
         """Submit until the history has closed the request, whoever's answer it took.
 
         An answer to a revoked request may be refused, so it is submitted once and not waited for; also when the
@@ -243,7 +247,7 @@ class Job:
         self.is_answering = True
         pause = ANSWER_AGAIN_SECONDS
         while self.signals.have(Signal.REVOKED) or not self.signals.have(Signal.CLOSED):
-            await submit_until_taken(self._log, Topic.RESULTS, [record])
+            await submit_until_taken(self._log, Topic.RESULTS, records)
             failpoint("result-submitted")
             heard = await self.signals.first_of(Signal.REVOKED, Signal.CLOSED, wait_seconds=pause)
             if heard is Signal.REVOKED:
