@@ -36,10 +36,21 @@ _INDEX = re.compile(r"^CREATE INDEX IF NOT EXISTS (\w+)[^;]*;", re.MULTILINE)
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(7226512071)"
 
 
+SERVER_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
+"""All statements go along keys and indexes, whatever the values. To plan the large one that writes a batch takes
+longer than to run it, and the server would do so for each of its first runs on every connection.
+"""
+
+
 async def open_pool(url: str, *, most_connections: int = 8) -> Pool:
     """Connections that speak JSON as these modules expect."""
     return await asyncpg.create_pool(
-        url, min_size=1, max_size=most_connections, init=speak_json, reset=nothing_to_reset
+        url,
+        min_size=1,
+        max_size=most_connections,
+        init=speak_json,
+        reset=nothing_to_reset,
+        server_settings=SERVER_SETTINGS,
     )
 
 

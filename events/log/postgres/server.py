@@ -68,6 +68,7 @@ class Server:
                 "application_name": "autopack log",
                 "synchronous_commit": "on" if waits_for_disk else "off",
                 "jit": "off",
+                "plan_cache_mode": "force_generic_plan",  # all statements are by key: no values have a better plan
             },
         )
 
