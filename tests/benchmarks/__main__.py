@@ -112,7 +112,7 @@ async def _on_history(kind: LogKind, options: Options, folder: Path, events: int
 
 
 async def _real(kind: LogKind, options: Options, folder: Path) -> AsyncIterator[Row]:
-    names = {"real git and sandbox, one run at a time": 1, "real git and sandbox, 10 runs at once": 10}
+    names = {"real git and sandbox, one by one": 1, "real git and sandbox, ten side by side": 10}
     wanted = {name: at_once for name, at_once in names.items() if options.wants(name)}
     if not wanted:
         return
