@@ -181,7 +181,7 @@ async def test_one_lost_connection_ends_the_tails_that_were_there_and_no_later_o
     connection = await asyncpg.connect(database_url)
     await connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND query LIKE 'LISTEN%' OR query LIKE '%bytes_before%'"
+        " WHERE datname = current_database() AND (query LIKE 'LISTEN%' OR query LIKE '%bytes_before%')"
         " AND pid <> pg_backend_pid()"
     )
     await connection.close()
