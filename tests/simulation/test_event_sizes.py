@@ -16,10 +16,12 @@ from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.failure import FailureClass
 from events.families.run import RunCancelRequested, RunPrepared
 from events.families.verify import ChecksFailed, ChecksRequested
+from events.state import Project
 from support.scenario import BASE, PATCH, Scenario, commit, plan
 
 CASES = 600 if os.environ.get("AUTOPACK_TEST_REQUIRE") == "all" else 40
 STEPS = 40
+LONGEST_PROJECT = "p" * 100
 LETTERS = st.sampled_from('aä漢😀\x01"\\\n\x7f\u2028')
 FAILURES = st.sampled_from([FailureClass.EXIT_CODE, FailureClass.NO_CHANGE, FailureClass.VIOLATIONS])
 
@@ -87,9 +89,9 @@ TOLD = table(
 def test_no_event_but_a_plan_is_larger_than_an_event_may_be(
     asked: dict[str, Any], configuration: dict[str, Any], told: list[dict[str, Any]]
 ) -> None:
-    run = Scenario()
+    run = Scenario(Project(LONGEST_PROJECT))
     phases = [{"phase_id": f"P{number}", **phase} for number, phase in enumerate(asked["phases"])]
-    changes = {key: value for key, value in asked.items() if key != "phases"}
+    changes = {key: value for key, value in asked.items() if key != "phases"} | {"project": LONGEST_PROJECT}
     if refused(run.submit(run.event(plan(phases, **changes))), Reason.INVALID_PLAN):
         return
     prepared = RunPrepared(

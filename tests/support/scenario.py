@@ -132,7 +132,8 @@ class Scenario:
     def oversized(self) -> list[str]:
         """The events, other than plans, that take more than an event may, with their bytes."""
         written = [e for e in self.history if not isinstance(e.data, RunRequested)]
-        sizes = [(e.data, len(write_history(e, "p" * 100, LARGEST_COUNT, "f" * 64))) for e in written]
+        name = self.project.project_id
+        sizes = [(e.data, len(write_history(e, name, LARGEST_COUNT, "f" * 64))) for e in written]
         return [f"{type(data).__name__}: {size}" for data, size in sizes if size > EVENT_LIMIT_BYTES]
 
     # ---- what people and workers say
