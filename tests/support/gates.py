@@ -33,9 +33,13 @@ class Gate:
         self._script = folder / f"{name}.py"
 
     def waiting(self) -> list[int]:
-        """The processes that wait at this gate now, or whose sandbox does."""
+        """The agents that wait at this gate now.
+
+        A sandbox that names one has not begun it yet, and if it is killed then it leaves what runs nothing.
+        """
+        own = [str(self._script), str(self._folder)]
         listed = psutil.process_iter(["cmdline"])
-        return [process.pid for process in listed if str(self._script) in (process.info["cmdline"] or [])]
+        return [process.pid for process in listed if (process.info["cmdline"] or [])[1:] == own]
 
     def agent(self, body: str = WRITES) -> tuple[str, ...]:
         """An agent that waits for its gate, and then does what `body` says; left out, it writes a file."""
