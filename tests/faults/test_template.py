@@ -6,7 +6,6 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from faults.template import Template, TemplateEnded
@@ -78,5 +77,6 @@ async def test_a_signal_to_the_group_of_a_test_session_does_not_end_a_template_b
     template: Template,
 ) -> None:
     """Ctrl-C goes to a group. The template is in one of its own, and ends when nobody speaks to it any more."""
-    (own,) = [child for child in psutil.Process().children() if "faults.template" in child.cmdline()]
+    own = template._process
+    assert own is not None
     assert os.getpgid(own.pid) == own.pid != os.getpgid(0)
