@@ -32,6 +32,13 @@ async def open_log(settings: Settings, servers: Servers) -> EventLog:
     )
 
 
+def log_remark(log: EventLog) -> str | None:
+    """What an operator may want to know of a log that can be used, if anything."""
+    if isinstance(log, KafkaLog) and log.replicas == 1:
+        return "one broker alone holds each record of the log: it outlives a kill, no power cut and no lost disk"
+    return None
+
+
 def _security(settings: Settings) -> Security:
     context = None
     if settings.kafka_security_protocol.endswith("SSL"):

@@ -15,6 +15,7 @@ from services.agents import Agents, AgentsFileInvalid, CommandAgent, load_agents
 from services.cli.failures import CommandFailure
 from services.cli.reaching import service_at_hand
 from services.cli.store import opened_store
+from services.logs import log_remark
 from services.processes import Command, run
 from services.sandbox import probe
 from services.settings import Settings, process_environment, unknown_settings
@@ -111,11 +112,13 @@ async def _servers(settings: Settings) -> Finding:
         async with opened_store(settings) as store, store.pool.acquire() as connection:
             await store.log.check()
             version = await connection.fetchval("SHOW server_version")
+            remark = log_remark(store.log)
     except CommandFailure as error:
         return Finding("servers", Grade.MISSING, str(error), remedy)
-    return Finding(
-        "servers", Grade.OK, f"log: {log}; read models: {_where(settings.database)}, Postgres {version}"
-    )
+    found = f"log: {log}; read models: {_where(settings.database)}, Postgres {version}"
+    if remark is not None:
+        return Finding("servers", Grade.NOTE, f"{found}; {remark}", "three brokers, for what must not be lost")
+    return Finding("servers", Grade.OK, found)
 
 
 def _where(url: str | None) -> str:

@@ -37,9 +37,11 @@ async def make(admin: AIOKafkaAdminClient, prefix: str, topic: Topic, partitions
     assert [code for _, code, _ in response.topic_errors] == [0]
 
 
-async def refusal(broker: KafkaBroker, prefix: str) -> str:
+async def refusal(broker: KafkaBroker, prefix: str, replication_factor: int | None = None) -> str:
     with pytest.raises(TopicsUnfit) as refused:
-        await KafkaLog.open(broker.bootstrap, PARTITIONS, topic_prefix=prefix)
+        await KafkaLog.open(
+            broker.bootstrap, PARTITIONS, topic_prefix=prefix, replication_factor=replication_factor
+        )
     return str(refused.value)
 
 
@@ -54,6 +56,7 @@ async def test_missing_topics_are_made_so_that_nothing_is_lost_by_the_clock(
         assert settings["message.timestamp.type"] == "LogAppendTime"
         assert settings["cleanup.policy"] == "delete"
         assert settings["retention.bytes"] == "-1"
+        assert settings["unclean.leader.election.enable"] == "false"
     retention = {topic: (await settings_of(admin, f"{prefix}{topic}"))["retention.ms"] for topic in Topic}
     assert retention == {
         Topic.COMMANDS: "-1",
@@ -99,13 +102,14 @@ async def test_every_setting_that_would_lose_records_is_named(
     await make(admin, prefix, Topic.COMMANDS, PARTITIONS, message_timestamp_type="CreateTime")
     await make(admin, prefix, Topic.RESULTS, PARTITIONS, cleanup_policy="compact")
     await make(admin, prefix, Topic.REJECTIONS, PARTITIONS, retention_ms="1000")
+    await make(admin, prefix, Topic.OUTPUT, PARTITIONS, unclean_leader_election_enable="true")
     said = await refusal(kafka_broker, prefix)
     assert f"{prefix}{Topic.EVENTS}: retention.ms is 604800000, not -1" in said
     assert f"{prefix}{Topic.EVENTS}: retention.bytes is 1000000, not -1" in said
     assert f"{prefix}{Topic.COMMANDS}: message.timestamp.type is CreateTime, not LogAppendTime" in said
     assert f"{prefix}{Topic.RESULTS}: cleanup.policy is compact, not delete" in said
     assert f"{prefix}{Topic.REJECTIONS}: retention.ms is 1000, not " in said
-    assert str(Topic.OUTPUT) not in said
+    assert f"{prefix}{Topic.OUTPUT}: unclean.leader.election.enable is true, not false" in said
 
 
 async def test_topics_may_keep_more_and_for_longer(kafka_broker: KafkaBroker, admin: AIOKafkaAdminClient) -> None:
@@ -119,6 +123,40 @@ async def test_topics_may_keep_more_and_for_longer(kafka_broker: KafkaBroker, ad
 async def test_more_replicas_than_there_are_brokers_are_refused(kafka_broker: KafkaBroker) -> None:
     with pytest.raises(TopicsUnfit, match="could not be made"):
         await KafkaLog.open(kafka_broker.bootstrap, PARTITIONS, topic_prefix=fresh_prefix(), replication_factor=3)
+
+
+async def test_topics_with_fewer_replicas_than_an_operator_wants_are_named(
+    kafka_broker: KafkaBroker, admin: AIOKafkaAdminClient
+) -> None:
+    prefix = fresh_prefix()
+    for topic in Topic:
+        await make(admin, prefix, topic, PARTITIONS)
+    said = await refusal(kafka_broker, prefix, replication_factor=2)
+    for topic in Topic:
+        assert f"{prefix}{topic}: 1 replicas, not 2: what was acknowledged would go with a broker" in said
+
+
+async def test_a_topic_that_could_never_be_written_to_is_named(
+    kafka_broker: KafkaBroker, admin: AIOKafkaAdminClient
+) -> None:
+    prefix = fresh_prefix()
+    await make(admin, prefix, Topic.EVENTS, PARTITIONS, min_insync_replicas="2")
+    said = await refusal(kafka_broker, prefix)
+    assert f"{prefix}{Topic.EVENTS}: min.insync.replicas is 2, of 1 replicas: nothing could be written" in said
+
+
+async def test_topics_are_not_made_before_as_many_brokers_live_as_are_named(
+    kafka_broker: KafkaBroker, admin: AIOKafkaAdminClient
+) -> None:
+    """A cluster that is just being started would have topics of one replica for good."""
+    prefix, (absent,) = fresh_prefix(), free_ports(1)
+    named = f"{kafka_broker.bootstrap},127.0.0.1:{absent}"
+    with pytest.raises(LogUnavailable, match="topics are made when 2 brokers live"):
+        await KafkaLog.open(named, PARTITIONS, topic_prefix=prefix)
+    assert not {f"{prefix}{topic}" for topic in Topic} & set(await admin.list_topics())
+    log = await KafkaLog.open(named, PARTITIONS, topic_prefix=prefix, replication_factor=1)
+    assert log.replicas == 1
+    await log.close()
 
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:

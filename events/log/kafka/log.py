@@ -7,6 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from events.catalogue import Topic
 from events.log.kafka.clients import Clients
 from events.log.kafka.connection import Connection, Security, Timing
+from events.log.kafka.durability import Durability, unusable
 from events.log.kafka.endings import Endings
 from events.log.kafka.failures import within
 from events.log.kafka.library import tune
@@ -18,7 +19,7 @@ from events.log.kafka.records import TopicNames, stored
 from events.log.kafka.submitting import Submitter
 from events.log.kafka.tail import KafkaTail
 from events.log.kafka.taking_over import take_over
-from events.log.kafka.topics import ensure_topics, leaderless
+from events.log.kafka.topics import Wanted, ensure_topics
 from events.log.port import (
     LogUnavailable,
     LogUnfit,
@@ -34,9 +35,10 @@ from events.log.port import (
 class KafkaLog:
     """A log on a Kafka cluster. It is made by `open`, and ended by `close`."""
 
-    def __init__(self, clients: Clients, partition_count: int) -> None:
+    def __init__(self, clients: Clients, partition_count: int, durability: Durability) -> None:
         self._clients = clients
         self._partition_count = partition_count
+        self._durability = durability
         self._submitter = Submitter(clients.connection, clients.names, partition_count, clients.endings)
 
     @classmethod
@@ -53,13 +55,15 @@ class KafkaLog:
         """Connect to `host:port[,host:port…]`, make the topics that are missing, and verify all of them.
 
         Logs with different prefixes share a cluster and nothing else. Without a replication factor topics
-        are made with three replicas where there are as many brokers, else with one. Raises LogUnavailable,
-        LogUnfit where the brokers refuse us or the address cannot be meant, and TopicsUnfit, one of those,
-        where the topics that exist are not as the log needs them.
+        are to have three replicas where there are as many brokers, else one; they are made when as many
+        brokers live as the address names, or three of them. Raises LogUnavailable, LogUnfit where the brokers
+        refuse us or the address cannot be meant, and TopicsUnfit, one of those, where the topics that exist
+        are not as the log needs them.
         """
         tune()
         connection = Connection(bootstrap, security or Security(), timing or Timing())
         names = TopicNames(topic_prefix)
+        wanted = Wanted(partition_count, replication_factor, bootstrap.count(",") + 1)
         endings = Endings()
         try:
             admin = AIOKafkaAdminClient(**connection.admin_settings())
@@ -68,7 +72,7 @@ class KafkaLog:
         try:
             async with within(connection.timing.opening_seconds, f"opening the log at {bootstrap}"):
                 await admin.start()
-                await ensure_topics(admin, names, partition_count, replication_factor)
+                durability = await ensure_topics(admin, names, wanted)
         except LogUnavailable as error:
             await _end(endings, admin, connection.timing)
             if (refused := await refusal(connection)) is not None:
@@ -79,12 +83,17 @@ class KafkaLog:
             raise
         offsets = Offsets(connection, names, endings)
         reader = RangeReader(connection, names, offsets, endings)
-        return cls(Clients(connection, names, admin, offsets, reader, endings), partition_count)
+        return cls(Clients(connection, names, admin, offsets, reader, endings), partition_count, durability)
 
     @property
     def partition_count(self) -> int:
         """The number of partitions of every topic; it never changes."""
         return self._partition_count
+
+    @property
+    def replicas(self) -> int:
+        """How many brokers come to hold each record, at least."""
+        return self._durability.replicas
 
     async def submit(self, topic: Topic, records: Sequence[NewRecord]) -> list[tuple[Place, int]]:
         """Write records to commands, results or output, each to its project's home partition."""
@@ -121,8 +130,8 @@ class KafkaLog:
         names = [self._clients.names.name(topic) for topic in Topic]
         async with within(self._clients.timing.checking_seconds, "checking the log"):
             described = await self._clients.admin.describe_topics(names)
-        if orphans := leaderless(described):
-            raise LogUnavailable(f"checking the log: nobody leads {', '.join(orphans)}")
+        if found := unusable(described, self._durability.in_sync):
+            raise LogUnavailable(f"checking the log: {', '.join(found)}")
 
     async def close(self) -> None:
         """Let go of every connection, of writers, tails and memberships too."""

@@ -7,19 +7,25 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import BrokerNotAvailableError, NoError, TopicAlreadyExistsError, for_code
 
 from events.catalogue import Topic
 from events.log.kafka.connection import LARGEST_STEP_BYTES, LARGEST_SUBMITTED_BYTES
+from events.log.kafka.durability import (
+    IN_SYNC,
+    REPLICAS,
+    REPLICAS_IN_SYNC,
+    Durability,
+    durability,
+    durability_faults,
+    unusable,
+)
 from events.log.kafka.failures import TopicsUnfit
 from events.log.kafka.records import TopicNames
 
 FOR_EVER = -1
 DAY_MILLISECONDS = 24 * 60 * 60 * 1000
 LARGEST_REJECTION_BYTES = 4 * 1024 * 1024
-REPLICAS = 3
-"""On a cluster that has as many brokers; two of them must then hold a record before it is acknowledged."""
-
 _APPEARING_SECONDS = 0.05
 
 
@@ -37,7 +43,12 @@ class Specification:
 
     def settings(self) -> dict[str, str]:
         """The settings that the topic is made with."""
-        exact = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+        exact = {
+            "cleanup.policy": "delete",
+            "message.timestamp.type": "LogAppendTime",
+            # A broker that lacks what was acknowledged must not come to lead.
+            "unclean.leader.election.enable": "false",
+        }
         if self.is_submitted:
             exact["compression.type"] = "uncompressed"
         return exact | {name: str(value) for name, value in self._least().items()}
@@ -67,40 +78,49 @@ SPECIFICATIONS: Mapping[Topic, Specification] = {
 }
 
 
-async def ensure_topics(
-    admin: AIOKafkaAdminClient, names: TopicNames, partition_count: int, replicas: int | None
-) -> None:
-    """Make the topics that are missing, and verify all. Raises TopicsUnfit with every fault found."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What topics are to be like: `replicas` as an operator says, or None; `named` brokers at least there are."""
+
+    partition_count: int
+    replicas: int | None
+    named: int = 1
+
+
+async def ensure_topics(admin: AIOKafkaAdminClient, names: TopicNames, wanted: Wanted) -> Durability:
+    """Make the topics that are missing, verify all, and say how many hold what they acknowledge.
+
+    Raises TopicsUnfit with every fault found, and BrokerNotAvailableError where topics have to wait for brokers.
+    """
     present = set(await admin.list_topics())
+    brokers = len((await admin.describe_cluster())["brokers"])
+    replicas = wanted.replicas or (REPLICAS if brokers >= REPLICAS else 1)
     missing = [topic for topic in Topic if names.name(topic) not in present]
     if missing:
-        await _make(admin, names, missing, partition_count, replicas)
+        if wanted.replicas is None and brokers < min(wanted.named, REPLICAS):
+            # What is made now is so for good, and a cluster that is just being started is no smaller for it.
+            raise BrokerNotAvailableError(f"topics are made when {min(wanted.named, REPLICAS)} brokers live")
+        await _make(admin, names, missing, wanted.partition_count, replicas)
     described = await _described(admin, [names.name(topic) for topic in Topic])
+    settings = await _settings(admin, [names.name(topic) for topic in Topic])
     faults = [
-        *_count_faults(described, partition_count),
-        *_setting_faults(names, await _settings(admin, [names.name(topic) for topic in Topic])),
+        *_count_faults(described, wanted.partition_count),
+        *_setting_faults(names, settings),
+        *(
+            f"{t['topic']}: {fault}"
+            for t in described
+            for fault in durability_faults(t, settings[t["topic"]], replicas)
+        ),
     ]
     if faults:
         raise TopicsUnfit(f"{TopicsUnfit.__doc__} {'; '.join(faults)}")
-
-
-def leaderless(description: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The partitions that nobody leads now, as `topic-partition`."""
-    return [
-        f"{topic['topic']}-{partition['partition']}"
-        for topic in description
-        for partition in topic["partitions"]
-        if partition["error_code"] or partition["leader"] < 0
-    ]
+    return durability(described, settings)
 
 
 async def _make(
-    admin: AIOKafkaAdminClient, names: TopicNames, topics: list[Topic], partition_count: int, replicas: int | None
+    admin: AIOKafkaAdminClient, names: TopicNames, topics: list[Topic], partition_count: int, replicas: int
 ) -> None:
-    if replicas is None:
-        brokers = len((await admin.describe_cluster())["brokers"])
-        replicas = REPLICAS if brokers >= REPLICAS else 1
-    durable = {"min.insync.replicas": "2"} if replicas >= REPLICAS else {}
+    durable = {IN_SYNC: str(REPLICAS_IN_SYNC)} if replicas > 1 else {}
     wanted = [
         NewTopic(
             names.name(topic),
@@ -123,10 +143,10 @@ async def _make(
 
 
 async def _described(admin: AIOKafkaAdminClient, names: list[str]) -> list[Mapping[str, Any]]:
-    """The topics' metadata, once every broker asked knows a leader of each partition."""
+    """The topics' metadata, once the broker asked knows a leader of each partition."""
     while True:
         described: list[Mapping[str, Any]] = await admin.describe_topics(names)
-        if not any(topic["error_code"] for topic in described) and not leaderless(described):
+        if not any(topic["error_code"] for topic in described) and not unusable(described, {}):
             return described
         await asyncio.sleep(_APPEARING_SECONDS)
 
