@@ -15,8 +15,10 @@ from faults.failpoints import deaths_table, points_on
 from faults.ground import Ground, ground
 from faults.kills import Killer
 from faults.outages import Outage, outages_of_kafka, outages_of_postgres
+from faults.unanswered import cut_all
 from servers.kafka import KafkaBroker
 from servers.postgres import PostgresServer
+from servers.postgres_proxy import PostgresProxy, postgres_proxy
 
 LOGS = ("postgres", "kafka")
 LONGEST_PAUSE_SECONDS = 1.5
@@ -31,7 +33,9 @@ async def _chaos(log: str, given: Namespace, folder: Path) -> list[str]:
         server = PostgresServer(folder / "postgres")
         await server.start()
         stack.push_async_callback(server.stop)
-        database_url = log_url = await stack.enter_async_context(server.fresh_database())
+        direct_url = await stack.enter_async_context(server.fresh_database())
+        proxy = await stack.enter_async_context(postgres_proxy(direct_url))
+        database_url = log_url = proxy.through(direct_url)
         outages = dict(outages_of_postgres(folder / "postgres"))
         if log == "kafka":
             broker = KafkaBroker(folder / "kafka")
@@ -42,7 +46,7 @@ async def _chaos(log: str, given: Namespace, folder: Path) -> list[str]:
         points = {service: names * given.deaths for service, names in points_on(log).items()}
         world = ground(folder, log_url, database_url, failpoints=points, session_seconds=given.session_seconds)
         async with world as place:
-            faults = asyncio.create_task(_faults(place, given, outages), name="faults")
+            faults = asyncio.create_task(_faults(place, given, outages, proxy), name="faults")
             await build_until(place, Load(RUNS_AT_ONCE, given.events), faults.done, given.hours * 3600)
             await faults
             _tell(f"faults over after {time.monotonic() - began:.0f} s; {len(place.unended())} runs go on")
@@ -53,10 +57,13 @@ async def _chaos(log: str, given: Namespace, folder: Path) -> list[str]:
         return await verdict(place)
 
 
-async def _faults(place: Ground, given: Namespace, outages: dict[str, Outage]) -> None:
+async def _faults(place: Ground, given: Namespace, outages: dict[str, Outage], proxy: PostgresProxy) -> None:
     while place.fleet.missing():
         await place.observer.moved(1.0)
     _tell(f"deaths at failpoints:\n{deaths_table(place.fleet.deaths())}")
+    for name, trap in cut_all(proxy, place.log, given.cuts).items():
+        await trap.sprung.wait()
+        _tell(f"{name}: committed and not answered, {trap.struck} times")
     for name, outage in outages.items():
         await outage(lambda: asyncio.sleep(given.outage_seconds))
         before, began = place.observer.events, time.monotonic()
@@ -79,6 +86,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000, help="SIGKILLs at random moments")
     parser.add_argument("--events", type=int, default=100_000, help="events that no build makes")
     parser.add_argument("--deaths", type=int, default=2, help="deaths at each failpoint, one behind another")
+    parser.add_argument("--cuts", type=int, default=20, help="commits of each kind that are not answered")
     parser.add_argument("--outage-seconds", type=float, default=60.0, help="how long servers are away")
     parser.add_argument("--session-seconds", type=float, default=3.0, help="silence that says a service is dead")
     parser.add_argument("--hours", type=float, default=4.0, help="the longest that the faults of a log may take")

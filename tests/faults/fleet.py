@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from faults.template import Child, Template
 
 SERVICES = ("supervisor", "builder", "auditor", "applier", "verifier", "projector", "api")
@@ -33,7 +35,11 @@ class ServiceUnfit(Exception):
 
 
 class Fleet:
-    """Keeps one process of each service alive. Each failpoint of a service is died at as often as it is given."""
+    """Keeps a process of each service alive, and of each that has joined. Processes have names: that of their
+    service for the first, and `builder-2` for the second builder.
+
+    Each failpoint of a service is died at, or stopped at, as often as it is given.
+    """
 
     def __init__(
         self,
@@ -47,6 +53,8 @@ class Fleet:
         self._folder = folder
         self._failpoints = failpoints
         self._children: dict[str, Child] = {}
+        self._keeping: dict[str, asyncio.Task[None]] = {}
+        self._group = asyncio.TaskGroup()
         self._is_stopping = False
         self.kills: Counter[str] = Counter()
         self.unexpected: list[UnexpectedEnd] = []
@@ -58,20 +66,41 @@ class Fleet:
 
         Raises, in a group, ServiceUnfit and TemplateEnded.
         """
-        async with asyncio.TaskGroup() as group:
-            keeping = [group.create_task(self._keep(service), name=service) for service in SERVICES]
+        async with self._group:
+            for service in SERVICES:
+                self._begin(service)
             try:
                 yield self
             finally:
                 self._is_stopping = True
-                self._send_all(signal.SIGTERM)
-                _, stuck = await asyncio.wait(keeping, timeout=STOPPING_SECONDS)
+                for number in (signal.SIGCONT, signal.SIGTERM):
+                    self._send_all(number)
+                _, stuck = await asyncio.wait(self._keeping.values(), timeout=STOPPING_SECONDS)
                 self._send_all(signal.SIGKILL)
                 self.stuck = sorted(task.get_name() for task in stuck)
+
+    def _begin(self, name: str) -> None:
+        self._keeping[name] = self._group.create_task(self._keep(name), name=name)
 
     def _send_all(self, number: signal.Signals) -> None:
         for child in self._children.values():
             child.send(number)
+
+    def join(self, service: str) -> str:
+        """Have one more process of a service; its name."""
+        name = f"{service}-{1 + sum(_service(other) == service for other in self._keeping)}"
+        self._begin(name)
+        return name
+
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to one process, where it runs at this moment."""
+        if (child := self._children.get(name)) is not None:
+            child.send(number)
+
+    def stopped(self) -> list[str]:
+        """The processes that have been stopped in their tracks, and not continued."""
+        running = {name: child.pid for name, child in self._children.items() if not child.ended.done()}
+        return sorted(name for name, pid in running.items() if _is_stopped(pid))
 
     def kill(self, service: str) -> bool:
         """SIGKILL a service; False where it does not run at this moment."""
@@ -103,17 +132,17 @@ class Fleet:
 
     def tails(self) -> str:
         """The end of what each service has said."""
-        return "\n".join(f"--- {service}\n{self._said(service)}" for service in SERVICES)
+        return "\n".join(f"--- {name}\n{self._said(name)}" for name in self._keeping)
 
-    async def _keep(self, service: str) -> None:
+    async def _keep(self, name: str) -> None:
         while not self._is_stopping:
-            child = await self._started(service)
+            child = await self._started(name)
             if self._is_stopping:
                 child.send(signal.SIGTERM)
             status = await child.ended
             if status not in self._expected():
-                self.unexpected.append(UnexpectedEnd(service, status, self._said(service)))
-            if sum(end.service == service for end in self.unexpected) > MOST_UNEXPECTED:
+                self.unexpected.append(UnexpectedEnd(name, status, self._said(name)))
+            if sum(end.service == name for end in self.unexpected) > MOST_UNEXPECTED:
                 raise ServiceUnfit(str(self.unexpected[-1]))
 
     def _expected(self) -> set[int]:
@@ -121,18 +150,29 @@ class Fleet:
         stopped = {0, -signal.SIGTERM} if self._is_stopping else set()
         return stopped | {-signal.SIGKILL}
 
-    async def _started(self, service: str) -> Child:
-        environment = dict(self._environment)
+    async def _started(self, name: str) -> Child:
+        environment, service = dict(self._environment), _service(name)
         if names := self._failpoints.get(service):
             environment["AUTOPACK_FAILPOINTS"] = ",".join(names)
             environment["AUTOPACK_FAILPOINTS_FOLDER"] = str(self._folder / "failpoints" / service)
-        output = self._output(service)
-        self._children[service] = await self._template.start(("serve", service), environment, self._folder, output)
-        return self._children[service]
+        output = self._output(name)
+        self._children[name] = await self._template.start(("serve", service), environment, self._folder, output)
+        return self._children[name]
 
-    def _output(self, service: str) -> Path:
-        return self._folder / f"{service}.log"
+    def _output(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
 
-    def _said(self, service: str) -> str:
-        file = self._output(service)
+    def _said(self, name: str) -> str:
+        file = self._output(name)
         return file.read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace") if file.exists() else ""
+
+
+def _service(name: str) -> str:
+    return name.partition("-")[0]
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False

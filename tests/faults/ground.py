@@ -49,6 +49,11 @@ class Ground:
     plans: Plans
     temporary: Path
 
+    @property
+    def log(self) -> str:
+        """The kind of its log, `postgres` or `kafka`."""
+        return "kafka" if self.world.log_url.startswith("kafka://") else "postgres"
+
     def unended(self) -> set[Run]:
         """The runs that were acknowledged, and that the history does not show as ended."""
         return self.emitter.acknowledged - self.observer.ended.keys()

@@ -27,10 +27,29 @@ def outages_of_postgres(home: Path) -> Mapping[str, Outage]:
         finally:
             _send(processes, signal.SIGCONT)
 
-    async def killed(_: Wait) -> None:
-        os.kill(_postmaster(data), signal.SIGQUIT)  # what `pg_ctl -m immediate` sends; its keeper does not wait
+    async def restarted(_: Wait) -> None:
+        stop_immediately(home)
 
-    return {"Postgres away, and continued": stopped, "Postgres restarted with -m immediate": killed}
+    async def killed(_: Wait) -> None:
+        kill_server(home)
+
+    return {
+        "Postgres away, and continued": stopped,
+        "Postgres restarted with -m immediate": restarted,
+        "Postgres killed with its keeper": killed,
+    }
+
+
+def stop_immediately(home: Path) -> None:
+    """Do what `pg_ctl -m immediate` does. Its keeper ends with the server, and whoever uses it starts another."""
+    os.kill(_postmaster(Layout.under(home).data), signal.SIGQUIT)
+
+
+def kill_server(home: Path) -> None:
+    """SIGKILL the server, every process of it, and its keeper: nothing that was not written is any more."""
+    server = psutil.Process(_postmaster(Layout.under(home).data))
+    keepers = [parent for parent in server.parents() if str(home) in " ".join(parent.cmdline())]
+    _send([process.pid for process in (*keepers, server, *server.children(recursive=True))], signal.SIGKILL)
 
 
 def outages_of_kafka(broker: KafkaBroker) -> Mapping[str, Outage]:
