@@ -70,6 +70,20 @@ def outages_of_kafka(broker: KafkaBroker) -> Mapping[str, Outage]:
     return {"broker away, and continued": stopped, "broker killed, away, and started": killed}
 
 
+WRITERS = ("walwriter", "background writer", "checkpointer", "autovacuum launcher")
+
+
+def keep_unwritten(home: Path) -> None:
+    """Stop all processes of the server that write to disk of themselves: what nobody waits for stays in memory.
+
+    After that the server can only be killed.
+    """
+    children = psutil.Process(_postmaster(Layout.under(home).data)).children()
+    writers = [child.pid for child in children if any(name in " ".join(child.cmdline()) for name in WRITERS)]
+    assert len(writers) == len(WRITERS), f"of the server's writers only {len(writers)} were found"
+    _send(writers, signal.SIGSTOP)
+
+
 def _postmaster(data: Path) -> int:
     return int((data / "postmaster.pid").read_text().splitlines()[0])
 

@@ -1,14 +1,18 @@
 """Postgres leaves commits unanswered, is restarted and killed under builds: nothing is lost or done twice."""
 
 import asyncio
+import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from faults.driving import Load, build_until, verdict
 from faults.ground import Ground, ground
-from faults.outages import kill_server, stop_immediately
+from faults.invariants.gathering import read_starts
+from faults.outages import keep_unwritten, kill_server, stop_immediately
 from faults.unanswered import COMMITS, cut_all
 from servers.postgres import PostgresServer
 from servers.postgres_proxy import PostgresProxy, postgres_proxy
@@ -16,6 +20,7 @@ from servers.postgres_proxy import PostgresProxy, postgres_proxy
 FAULTS_SECONDS = 120.0
 SETTLING_SECONDS = 90.0
 CUTS = 2
+LOOK_SECONDS = 0.05
 
 pytestmark = pytest.mark.timeout(FAULTS_SECONDS + 2 * SETTLING_SECONDS)
 
@@ -26,6 +31,15 @@ async def own_server(tmp_path: Path) -> AsyncIterator[PostgresServer]:
     await server.start()
     yield server
     await server.stop()
+
+
+ANSWERS_OF_BUILDERS = """
+SELECT count(*) FROM autopack_log.records
+WHERE topic = 'autopack.results' AND headers->>'type' = 'autopack.BuildSucceeded.v1'
+    AND convert_from(value, 'UTF8')::json->>'runid' = $1
+"""
+SLEEPING = ("supervisor", "projector", "builder")
+"""Whoever commits so that it waits for the disk, and whoever could submit again what is to be lost."""
 
 
 async def _strike_at_each(proxy: PostgresProxy, place: Ground, home: Path) -> None:
@@ -60,3 +74,55 @@ async def test_nothing_is_lost_or_done_twice_where_postgres_does_not_answer_stop
             await place.until_served(SETTLING_SECONDS)
         found = await verdict(place)
         assert found == [], "\n".join(found)
+
+
+async def _answer(url: str, statement: str, *arguments: object) -> int | None:
+    """What the server says to a question; None while it is down."""
+    try:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetchval(statement, *arguments)
+        finally:
+            connection.terminate()
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return None
+
+
+async def _lose_a_result(place: Ground, url: str, home: Path) -> None:
+    """A builder's answer is in the log and not on the disk when the server dies. All who could help are asleep."""
+    async with asyncio.timeout(FAULTS_SECONDS):
+        plan = place.plans.next(1)
+        await place.emitter.submit(plan)
+        while not any(r.kind == "BuildRequested" and r.is_claimed for r in place.observer.open.values()):
+            await place.observer.moved(LOOK_SECONDS)
+        for service in ("supervisor", "projector"):
+            place.fleet.send(service, signal.SIGSTOP)
+        keep_unwritten(home)
+        while not await _answer(url, ANSWERS_OF_BUILDERS, plan["run_id"]):
+            await asyncio.sleep(LOOK_SECONDS)
+        place.fleet.send("builder", signal.SIGSTOP)
+        kill_server(home)
+        while (left := await _answer(url, ANSWERS_OF_BUILDERS, plan["run_id"])) is None:
+            await asyncio.sleep(LOOK_SECONDS)
+        assert left == 0, "the answer was to be lost, or the test shows nothing"
+
+
+async def test_an_answer_that_died_with_the_server_is_given_again_and_no_agent_started_again(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    """By the builder that gave it, and where that was killed too, by the next one, which finds it kept."""
+    home = tmp_path / "postgres"
+    async with own_server.fresh_database() as url:
+        async with ground(tmp_path, url, url, agent_seconds=2.0) as place:
+            for builder_dies in (False, True):
+                await _lose_a_result(place, url, home)
+                if builder_dies:
+                    place.fleet.kill("builder")
+                for service in SLEEPING:
+                    place.fleet.send(service, signal.SIGCONT)
+                await place.until_all_ended(SETTLING_SECONDS)
+            await place.until_served(SETTLING_SECONDS)
+        found = await verdict(place)
+        assert found == [], "\n".join(found)
+        starts = Counter((s.role, s.run_id, s.phase_id, s.attempt) for s in read_starts(place.world.agent_starts))
+        assert set(starts.values()) == {1}, starts
