@@ -1,4 +1,5 @@
-"""Failpoints: places where a service can be made to die, so that tests can prove that nothing is lost there.
+"""Failpoints: places where a service can be made to die, or to stop in its tracks until somebody has it go on, so
+that tests can prove that nothing is lost there.
 
 A service that is not armed passes each of them at the cost of one look into an empty dictionary.
 """
@@ -8,6 +9,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -90,7 +92,16 @@ FAILPOINTS = (
 """All of them. Where several services share a place, each that is armed dies there."""
 
 _BY_NAME = {point.name: point for point in FAILPOINTS}
-_armed: dict[str, list[Path]] = {}
+_armed: dict[str, list["_Strike"]] = {}
+STOP = ":stop"
+"""What the name of a point ends with where it is to be stopped at instead of died at."""
+
+
+class _Strike(NamedTuple):
+    """One death, or one stop: the file that says that it has been, and the signal."""
+
+    record: Path
+    number: signal.Signals
 
 
 class FailpointUnknown(ValueError):
@@ -98,37 +109,44 @@ class FailpointUnknown(ValueError):
 
 
 def failpoint(name: str) -> None:
-    """Die here by SIGKILL, where this process is armed and has not died here as often as it was to."""
+    """Die here by SIGKILL, or stop by SIGSTOP, where this process is armed and has not done so as often as it was to.
+
+    Whoever stops goes on from here when somebody sends SIGCONT, however late.
+    """
     if name in _armed:
-        _die_once(_armed[name])
+        _strike_once(_armed[name])
 
 
 def check_failpoints(names: Iterable[str]) -> None:
     """Raise FailpointUnknown where one of these is none."""
     for name in names:
-        if name not in _BY_NAME:
+        if name.removesuffix(STOP) not in _BY_NAME:
             raise FailpointUnknown(f"{name!r} is no failpoint; there are {', '.join(_BY_NAME)}")
 
 
 def arm(names: Iterable[str], folder: Path) -> None:
     """Arm this process. Each death leaves an empty file in `folder`, so a service that is started again goes on.
 
-    A name given twice is to be died at twice. Raises FailpointUnknown.
+    A name given twice is to be died at twice, one with `:stop` behind it is to be stopped at. Raises
+    FailpointUnknown.
     """
     counted = Counter(names)
     check_failpoints(counted)
     _armed.clear()
-    for name, deaths in counted.items():
-        _armed[name] = [folder / f"{name}.{number}" for number in range(1, deaths + 1)]
+    for name, times in counted.items():
+        number = signal.SIGSTOP if name.endswith(STOP) else signal.SIGKILL
+        strikes = [_Strike(folder / f"{name}.{count}", number) for count in range(1, times + 1)]
+        _armed.setdefault(name.removesuffix(STOP), []).extend(strikes)
     if counted:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def _die_once(records: Iterable[Path]) -> None:
-    """Leave the first record that is not there yet, and die; several processes die once each."""
-    for record in records:
+def _strike_once(strikes: Iterable[_Strike]) -> None:
+    """Leave the first record that is not there yet, and die or stop; several processes do so once each."""
+    for strike in strikes:
         try:
-            os.close(os.open(record, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC))
+            os.close(os.open(strike.record, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC))
         except FileExistsError:
             continue
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), strike.number)
+        return

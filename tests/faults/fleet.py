@@ -55,6 +55,7 @@ class Fleet:
         self._children: dict[str, Child] = {}
         self._keeping: dict[str, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
+        self._leaving: set[str] = set()
         self._is_stopping = False
         self.kills: Counter[str] = Counter()
         self.unexpected: list[UnexpectedEnd] = []
@@ -88,9 +89,15 @@ class Fleet:
 
     def join(self, service: str) -> str:
         """Have one more process of a service; its name."""
-        name = f"{service}-{1 + sum(_service(other) == service for other in self._keeping)}"
+        name = f"{service}-{1 + sum(service_of(other) == service for other in self._keeping)}"
         self._begin(name)
         return name
+
+    async def leave(self, name: str) -> None:
+        """Have one process drain and end, for good."""
+        self._leaving.add(name)
+        self.send(name, signal.SIGTERM)
+        await asyncio.wait({self._keeping[name]})
 
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal to one process, where it runs at this moment."""
@@ -135,23 +142,26 @@ class Fleet:
         return "\n".join(f"--- {name}\n{self._said(name)}" for name in self._keeping)
 
     async def _keep(self, name: str) -> None:
-        while not self._is_stopping:
+        while not self._is_to_end(name):
             child = await self._started(name)
-            if self._is_stopping:
+            if self._is_to_end(name):
                 child.send(signal.SIGTERM)
             status = await child.ended
-            if status not in self._expected():
+            if status not in self._expected(name):
                 self.unexpected.append(UnexpectedEnd(name, status, self._said(name)))
             if sum(end.service == name for end in self.unexpected) > MOST_UNEXPECTED:
                 raise ServiceUnfit(str(self.unexpected[-1]))
 
-    def _expected(self) -> set[int]:
+    def _is_to_end(self, name: str) -> bool:
+        return self._is_stopping or name in self._leaving
+
+    def _expected(self, name: str) -> set[int]:
         """A SIGTERM that comes before a service can hear it ends it as well."""
-        stopped = {0, -signal.SIGTERM} if self._is_stopping else set()
+        stopped = {0, -signal.SIGTERM} if self._is_to_end(name) else set()
         return stopped | {-signal.SIGKILL}
 
     async def _started(self, name: str) -> Child:
-        environment, service = dict(self._environment), _service(name)
+        environment, service = dict(self._environment), service_of(name)
         if names := self._failpoints.get(service):
             environment["AUTOPACK_FAILPOINTS"] = ",".join(names)
             environment["AUTOPACK_FAILPOINTS_FOLDER"] = str(self._folder / "failpoints" / service)
@@ -167,7 +177,8 @@ class Fleet:
         return file.read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace") if file.exists() else ""
 
 
-def _service(name: str) -> str:
+def service_of(name: str) -> str:
+    """The service of a process."""
     return name.partition("-")[0]
 
 

@@ -1,5 +1,6 @@
 """Failpoints: each stands where its table says, dies as often as it is armed for, and costs nothing unarmed."""
 
+import os
 import re
 import signal
 import subprocess
@@ -57,6 +58,16 @@ def test_a_process_dies_at_a_point_as_often_as_it_is_named_and_then_lets_pass(tm
     assert [end.returncode for end in ends] == [-signal.SIGKILL] * 3 + [0]
     assert ends[-1].stdout == b"alive\n"
     assert sorted(file.name for file in (tmp_path / "deaths").iterdir()) == ["claimed.1", "decided.1", "decided.2"]
+
+
+def test_a_process_stops_at_a_point_and_goes_on_from_there_when_it_is_continued(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DIES, str(tmp_path / "stops"), "decided:stop"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), status
+        assert [file.name for file in (tmp_path / "stops").iterdir()] == ["decided:stop.1"]
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate(timeout=60)[0] == b"alive\n"
 
 
 def test_a_process_that_is_not_armed_passes_every_point_at_no_cost(tmp_path: Path) -> None:

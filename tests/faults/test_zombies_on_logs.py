@@ -1,0 +1,85 @@
+"""Services that sleep past their session while they hold open work, are replaced, and wake up: all are fenced."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from faults.driving import PHASES, verdict
+from faults.fleet import service_of
+from faults.ground import Ground, ground
+from faults.invariants.gathering import read_log
+from faults.zombies import TELLING_STOPS, Zombies
+from servers.kafka import KafkaBroker
+
+SLEEPING_SECONDS = 150.0
+SETTLING_SECONDS = 120.0
+RUNS = 4
+WORK = {"BuildRequested": "builder", "AuditRequested": "auditor", "ChecksRequested": "verifier"}
+
+pytestmark = pytest.mark.timeout(SLEEPING_SECONDS + 3 * SETTLING_SECONDS)
+
+
+@asynccontextmanager
+async def _replacing(place: Ground) -> AsyncIterator[Zombies]:
+    zombies = Zombies(place.fleet)
+    task = asyncio.create_task(zombies.replace(), name="zombies")
+    try:
+        yield zombies
+    finally:
+        task.cancel()
+
+
+async def _build(place: Ground) -> None:
+    for _ in range(RUNS):
+        await place.emitter.submit(place.plans.next(PHASES))
+
+
+async def _until_all_sleep(place: Ground) -> None:
+    try:
+        async with asyncio.timeout(SLEEPING_SECONDS):
+            while place.fleet.missing():
+                await place.observer.moved(1.0)
+    except TimeoutError:
+        pytest.fail(f"never stopped at {place.fleet.missing()}\n{place.fleet.tails()}")
+
+
+async def _taken_over(place: Ground) -> set[str]:
+    """The services of which a claim was replaced by another process's."""
+    history = (await read_log(place.world)).history
+    requests = {record.id: record.name for record in history}
+    replaced = {r.request_id for r in history if r.name == "WorkStarted" and r.data.get("replaces")}
+    return {WORK[requests[id_]] for id_ in replaced if id_ is not None and requests[id_] in WORK}
+
+
+async def _wake_the_dead(folder: Path, log_url: str, database_url: str, prefix: str) -> None:
+    """Runs end though one of each service sleeps; then all wake up, and runs end among them as well."""
+    world = ground(folder, log_url, database_url, topic_prefix=prefix, failpoints=TELLING_STOPS)
+    async with world as place, _replacing(place) as zombies:
+        await _build(place)
+        await _until_all_sleep(place)
+        await place.until_all_ended(SETTLING_SECONDS)
+        await place.until_served(SETTLING_SECONDS)
+        assert sorted(map(service_of, place.fleet.stopped())) == sorted(TELLING_STOPS)
+        assert await _taken_over(place) == set(WORK.values())
+        zombies.wake_all()
+        await _build(place)
+        await place.until_all_ended(SETTLING_SECONDS)
+        await place.until_served(SETTLING_SECONDS)
+        assert place.fleet.stopped() == []
+    found = await verdict(place)
+    assert found == [], "\n".join(found)
+
+
+async def test_a_zombie_of_each_service_writes_nothing_more_on_postgres(tmp_path: Path, database_url: str) -> None:
+    await _wake_the_dead(tmp_path, database_url, database_url, "")
+
+
+async def test_a_zombie_of_each_service_writes_nothing_more_on_kafka(
+    tmp_path: Path, database_url: str, kafka_broker: KafkaBroker
+) -> None:
+    prefix = f"zombies-{uuid4().hex[:8]}-"
+    await _wake_the_dead(tmp_path, f"kafka://{kafka_broker.bootstrap}", database_url, prefix)

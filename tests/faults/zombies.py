@@ -1,0 +1,75 @@
+"""Zombies: processes that stop in their tracks where they hold open work, are replaced, and go on much later."""
+
+import asyncio
+import signal
+from collections.abc import Mapping, Sequence
+
+from events.failpoints import STOP
+from faults.failpoints import points_on
+from faults.fleet import Fleet, service_of
+
+LOOK_SECONDS = 0.1
+ALONE = "api"
+"""Of this one there is no second: nobody else can listen where it does."""
+TELLING_STOPS: Mapping[str, Sequence[str]] = {
+    "supervisor": ("decided:stop",),
+    "builder": ("diff-taken:stop",),
+    "auditor": ("verdict-read:stop",),
+    "applier": ("fence-set:stop",),
+    "verifier": ("result-kept:stop",),
+    "projector": ("rows-folded:stop",),
+}
+"""Each service before the one thing that it must not do any more once it has been replaced."""
+
+
+def stops_on(log: str) -> dict[str, list[str]]:
+    """Every failpoint that a service can be stopped at, and replaced."""
+    points = points_on(log).items()
+    return {service: [f"{name}{STOP}" for name in names] for service, names in points if service != ALONE}
+
+
+class Zombies:
+    """Has another process join for each that is found to be stopped: then the first is one too many."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self.replaced_by: dict[str, str] = {}
+        """The names of those that sleep, and of whoever took the place of each."""
+
+    async def replace(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def replace_and_wake(self, sleep_seconds: float) -> None:
+        """Until cancelled; each goes on after that time, and then the one that took its place leaves."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for name in self._look():
+                    group.create_task(self._wake_later(name, sleep_seconds))
+                await asyncio.sleep(LOOK_SECONDS)
+
+    def wake_all(self) -> list[str]:
+        """Let all go on; their names."""
+        woken = sorted(self.replaced_by)
+        for name in woken:
+            self._wake(name)
+        return woken
+
+    def _look(self) -> list[str]:
+        """Whoever has been stopped since the last look, now replaced."""
+        found = [name for name in self._fleet.stopped() if name not in self.replaced_by]
+        for name in found:
+            self.replaced_by[name] = self._fleet.join(service_of(name))
+        return found
+
+    async def _wake_later(self, name: str, sleep_seconds: float) -> None:
+        await asyncio.sleep(sleep_seconds)
+        replacement = self.replaced_by[name]
+        self._wake(name)
+        await self._fleet.leave(replacement)
+
+    def _wake(self, name: str) -> None:
+        del self.replaced_by[name]
+        self._fleet.send(name, signal.SIGCONT)
