@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from events.codec import HistoryEvent, read_history
 from events.envelope import GENESIS_HASH, write_history
 from events.event import Event
-from events.evolve import evolve
+from events.evolve import evolve, lose
 from events.state import Project
 
 
@@ -143,8 +143,7 @@ def _quarantined(state: PartitionState, record: HistoryEvent, fault: str) -> Par
     reason = f"record {record.sequence} ({record.event.id}) {fault}"
     project = state.project(record.project)
     if run_id in project.runs:
-        queue = tuple(waiting for waiting in project.queue if waiting != run_id)
-        project = replace(project, queue=queue, lost=(*project.lost, run_id))
+        project = lose(project, run_id)
     return replace(
         state,
         projects=state.projects.set(project.project_id, project),

@@ -15,6 +15,7 @@ from events.families.run import PhaseStrategy, RunRequested, Strategy
 from events.families.work import RevokeReason
 from events.plan import EXTERNAL, PhaseSpec
 from events.states import PhaseState, RunState, TierState
+from events.waiting import Line
 
 
 class RequestKind(StrEnum):
@@ -293,11 +294,11 @@ class Project(Struct, frozen=True):
     project_id: str
     runs: Map[str, Run] = field(default_factory=Map)
     ended: Map[str, EndedRun] = field(default_factory=Map)
-    queue: tuple[str, ...] = ()
+    line: Line = field(default_factory=Line)
     adrift: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
 
     @property
     def started_runs(self) -> int:
         """Runs that hold a slot: begun, not ended, and not lost."""
-        return len(self.runs) - len(self.queue) - len(self.lost)
+        return len(self.runs) - len(self.line) - len(self.lost)

@@ -18,11 +18,7 @@ def next_in_line(project: Project, runs_at_once: int | None) -> str | None:
     """
     if runs_at_once is not None and project.started_runs >= runs_at_once:
         return None
-    for run_id in project.queue:
-        follows = project.runs[run_id].request.follows
-        if follows is None or follows in project.ended or follows in project.lost:
-            return run_id
-    return None
+    return project.line.first
 
 
 def first_event(project: Project, run_id: str) -> PrepareRequested | RunAccepted | RunFailed:

@@ -36,9 +36,14 @@ def _requested(project: Project, event: Event, data: RunRequested) -> Project:
     return replace(
         project,
         runs=project.runs.set(run.run_id, run),
-        queue=(*project.queue, run.run_id),
+        line=project.line.joined(run.run_id, _awaited(project, data.follows)),
         adrift=_without(project.adrift, data.retry_of),  # whoever retries a run has looked at it
     )
+
+
+def _awaited(project: Project, follows: str | None) -> str | None:
+    """The run whose end a new one has to wait for. One in quarantine never ends: nobody need wait for it."""
+    return None if follows in project.ended or follows in project.lost else follows
 
 
 def _ended(project: Project, event: Event, data: RunCompleted | RunFailed) -> Project:
@@ -49,7 +54,7 @@ def _ended(project: Project, event: Event, data: RunCompleted | RunFailed) -> Pr
         project,
         runs=project.runs.delete(run.run_id),
         ended=project.ended.set(run.run_id, ended),
-        queue=_without(project.queue, run.run_id),
+        line=project.line.left_by(run.run_id).released_by(run.run_id),
         adrift=(*project.adrift, run.run_id) if branch_unknown else project.adrift,
     )
 
@@ -81,11 +86,17 @@ class AfterTheEnd(Exception):
     """The history holds an event that may not follow the end of a run."""
 
 
+def lose(project: Project, run_id: str) -> Project:
+    """The project when a run that has not ended is in quarantine: it neither waits nor is waited for."""
+    line = project.line.left_by(run_id).released_by(run_id)
+    return replace(project, line=line, lost=(*project.lost, run_id))
+
+
 def _inside(project: Project, event: Event) -> Project:
     run = evolve_run(project.runs[event.run_id], event)
-    queue = project.queue if run.started_at is None else _without(project.queue, run.run_id)
-    return replace(project, runs=project.runs.set(run.run_id, run), queue=queue)
+    line = project.line if run.started_at is None else project.line.left_by(run.run_id)
+    return replace(project, runs=project.runs.set(run.run_id, run), line=line)
 
 
-def _without(queue: tuple[str, ...], run_id: str | None) -> tuple[str, ...]:
-    return tuple(r for r in queue if r != run_id) if run_id in queue else queue
+def _without(run_ids: tuple[str, ...], run_id: str | None) -> tuple[str, ...]:
+    return tuple(r for r in run_ids if r != run_id) if run_id in run_ids else run_ids

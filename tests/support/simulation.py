@@ -135,7 +135,7 @@ class World:
             demand(not self._stuck(run), "no_stuck_run", f"{run.run_id} waits for nothing")
 
     def _stuck(self, run: Run) -> bool:
-        if run.run_id in self.project.queue:
+        if run.run_id in self.project.line:
             full = self.runs_at_once is not None and self.project.started_runs >= self.runs_at_once
             may_begin = not full and run.request.follows not in self.project.runs
             return may_begin and turn(self.project, self.runs_at_once) is None

@@ -201,7 +201,7 @@ def test_a_queued_run_is_cancelled_without_ever_having_begun():
     run.say(plan(run_id="run-2"), "run-2")
     assert run.cancelled("run-2") == ["RunCancelRequested", "RunFailed"]
     run.ended_as(RunState.DONE_FAILED_CANCELLED, "run-2")
-    assert run.project.queue == ()
+    assert tuple(run.project.line) == ()
 
 
 def test_the_usage_of_revoked_work_is_awaited_for_a_while():

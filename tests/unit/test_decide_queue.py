@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from events.decide.deadlines import turn
 from events.decide.verdicts import Reason
 from events.event import Event
+from events.evolve import lose
 from events.families.phase import PhaseStarted
 from events.families.run import PrepareRequested, RunFailed
 from events.families.tier import TierStarted
@@ -70,7 +70,7 @@ def test_a_waiting_follower_lets_those_behind_it_pass():
     submit(project, "run-1")
     submit(project, "run-2", follows="run-1")
     assert submit(project, "run-3") == ["RunRequested", "PrepareRequested"]
-    assert project.project.queue == ("run-2",)
+    assert tuple(project.project.line) == ("run-2",)
 
 
 def test_a_run_that_follows_an_ended_one_begins_at_once():
@@ -217,7 +217,7 @@ def test_many_large_followers_begin_in_steps_that_the_log_can_take():
     before = len(project.history)
     project.cancelled("run-1")
     steps = [len(project.history) - before]
-    while project.project.queue:
+    while project.project.line:
         steps.append(len(take_turn(project)))
     assert project.project.started_runs == 6
     assert max(steps) < 550
@@ -230,7 +230,7 @@ def test_many_small_followers_begin_one_a_step():
         submit(project, f"run-{number}", follows="run-1")
     assert project.cancelled("run-1").count("PrepareRequested") == 1
     steps = [len(take_turn(project)) for _ in range(499)]
-    assert (project.project.queue, max(steps)) == ((), 2)
+    assert (tuple(project.project.line), max(steps)) == ((), 2)
 
 
 def test_queued_runs_that_end_as_they_begin_end_one_a_step():
@@ -240,7 +240,7 @@ def test_queued_runs_that_end_as_they_begin_end_one_a_step():
         submit(project, f"run-{number}", token_cap=0, **tracking(phases=50))
     project.cancelled("run-1")
     steps = []
-    while project.project.queue:
+    while project.project.line:
         steps.append(len(take_turn(project)))
     assert not project.project.runs
     assert (len(steps), max(steps) < 70) == (9, True)
@@ -270,7 +270,7 @@ def test_more_places_than_before_are_taken_without_further_traffic():
 def test_what_follows_a_run_in_quarantine_fails_and_waits_for_nothing():
     project = Scenario().started()
     submit(project, "run-2", follows="run-1")
-    project.project = replace(project.project, lost=("run-1",))
+    project.project = lose(project.project, "run-1")
     assert [type(e.data) for e in take_turn(project)] == [DeadlinePassed, RunFailed]
     assert "quarantine" in project.ended_as(RunState.DONE_FAILED_ENVIRONMENT, "run-2").reason
     assert submit(project, "run-3", follows="run-1") == ["RunRequested", "RunFailed"]

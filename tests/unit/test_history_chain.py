@@ -188,11 +188,11 @@ def test_a_quarantined_run_holds_no_place_and_does_not_wait_for_one():
         run.say(plan(run_id=f"run-{number}"), f"run-{number}")
     values = records(run)
     state = folded(unfit(values, len(values)))
-    assert state.project("shop").queue == ("run-2", "run-3")
+    assert tuple(state.project("shop").line) == ("run-2", "run-3")
     assert (state.project("shop").lost, state.project("shop").started_runs) == (("run-1",), 0)
     edited = [value.replace(b'"specversion":"1.0",', b'"specversion":"1.0","extra":1,') for value in values[-2:-1]]
     waiting = folded([*values[:-2], *edited, edited[0].replace(b'"sequence":0', b'"sequence":7'), values[-1]])
-    assert waiting.project("shop").queue == ("run-3",)
+    assert tuple(waiting.project("shop").line) == ("run-3",)
 
 
 def test_an_unreadable_record_stops_the_fold():

@@ -76,5 +76,5 @@ async def test_all_that_follow_a_run_begin_after_its_end_without_further_traffic
         waiting = [record(plan(run_id=run_id, follows="run-1"), run_id) for run_id in sorted(followers)]
         await log.submit(Topic.COMMANDS, [*waiting, record(RunCancelRequested())])
         await until(lambda: types(log).count("PrepareRequested") == 6)
-    assert folded(log).project("shop").queue == ()
+    assert tuple(folded(log).project("shop").line) == ()
     assert types(log).count("DeadlinePassed") == 4
