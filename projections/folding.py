@@ -6,6 +6,7 @@ from typing import Any, Generic
 
 from events.codec import UnreadableRecord
 from events.log.port import StoredRecord
+from events.log.telling import event_id
 from projections.projection import Entry, Key, Projection, RowT
 from projections.reading import Linked, Parsed, wants
 
@@ -38,6 +39,12 @@ class Changes(Generic[RowT]):
     replacing: bool
 
 
+def unreadable(projection: Projection[Any], record: StoredRecord, error: UnreadableRecord) -> ProjectionStopped:
+    """The projection stops at a record that this version cannot read."""
+    told = f"event {event_id(record.value)}: unreadable: {error.message}"
+    return ProjectionStopped(projection, record.offset, told)
+
+
 def wanted_entries(projection: Projection[Any], parsed: Iterable[tuple[Linked, Parsed]]) -> list[Entry]:
     """The entries that a projection wants. Raises ProjectionStopped at one that could not be read."""
     entries = []
@@ -45,7 +52,7 @@ def wanted_entries(projection: Projection[Any], parsed: Iterable[tuple[Linked, P
         if not wants(projection, one.type_name):
             continue
         if isinstance(entry, UnreadableRecord):
-            raise ProjectionStopped(projection, one.record.offset, f"unreadable: {entry.message}")
+            raise unreadable(projection, one.record, entry)
         entries.append(entry)
     return entries
 
@@ -74,7 +81,8 @@ def _project(projection: Projection[RowT], rows: dict[Key, RowT], entry: Entry) 
         return list(projection.project(rows, entry))
     except Exception as error:
         # Whatever it is, it would come again: the projection stands still and says so, the others go on.
-        raise ProjectionStopped(projection, entry.offset, f"{type(error).__name__}: {error}") from error
+        told = f"event {entry.event.id}: {type(error).__name__}: {error}"
+        raise ProjectionStopped(projection, entry.offset, told) from error
 
 
 def fold_refused(projection: Projection[RowT], records: Iterable[StoredRecord]) -> Changes[RowT]:
@@ -90,4 +98,5 @@ def _refuse(projection: Projection[RowT], record: StoredRecord) -> list[RowT]:
     try:
         return list(projection.refuse(record)) if projection.refuse else []
     except Exception as error:
-        raise ProjectionStopped(projection, record.offset, f"{type(error).__name__}: {error}") from error
+        told = f"event {event_id(record.value)}: {type(error).__name__}: {error}"
+        raise ProjectionStopped(projection, record.offset, told) from error

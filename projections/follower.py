@@ -20,7 +20,8 @@ class Follower:
     """Keeps the projections of a place up to date.
 
     Projections that stand at one offset share a lane, so that each record is read once for all of them. One
-    that stands further back reads by itself until it has caught up, and joins.
+    that stands further back reads by itself until it has caught up, and joins. `stopped` are those that have come
+    to a record that they cannot pass, by table and place, with the reason.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Follower:
         alarm: Alarm = no_alarm,
     ) -> None:
         self._alarm = alarm
+        self.stopped: dict[str, str] = {}
         self._pool = pool
         self._log = log
         self.place = place
@@ -48,6 +50,7 @@ class Follower:
     async def begin(self) -> None:
         """Find out where the projections stand, and let those that are behind catch up."""
         await self.end()
+        self.stopped = {}
         lanes = await self._lanes()
         self._live = lanes.pop()
         self._catching_up = [asyncio.create_task(self._catch_up(lane)) for lane in lanes]
@@ -76,7 +79,7 @@ class Follower:
                 if standing.next_offset > end:
                     error = f"the checkpoint is beyond the end of the log, {end}: is this another log?"
                     logger.error("projection stopped", projection=projection.table, error=error)
-                    self._alarm(f"{projection.table} {self.place.topic}/{self.place.partition}", error)
+                    self.stopped[f"{projection.table} {self.place.topic}/{self.place.partition}"] = error
                     await stop(connection, projection, self.place, standing.next_offset, error)
                 else:
                     groups[standing.next_offset].append(projection)
@@ -86,7 +89,9 @@ class Follower:
     def _lane(
         self, offset: int, projections: Sequence[Projection[Any]], generations: Mapping[str, int] = NOTHING_KNOWN
     ) -> Lane:
-        return Lane(self._pool, self.place, offset, projections, self._alarm, generations)
+        return Lane(
+            self._pool, self.place, offset, projections, self._alarm, generations, self.stopped.__setitem__
+        )
 
     async def take(self, records: Sequence[StoredRecord]) -> None:
         """Fold what came at the end of the place. Raises Overtaken, and what ended a catching up."""

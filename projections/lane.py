@@ -10,6 +10,7 @@ import structlog
 from events.catalogue import Topic
 from events.failpoints import failpoint
 from events.log.port import Place, StoredRecord
+from events.log.telling import event_id
 from projections.checkpoints import RunKey, stop
 from projections.database import UNAVAILABLE, Connection, Pool
 from projections.folding import (
@@ -18,11 +19,12 @@ from projections.folding import (
     RowsRefused,
     fold,
     fold_refused,
+    unreadable,
     wanted_entries,
 )
 from projections.memories import Memories
 from projections.projection import Projection
-from projections.reading import Chained, Unreadable, chain_up, parse, read_links
+from projections.reading import Chained, chain_up, parse, read_links
 from projections.writing import Move, try_rows, write_move
 
 logger = structlog.get_logger(__name__)
@@ -67,9 +69,11 @@ class Lane:
         projections: Sequence[Projection[Any]],
         alarm: Alarm = no_alarm,
         generations: Mapping[str, int] = NOTHING_KNOWN,
+        stopped: Alarm | None = None,
     ) -> None:
         self._pool = pool
         self._alarm = alarm
+        self._stopped = stopped or alarm
         self._generations = dict(generations)
         self._memories = Memories()
         self.place = place
@@ -100,8 +104,10 @@ class Lane:
     async def _narrow_down(self, refused: RowsRefused, news: Sequence[StoredRecord], target: int) -> None:
         """Find the one record whose rows the database refuses, by halves."""
         if len(news) <= 1:
-            offset = news[0].offset if news else self.offset
-            await self._leave(ProjectionStopped(refused.projection, offset, refused.error), news)
+            offset, error = self.offset, refused.error
+            if news:
+                offset, error = news[0].offset, f"event {event_id(news[0].value)}: {refused.error}"
+            await self._leave(ProjectionStopped(refused.projection, offset, error), news)
             return
         middle = len(news) // 2
         await self.take(news[:middle])
@@ -110,14 +116,20 @@ class Lane:
     async def _leave(self, stopped: ProjectionStopped, news: Sequence[StoredRecord]) -> None:
         """Let the projection come as far as it can, on its own, and stay there."""
         self.projections.remove(stopped.projection)
-        alone = Lane(self._pool, self.place, self.offset, [stopped.projection], self._alarm, self._generations)
+        alone = self._lane_of(stopped.projection)
         await alone.take([record for record in news if record.offset < stopped.offset], stopped.offset)
         if not alone.projections:
             return
         logger.error("projection stopped", projection=stopped.projection.table, **_where(stopped, self.place))
-        self._alarm(f"{stopped.projection.table} {self.place.topic}/{self.place.partition}", str(stopped))
+        self._stopped(f"{stopped.projection.table} {self.place.topic}/{self.place.partition}", str(stopped))
         async with self._pool.acquire() as connection:
             await stop(connection, stopped.projection, self.place, stopped.offset, stopped.error)
+
+    def _lane_of(self, projection: Projection[Any]) -> "Lane":
+        """A lane from here for one projection alone."""
+        return Lane(
+            self._pool, self.place, self.offset, [projection], self._alarm, self._generations, self._stopped
+        )
 
     async def _commit(self, news: Sequence[StoredRecord], end: int) -> None:
         """Rows, heads and checkpoint at once. Whatever fails, nothing is known any more of what was there."""
@@ -175,9 +187,10 @@ async def _folded(
     records: Sequence[StoredRecord],
     memories: Memories,
 ) -> tuple[list[Changes[Any]], Chained]:
-    links, unreadable = read_links(records)
-    if unreadable is not None:
-        raise _unreadable(projections[0], unreadable)
+    links, junk = read_links(records)
+    if junk is not None:
+        # One projection after another meets it, and each of them stops.
+        raise unreadable(projections[0], junk.record, junk.error)
     chained = chain_up(links, await memories.heads(connection, projections[0], (one.run for one in links)))
     parsed = parse(chained.links, projections)
     changes = []
@@ -185,11 +198,6 @@ async def _folded(
         entries = wanted_entries(projection, parsed)
         changes.append(fold(projection, await memories.groups(connection, projection, entries), entries))
     return changes, chained
-
-
-def _unreadable(projection: Projection[Any], unreadable: Unreadable) -> ProjectionStopped:
-    """One projection after another meets it, and each of them stops."""
-    return ProjectionStopped(projection, unreadable.record.offset, f"unreadable: {unreadable.error.message}")
 
 
 async def _refused(

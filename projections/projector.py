@@ -55,6 +55,12 @@ class Report(Protocol):
     def clear(self, key: str) -> None:
         """The alarm's cause is gone."""
 
+    def hinder(self, key: str, trouble: str) -> None:
+        """It follows, but for what stands still."""
+
+    def unhinder(self, key: str) -> None:
+        """That goes on again."""
+
 
 Work = Callable[[asyncio.Event], Awaitable[None]]
 
@@ -93,7 +99,7 @@ class Projector:
         """Follow until `stop` is set; then finish what was begun, the files too, and leave."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._again_and_again(stop, self._follow, self._report.unavailable))
-            group.create_task(self._again_and_again(stop, self._keep_files, self._alarm(FILES)))
+            group.create_task(self._again_and_again(stop, self._keep_files, self._files_stand_still))
             group.create_task(self._again_and_again(stop, self._expire, self._alarm(EXPIRY)))
         # Whoever comes next goes on with what is not done now.
         with suppress(FilesStopped, Overtaken, LogUnavailable, *UNAVAILABLE):
@@ -102,6 +108,10 @@ class Projector:
 
     def _alarm(self, key: str) -> Callable[[str], None]:
         return lambda message: self._report.alarm(key, message)
+
+    def _files_stand_still(self, message: str) -> None:
+        self._report.alarm(FILES, message)
+        self._report.hinder(FILES, message)
 
     async def _again_and_again(self, stop: asyncio.Event, work: Work, trouble: Callable[[str], None]) -> None:
         pause = FIRST_PAUSE_SECONDS
@@ -139,14 +149,23 @@ class Projector:
         self._look_at_all = began  # unless all goes well
         await self._keep_files_of(self.partitions if began >= look_at_all else stirred)
         self._report.clear(FILES)
+        self._report.unhinder(FILES)
         self._look_at_all = began + LOOK_AGAIN_SECONDS if began >= look_at_all else look_at_all
         await _until_set(self._moved, WAIT_SECONDS if not self.partitions else LOOK_AGAIN_SECONDS, stop)
         await _until_set(stop, began + FILES_PACE_SECONDS - clock())
 
     async def _keep_files_of(self, partitions: Collection[int]) -> None:
-        if self._run_files is not None:
-            for partition in sorted(partitions):
+        """Raises FilesStopped for the first partition that stands still; the others go on all the same."""
+        if self._run_files is None:
+            return
+        stopped = []
+        for partition in sorted(partitions):
+            try:
                 await self._run_files.keep(partition)
+            except FilesStopped as error:
+                stopped.append(error)
+        if stopped:
+            raise stopped[0]
 
     def _stir(self, partitions: Collection[int]) -> None:
         """The tables have moved in these."""
@@ -189,6 +208,7 @@ class Session:
         self._tail: Tail = log.tail()
         self._followers: dict[Place, Follower] = {}
         self._shared = False
+        self._still: frozenset[str] = frozenset()
         self.partitions: frozenset[int] = frozenset()
 
     async def follow(self, membership: Membership, stop: asyncio.Event) -> None:
@@ -201,6 +221,7 @@ class Session:
                 batches = await self._tail.batches(WAIT_SECONDS)
                 began = clock()
                 await self._take(batches)
+                self._tell_stopped()
                 worked = clock() - began
                 if clock() - looked_at > LOOK_AGAIN_SECONDS:
                     looked_at = clock()
@@ -209,6 +230,8 @@ class Session:
                     await asyncio.sleep(max(PACE_SECONDS - worked, worked))
         finally:
             await asyncio.gather(*(follower.end() for follower in self._followers.values()))
+            self._followers.clear()
+            self._tell_stopped()
             await self._tail.close()
 
     async def _share(self, own: frozenset[int]) -> None:
@@ -226,6 +249,17 @@ class Session:
             self.partitions, self._shared = own, True
             self._report.ready()
             self._moved(own)
+
+    def _tell_stopped(self) -> None:
+        """Which projections stand still: others go on, and the service is not ready."""
+        stopped = {key: why for follower in self._followers.values() for key, why in follower.stopped.items()}
+        for key in self._still - stopped.keys():
+            self._report.clear(key)
+            self._report.unhinder(key)
+        for key, why in stopped.items():
+            self._report.alarm(key, why)
+            self._report.hinder(key, why)
+        self._still = frozenset(stopped)
 
     def _topics(self) -> frozenset[Topic]:
         return frozenset(topic for projection in self._projections for topic in projection.topics)

@@ -1,7 +1,6 @@
 """What monitors ask: alive, ready, counters."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
@@ -12,8 +11,9 @@ from events.log.port import LogUnavailable
 from projections.database import UNAVAILABLE
 from projections.queries.metrics import Totals, read_totals
 from projections.queries.waiting import Waiting, read_waiting
-from projections.status import read_status
+from projections.status import ProjectionStatus, Standing, read_status
 from services.api.context import ApiContext, Context
+from services.status import ServiceStatus
 
 router = APIRouter()
 
@@ -57,7 +57,8 @@ async def metrics(context: Context) -> Response:
         waiting = await read_waiting(connection)
         status = await read_status(connection, context.log)
     registry = CollectorRegistry()
-    registry.register(_Collected([*_families(totals), *_waiting(waiting), _lag(status.projections)]))
+    families = [*_families(totals), *_waiting(waiting), *_standing(status.projections)]
+    registry.register(_Collected([*families, *_services(context.statuses.values())]))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -124,10 +125,25 @@ def _waiting(waiting: Mapping[str, Waiting]) -> Iterator[Metric]:
     yield oldest
 
 
-def _lag(projections: Any) -> Metric:
-    family = GaugeMetricFamily(
-        "autopack_projection_lag", "Offsets yet to be read.", labels=["projection", "topic", "partition"]
+def _standing(projections: Sequence[ProjectionStatus]) -> Iterator[Metric]:
+    labels = ["projection", "topic", "partition"]
+    lag = GaugeMetricFamily("autopack_projection_lag", "Offsets yet to be read.", labels=labels)
+    stopped = GaugeMetricFamily(
+        "autopack_projection_stopped", "1 where a projection stands still at a record.", labels=labels
     )
     for one in projections:
-        family.add_metric([one.projection, one.topic, str(one.partition)], one.lag)
-    return family
+        named = [one.projection, one.topic, str(one.partition)]
+        lag.add_metric(named, one.lag)
+        stopped.add_metric(named, one.standing in (Standing.STOPPED, Standing.AHEAD))
+    yield lag
+    yield stopped
+
+
+def _services(statuses: Iterable[ServiceStatus]) -> Iterator[Metric]:
+    ready = GaugeMetricFamily("autopack_service_ready", "1 where a service here is.", labels=["service"])
+    alarms = GaugeMetricFamily("autopack_service_alarms", "What somebody must look at.", labels=["service"])
+    for status in statuses:
+        ready.add_metric([status.name], status.is_ready)
+        alarms.add_metric([status.name], len(status.alarms))
+    yield ready
+    yield alarms

@@ -4,30 +4,40 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from events.catalogue import Topic
+from events.codec import UnreadableRecord
 from events.families.work import WorkRevoked, WorkStarted
 from events.log.port import EventLog, Membership, Place, StoredRecord, Tail
+from events.log.telling import told
 from services.runner.open_requests import OpenRequests
 from services.runner.worker import WorkerTraits
 
 
 @dataclass(slots=True)
 class Followed:
-    """One partition that is being folded. Nothing is claimed in it before it has `caught_up`."""
+    """One partition that is being folded. Nothing is claimed in it before it has `caught_up`.
+
+    `unreadable` names the record that this version cannot read: the partition is not folded beyond it.
+    """
 
     partition: int
     requests: OpenRequests
     position: int
     target: int
+    unreadable: str | None = None
 
     @property
     def caught_up(self) -> bool:
         """Everything that stood in the history when following began has been folded."""
-        return self.position >= self.target
+        return self.unreadable is None and self.position >= self.target
 
     def fold(self, records: Iterable[StoredRecord]) -> None:
-        """Take in the next records."""
+        """Take in the next records, up to one that cannot be read."""
         for record in records:
-            self.requests.fold(record)
+            try:
+                self.requests.fold(record)
+            except UnreadableRecord as error:
+                self.unreadable = f"{told(record)}: {error.message}"
+                return
             self.position = record.offset + 1
 
     @property
@@ -75,14 +85,17 @@ class Following:
         if self._prompt is not None:
             self._prompt = None
             for followed in self.followed.values():
-                self._tail.follow(Place(Topic.EVENTS, followed.partition), followed.position)
+                if followed.unreadable is None:
+                    self._tail.follow(Place(Topic.EVENTS, followed.partition), followed.position)
 
     async def read(self, wait_seconds: float) -> frozenset[int]:
         """Fold what has come; the partitions in which something has."""
         batches = await self._tail.batches(wait_seconds)
         for place, records in batches.items():
-            if place.partition in self.followed:
-                self.followed[place.partition].fold(records)
+            if (followed := self.followed.get(place.partition)) is not None:
+                followed.fold(records)
+                if followed.unreadable is not None:
+                    self._tail.unfollow(place)
         await self._skip_gaps(bool(batches))
         return frozenset(place.partition for place in batches)
 
@@ -91,7 +104,7 @@ class Following:
         if moved:
             return
         for followed in self.followed.values():
-            if not followed.caught_up:
+            if followed.unreadable is None and not followed.caught_up:
                 place = Place(Topic.EVENTS, followed.partition)
                 if not await self._log.read(place, followed.position, followed.target):
                     followed.position = followed.target

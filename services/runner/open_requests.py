@@ -1,7 +1,8 @@
 """The requests that stand open in a partition: requested, and not yet answered or revoked. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from events.catalogue import AnyEventData, event_name
 from events.codec import HistoryEvent, read_history
@@ -66,6 +67,9 @@ class OpenRequests:
         )
         self._names = frozenset(t.__name__ for t in types)
         self._open: dict[str, OpenWork] = {}
+        self._taken: dict[str, OpenWork] = {}
+        self._free: dict[str, OpenWork] = {}
+        self._ids_of: dict[RunKey, set[str]] = {}
         self._chains = Chains(runs_remembered)
 
     @property
@@ -102,13 +106,30 @@ class OpenRequests:
         if isinstance(data, WorkRevoked):
             return self._revoke(data.request_id, data.reason)
         if isinstance(data, self._answers):
-            return self._open.pop(_request_of(data), None)
+            return self._drop(_request_of(data))
         if isinstance(data, _ENDS):
             self._close_run(read.project, event.run_id)
         return None
 
     def _set(self, work: OpenWork) -> OpenWork:
+        """Each is found by its id, by its run, and by whether it waits for somebody: however many there are."""
         self._open[work.id] = work
+        self._ids_of.setdefault((work.project, work.event.run_id), set()).add(work.id)
+        self._free.pop(work.id, None)
+        self._taken.pop(work.id, None)
+        if work.revoked is None:
+            (self._free if work.claim is None else self._taken)[work.id] = work
+        return work
+
+    def _drop(self, request_id: str) -> OpenWork | None:
+        work = self._open.pop(request_id, None)
+        if work is not None:
+            self._free.pop(request_id, None)
+            self._taken.pop(request_id, None)
+            run = (work.project, work.event.run_id)
+            self._ids_of[run].discard(request_id)
+            if not self._ids_of[run]:
+                del self._ids_of[run]
         return work
 
     def _revoke(self, request_id: str, reason: RevokeReason) -> OpenWork | None:
@@ -122,9 +143,8 @@ class OpenRequests:
         return self._set(replace(work, claim=claim, claim_ids=(*work.claim_ids, claim.id)))
 
     def _close_run(self, project: str, run_id: str) -> None:
-        ended = [w.id for w in self._open.values() if (w.project, w.event.run_id) == (project, run_id)]
-        for request_id in ended:
-            del self._open[request_id]
+        for request_id in list(self._ids_of.get((project, run_id), ())):
+            self._drop(request_id)
 
     def get(self, request_id: str) -> OpenWork | None:
         """The request, while it is open."""
@@ -134,9 +154,19 @@ class OpenRequests:
         """Requests to be worked on, oldest first."""
         return [work for work in self._open.values() if work.revoked is None]
 
+    @property
+    def standing_count(self) -> int:
+        """How many there are of them."""
+        return len(self._taken) + len(self._free)
+
+    def oldest(self, count: int, wanted: Callable[[OpenWork], bool]) -> list[OpenWork]:
+        """Of those that are wanted, the ones that are claimed, and the oldest so many that are not."""
+        unclaimed = islice(filter(wanted, self._free.values()), count)
+        return [*filter(wanted, self._taken.values()), *unclaimed]
+
     def oldest_offset(self) -> int | None:
         """The offset of the oldest open request: a new owner of the partition must begin no later."""
-        return min((work.offset for work in self._open.values()), default=None)
+        return next((work.offset for work in self._open.values()), None)
 
 
 def _request_of(answer: EventData | AnyEventData) -> str:

@@ -1,16 +1,16 @@
 """The runner: follows the history, claims what is open, performs several at a time, drains when told to stop."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
 import structlog
 
-from events.codec import UnreadableRecord
 from events.log.port import EventLog, LogUnavailable, Membership
 from services.retrying import Backoff
+from services.runner.chains import RunKey
 from services.runner.following import Following
 from services.runner.job import Job
 from services.runner.living import Living
@@ -57,6 +57,7 @@ class Runner:
         self._jobs: dict[str, tuple[int, Job, asyncio.Task[None]]] = {}
         self._pauses = Pauses(RETRY_SECONDS)
         self._committed_at = monotonic()
+        self._let_go_of: set[str] = set()
         self._alarms: frozenset[str] = frozenset()
         self._give_up_at = float("inf")
 
@@ -70,8 +71,6 @@ class Runner:
                     await self._as_member(stop)
                 except LogUnavailable as error:
                     self._status.unavailable(str(error))
-                except UnreadableRecord as error:
-                    await self._stand_still(error, stop)
                 except Exception as error:
                     self._fail(error)
                 await backoff.pause(stop)
@@ -119,16 +118,6 @@ class Runner:
             async with asyncio.timeout(self._give_up_at - monotonic()):
                 await backoff.pause()
 
-    async def _stand_still(self, error: UnreadableRecord, stop: asyncio.Event) -> None:
-        """The history holds what this version cannot read: alive, not ready, and saying why.
-
-        By now the group is left, and running work killed: whoever can read the history goes on with it.
-        """
-        self._status.alarm("history", error.message)
-        self._status.unavailable(error.message)
-        logger.error("history unreadable", error=error.message)
-        await stop.wait()
-
     async def _follow(self, membership: Membership, living: Living, stop: asyncio.Event) -> None:
         following = Following(self._log, membership, self._worker.traits)
         try:
@@ -155,18 +144,21 @@ class Runner:
 
     def _report(self, following: Following) -> None:
         followed = following.followed.values()
-        self._tell_quarantined(run for f in followed for run in f.requests.quarantined.items())
-        if all(f.caught_up for f in followed):
-            waiting = sum(len(f.requests.standing()) for f in followed) - len(self._jobs)
+        stopped = {f.partition: f"history unreadable at {f.unreadable}" for f in followed if f.unreadable}
+        self._tell_alarms(
+            {f"history-{partition}": trouble for partition, trouble in stopped.items()}
+            | _quarantines(run for f in followed for run in f.requests.quarantined.items())
+        )
+        if stopped:
+            # Alive, not ready, and saying why; what lies in other partitions is worked on.
+            self._status.unavailable("; ".join(stopped.values()))
+        elif all(f.caught_up for f in followed):
+            waiting = sum(f.requests.standing_count for f in followed) - len(self._jobs)
             self._status.clear(self._worker.traits.name)
             self._status.ready(running=len(self._jobs), waiting=max(0, waiting), partitions=len(followed))
 
-    def _tell_quarantined(self, runs: Iterable[tuple[tuple[str, str], str]]) -> None:
-        """Alarms for exactly these runs: whoever follows a partition next looks at its chains himself."""
-        told = {
-            f"quarantine-{project}-{run_id}": f"run {run_id!r} of {project!r} is in quarantine: {reason}"
-            for (project, run_id), reason in runs
-        }
+    def _tell_alarms(self, told: Mapping[str, str]) -> None:
+        """Exactly these: whoever follows a partition next looks at it himself."""
         for key in self._alarms - told.keys():
             self._status.clear(key)
         for key, message in told.items():
@@ -180,14 +172,23 @@ class Runner:
                 self._finish(request_id, task)
                 continue
             followed = following.followed.get(partition)
-            if followed is not None and followed.caught_up:
+            if followed is not None and followed.unreadable is not None:
+                self._let_go(request_id, task)
+            elif followed is not None and followed.caught_up:
                 _tell(job, followed.requests.get(request_id))
 
     def _finish(self, request_id: str, task: asyncio.Task[None]) -> None:
         """A job that ended without its request being closed comes again after a while, not at once."""
         del self._jobs[request_id]
+        self._let_go_of.discard(request_id)
         self._pauses.begin(request_id)
         _tell_failure(request_id, task)
+
+    def _let_go(self, request_id: str, task: asyncio.Task[None]) -> None:
+        """What becomes of the request cannot be read here any more: it stays open for whoever can, once we end."""
+        if request_id not in self._let_go_of:
+            self._let_go_of.add(request_id)
+            task.cancel()
 
     def _drop_waiting(self) -> None:
         """Whoever has not been granted its claim yet does not begin any more."""
@@ -201,7 +202,7 @@ class Runner:
         if free <= 0:
             return
         own = [f for p, f in following.followed.items() if p in membership.partitions and f.caught_up]
-        open_work = [(f.partition, work) for f in own for work in f.requests.standing() if self._is_idle(work)]
+        open_work = [(f.partition, work) for f in own for work in f.requests.oldest(free, self._is_idle)]
         others = {w.claim.instance for _, w in open_work if w.claim and w.claim.instance != membership.instance}
         if any(map(living.is_gone, others)):
             await living.look()  # who has just come may have claimed since we last asked
@@ -240,6 +241,14 @@ class Runner:
             await asyncio.wait(tasks.values())
         for request_id, task in tasks.items():
             _tell_failure(request_id, task)
+
+
+def _quarantines(runs: Iterable[tuple[RunKey, str]]) -> dict[str, str]:
+    """An alarm for each run that is in quarantine."""
+    return {
+        f"quarantine-{project}-{run_id}": f"run {run_id!r} of {project!r} is in quarantine: {reason}"
+        for (project, run_id), reason in runs
+    }
 
 
 def _tell_failure(request_id: str, task: asyncio.Task[None]) -> None:

@@ -38,7 +38,7 @@ class PartitionAlarms:
 
     def stand_still(self, message: str) -> None:
         """The history cannot be read on."""
-        self._stand("history", {f"partition-{self._partition}": f"partition {self._partition}, {message}"})
+        self._stand("history", {f"history-{self._partition}": message})
 
     def missing(self, topic: str, message: str) -> None:
         """Submitted records are gone that nobody has read."""

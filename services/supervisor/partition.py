@@ -25,6 +25,7 @@ from events.log.port import (
     StoredRecord,
     Tail,
 )
+from events.log.telling import told
 from services.supervisor.alarms import PartitionAlarms
 from services.supervisor.judging import Judge, Judgement, Limits
 from services.supervisor.reminders import deadline_record
@@ -84,10 +85,8 @@ class PartitionOwner:
             served()
             while True:
                 await self._round(writer, tail)
-        except UnreadableRecord as error:
-            raise self._standing_still(f"offset {self._end}: {error.message}") from error
         except HistoryCutOff as error:
-            raise self._standing_still(str(error)) from error
+            raise self._standing_still(f"{Topic.EVENTS}, partition {self._partition}: {error}") from error
         finally:
             await tail.close()
             await writer.close()
@@ -124,8 +123,10 @@ class PartitionOwner:
 
     def _fold(self, records: Sequence[StoredRecord]) -> None:
         for record in records:
-            self._end = record.offset
-            self._state = fold(self._state, record.value, record.type_name)
+            try:
+                self._state = fold(self._state, record.value, record.type_name)
+            except UnreadableRecord as error:
+                raise self._standing_still(f"history unreadable at {told(record)}: {error.message}") from error
             self._end = record.offset + 1
             self._clock.hear(record.recorded_at)
 

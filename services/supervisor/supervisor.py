@@ -134,7 +134,7 @@ class Supervisor:
                 logger.warning("partition lost its log", partition=partition, error=str(error))
                 self._troubled(partition, str(error))
             except HistoryUnreadable as error:
-                self._troubled(partition, str(error))
+                self._troubled(partition, f"stands still: {error}")
                 return  # the alarm stands; an upgraded service folds on from there
             except Exception as error:
                 # A fault of ours: it must not end in silence, and it may be one that passes.

@@ -332,6 +332,10 @@ class Silent:
 
     def clear(self, key: str) -> None: ...
 
+    def hinder(self, key: str, trouble: str) -> None: ...
+
+    def unhinder(self, key: str) -> None: ...
+
 
 async def test_files_that_cannot_be_written_stop_and_say_so(pool: Pool, root: Path) -> None:
     log = ListLog()
@@ -370,3 +374,20 @@ async def test_a_projector_that_is_stopped_leaves_the_files_of_all_that_its_tabl
         log.write(history)
         await until(lambda: passed(pool, "runs", len(history)))
     assert "DONE_SUCCESS" in (root / "run-1/run_summary.md").read_text()
+
+
+async def test_files_that_stand_still_in_one_partition_hold_up_no_other(pool: Pool, root: Path) -> None:
+    kept: list[int] = []
+
+    class OneStops(RunFiles):
+        async def keep(self, partition: int) -> None:
+            if partition == 0:
+                raise FilesStopped("nothing can be written here")
+            kept.append(partition)
+
+    log = ListLog()
+    files = OneStops(pool, log, Blobs(), root, "shop")
+    projector = Projector(pool, log, Silent(), files)
+    with pytest.raises(FilesStopped, match="nothing can be written here"):
+        await projector._keep_files_of({0, 1, 2})
+    assert kept == [1, 2]

@@ -10,6 +10,7 @@ from msgspec import structs
 from events.catalogue import Topic
 from events.families.tier import TierStarted
 from events.log.port import NewRecord
+from events.log.telling import event_id
 from projections.database import Pool
 from projections.lane import Lane, fold_into
 from projections.phases import PHASES
@@ -61,9 +62,9 @@ async def test_a_projection_that_raises_stops_at_that_event_and_the_others_go_on
     assert (tiers.standing, tiers.next_offset, tiers.error) == (
         Standing.STOPPED,
         stops_at,
-        "RuntimeError: cannot fold this",
+        f"event {event_id(history[stops_at].value)}: RuntimeError: cannot fold this",
     )
-    assert "tiers stands still" in (now.trouble or "")
+    assert f"tiers stands still in autopack.events/0 at offset {stops_at}: event " in (now.trouble or "")
     assert list(alarms) == ["tiers_v1 autopack.events/0"]
     assert {s.standing for s in now.projections if s.projection not in ("tiers", "run_files")} == {
         Standing.FOLLOWING
@@ -75,11 +76,18 @@ async def test_a_stopped_projection_is_followed_again_once_it_is_rebuilt(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("projections.projector.LOOK_AGAIN_SECONDS", 0.2)
-    log, broken = ListLog(), with_one(sabotaged(TIERS, TierStarted))
+    log, heard, broken = ListLog(), Heard(), with_one(sabotaged(TIERS, TierStarted))
     log.write(recorded(success()))
-    async with running(Projector(pool, log, Heard(), projections=[*broken, *REFUSAL_READERS[-1:]])):
+
+    async def hindered(number: int) -> bool:
+        return len(heard.hindrances) == len(heard.alarms) == number
+
+    async with running(Projector(pool, log, heard, projections=[*broken, *REFUSAL_READERS[-1:]])):
         await until(lambda: stopped(pool, log, "tiers"))
+        await until(lambda: hindered(1))
+        assert list(heard.hindrances) == ["tiers_v1 autopack.events/0"]
         await rebuild(pool, log, TIERS)
+        await until(lambda: hindered(0))
         log.write(random_history(1)[:1])
         await until(lambda: passed(pool, "tiers", len(log.records[EVENTS])))
 
@@ -96,7 +104,8 @@ async def test_a_record_that_cannot_be_read_stops_those_who_want_it_and_no_other
     now = await status(pool, log)
     assert (at(now, "tiers").standing, at(now, "tiers").next_offset) == (Standing.STOPPED, place)
     assert (at(now, "timeline").standing, at(now, "timeline").next_offset) == (Standing.STOPPED, place)
-    assert "unreadable: data.tier_" in at(now, "tiers").error
+    assert f"event {event_id(good.value)}: unreadable: data.tier_" in at(now, "tiers").error
+    assert f"tiers, timeline stand still in autopack.events/0 at offset {place}: event" in str(now.trouble)
     assert at(now, "phases").next_offset == place + 1
 
 

@@ -26,6 +26,7 @@ class Heard:
     is_ready: bool = False
     troubles: list[str] = field(default_factory=list)
     alarms: dict[str, str] = field(default_factory=dict)
+    hindrances: dict[str, str] = field(default_factory=dict)
 
     def ready(self) -> None:
         self.is_ready = True
@@ -39,6 +40,12 @@ class Heard:
 
     def clear(self, key: str) -> None:
         self.alarms.pop(key, None)
+
+    def hinder(self, key: str, trouble: str) -> None:
+        self.hindrances[key] = trouble
+
+    def unhinder(self, key: str) -> None:
+        self.hindrances.pop(key, None)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from events.catalogue import AnyEventData, Topic
-from events.codec import HistoryEvent, read_history, read_submission
+from events.codec import HistoryEvent, UnreadableRecord, read_history, read_submission
 from events.configuration import Configuration
 from events.envelope import write_submission
 from events.event import Event
@@ -152,10 +152,16 @@ class Stage:
         self.log = log
 
     def history(self, event_type: type[EventData] | None = None) -> list[HistoryEvent]:
-        """The events of every run, in the order of their partitions; those of a type, where one is given."""
-        places = [Place(Topic.EVENTS, number) for number in range(self.log.partition_count)]
-        read = [read_history(r.value, r.type_name) for place in places for r in self.log.records[place]]
-        return [one for one in read if event_type is None or isinstance(one.event.data, event_type)]
+        """The events of every run, in the order of their partitions; those of a type, where one is given.
+
+        What cannot be read is left out.
+        """
+        found = []
+        for number in range(self.log.partition_count):
+            for record in self.log.records[Place(Topic.EVENTS, number)]:
+                with suppress(UnreadableRecord):
+                    found.append(read_history(record.value, record.type_name))
+        return [one for one in found if event_type is None or isinstance(one.event.data, event_type)]
 
     def submitted(self, event_type: type[EventData], topic: Topic = Topic.RESULTS) -> list[Event]:
         """What was submitted, whatever became of it."""

@@ -6,11 +6,17 @@ import re
 import pytest
 
 from events.catalogue import Topic
+from events.codec import HistoryEvent
 from events.envelope import GENESIS_HASH
+from events.event import Event
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
+from events.families.run import RunFailed
 from events.families.work import WorkStarted
+from events.log.partitions import home_partition
 from events.log.port import NewRecord, Place
+from services.runner import open_requests
 from services.runner import runner as runner_module
+from support.scenario import START
 from support.stage import SIDE_BY_SIDE, Doer, hasten, supervised, until, working
 
 HISTORY = Place(Topic.EVENTS, 0)
@@ -115,19 +121,62 @@ async def test_a_fault_of_ours_is_told_and_the_worker_goes_on(monkeypatch: pytes
         assert running.status.alarms == {}
 
 
-async def test_a_history_that_cannot_be_read_stops_the_worker_and_leaves_its_work_to_others() -> None:
-    first, second = Doer(), Doer()
-    async with supervised() as stage, working(stage, first) as one:
+def newer(project: str, run_id: str) -> NewRecord:
+    """A request of a version that does not exist yet."""
+    link = f'"project":"{project}","runid":"{run_id}","sequence":0,"prevhash":"{GENESIS_HASH}"'
+    value = f'{{"id":"from-the-future",{link}}}'
+    return NewRecord(project, value.encode(), {"type": b"autopack.BuildRequested.v99"})
+
+
+async def test_a_record_that_cannot_be_read_stops_the_worker_in_that_partition_and_in_no_other() -> None:
+    worker = Doer()
+    async with supervised(2) as stage, working(stage, worker) as running:
         await stage.start()
-        await until(lambda: len(first.begun) == 1)
-        place = f'{{"project":"shop","runid":"run-9","sequence":0,"prevhash":"{GENESIS_HASH}"}}'
-        newer = NewRecord("shop", place.encode(), {"type": b"autopack.BuildRequested.v99"})
-        stage.log.write(Place(Topic.EVENTS, 0), newer)
-        await until(lambda: first.killed == [first.begun[0].request_id])
-        await until(lambda: stage.log.groups["builder"] == [])
-        assert "upgrade" in str(one.status.trouble)
-        assert not one.task.done()
-    assert second.begun == []
+        await until(lambda: len(worker.begun) == 1)
+        home = home_partition("shop", 2)
+        offset = stage.log.write(Place(Topic.EVENTS, home), newer("shop", "run-9"))
+        await until(lambda: worker.killed == [worker.begun[0].request_id])
+        await until(lambda: not running.status.is_ready)
+        trouble = str(running.status.trouble)
+        assert f"autopack.events, partition {home}, offset {offset}, event from-the-future: " in trouble
+        assert "upgrade" in trouble
+        assert list(running.status.alarms) == [f"history-{home}"]
+        other = next(name for name in map(str, range(99)) if home_partition(name, 2) != home)
+        await stage.start(run_id="run-2", project=other)
+        await until(lambda: len(worker.begun) == 2)
+        worker.finish(1)
+        await until(lambda: len(stage.history(BuildSucceeded)) == 1)
+        assert not running.status.is_ready
+        assert len(worker.begun) == 2
+
+
+async def test_who_can_read_a_history_again_goes_on_with_what_lay_behind_the_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker that is started anew, at the same place, in a version that reads everything."""
+    old, upgraded = Doer(), Doer()
+    async with supervised() as stage:
+        async with working(stage, old) as running:
+            await stage.start()
+            await until(lambda: len(old.begun) == 1)
+            poison = newer("shop", "run-9")
+            stage.log.write(HISTORY, poison)
+            await until(lambda: not running.status.is_ready)
+        read = open_requests.read_history
+
+        def reads_all(value: bytes, type_name: str | None = None) -> HistoryEvent:
+            if value != poison.value:
+                return read(value, type_name)
+            event = Event("from-the-future", "/future", "run-9", START, RunFailed.model_construct())
+            return HistoryEvent("shop", event, 0, GENESIS_HASH)
+
+        monkeypatch.setattr(open_requests, "read_history", reads_all)
+        async with working(stage, upgraded) as running:
+            await until(lambda: len(upgraded.begun) == 1)
+            upgraded.finish()
+            await until(lambda: len(stage.history(BuildSucceeded)) == 1)
+            await until(lambda: running.status.is_ready)
+    assert upgraded.begun[0].request_id == old.begun[0].request_id
 
 
 async def test_a_forged_request_is_not_worked_on_and_its_run_is_an_alarm_while_others_go_on() -> None:
