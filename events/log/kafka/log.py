@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from aiokafka.admin import AIOKafkaAdminClient
-
 from events.catalogue import Topic
+from events.log.kafka.admin import Admin
 from events.log.kafka.clients import Clients
 from events.log.kafka.connection import Connection, Security, Timing
 from events.log.kafka.durability import Durability, unusable
@@ -66,7 +65,7 @@ class KafkaLog:
         wanted = Wanted(partition_count, replication_factor, bootstrap.count(",") + 1)
         endings = Endings()
         try:
-            admin = AIOKafkaAdminClient(**connection.admin_settings())
+            admin = Admin(**connection.admin_settings())
         except (ValueError, AssertionError) as error:
             raise LogUnfit(f"the log at {bootstrap}: {error}") from error
         try:
@@ -139,6 +138,6 @@ class KafkaLog:
         await self._clients.endings.finish(self._clients.timing.closing_seconds)
 
 
-async def _end(endings: Endings, admin: AIOKafkaAdminClient, timing: Timing) -> None:
+async def _end(endings: Endings, admin: Admin, timing: Timing) -> None:
     endings.begin(admin.close())
     await endings.finish(timing.closing_seconds)

@@ -7,7 +7,13 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import BrokerNotAvailableError, NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    BrokerNotAvailableError,
+    NoError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from events.catalogue import Topic
 from events.log.kafka.connection import LARGEST_STEP_BYTES, LARGEST_SUBMITTED_BYTES
@@ -166,7 +172,16 @@ def _setting_faults(names: TopicNames, settings: Mapping[str, Mapping[str, str]]
 
 
 async def _settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    """The topics' settings, once the broker asked knows all of them; each hears of a new one in its own time."""
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    while True:
+        try:
+            return _read_settings(await admin.describe_configs(resources))
+        except UnknownTopicOrPartitionError:
+            await asyncio.sleep(_APPEARING_SECONDS)
+
+
+def _read_settings(responses: Iterable[Any]) -> dict[str, dict[str, str]]:
     found = {}
     for response in responses:
         for code, message, _, name, entries in response.resources:

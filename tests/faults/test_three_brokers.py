@@ -1,0 +1,166 @@
+"""Three brokers, of which any two go on without the third, also in the midst of a transaction."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from events.catalogue import Topic
+from events.log.kafka import KafkaLog, TopicsUnfit, writer
+from events.log.kafka.topics import SPECIFICATIONS
+from events.log.port import Forward, LogUnavailable, Membership, PartitionWriter, Place, Positions, Step
+from servers.kafka_cluster import KafkaCluster
+from servers.kafka_node import KafkaNode
+from support.kafka_log import EVENTS, PARTITIONS, REJECTIONS, fresh_prefix, opened_log, record, texts
+
+FAULTS_SECONDS = 240.0
+SETTLING_SECONDS = 120.0
+HEALING_SECONDS = 60.0
+CHECKS = 30
+FORWARDED = Place(Topic.COMMANDS, 1)
+FIRST = Step([record("first")], positions=Positions(1, 0))
+SECOND = Step(
+    [record(f"second {number}") for number in range(3)],
+    [record("rejected")],
+    [Forward(FORWARDED.topic, FORWARDED.partition, record("forwarded"))],
+    Positions(2, 0),
+)
+WHOLE = [event.value.decode() for event in SECOND.events]
+
+pytestmark = pytest.mark.timeout(FAULTS_SECONDS + 2 * SETTLING_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def cluster(session_runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    """Three brokers of this module's own, that each test leaves whole."""
+    made = KafkaCluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        session_runner.run(made.start())
+        yield made
+    finally:
+        session_runner.run(made.stop())
+
+
+@asynccontextmanager
+async def without(cluster: KafkaCluster, node: KafkaNode) -> AsyncIterator[None]:
+    """Goes on when the node, killed in the block, runs again."""
+    try:
+        yield
+    finally:
+        if not node.is_running:
+            await node.start()
+        await cluster.until_whole()
+
+
+@asynccontextmanager
+async def admin_of(cluster: KafkaCluster) -> AsyncIterator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(bootstrap_servers=cluster.bootstrap)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def until_taken_over(log: KafkaLog) -> PartitionWriter:
+    async with asyncio.timeout(HEALING_SECONDS):
+        while True:
+            try:
+                return await log.take_over(0, "two")
+            except LogUnavailable:
+                continue  # each attempt takes its time
+
+
+async def test_topics_on_three_brokers_have_three_replicas_of_which_two_acknowledge(cluster: KafkaCluster) -> None:
+    prefix = fresh_prefix()
+    async with opened_log(cluster.bootstrap, prefix) as log, admin_of(cluster) as admin:
+        assert log.replicas == 3
+        topics = await cluster.topics([f"{prefix}{topic}" for topic in Topic])
+        assert {len(one["replicas"]) for topic in topics for one in topic["partitions"]} == {3}
+        (response,) = await admin.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, f"{prefix}{topic}") for topic in Topic]
+        )
+        settings = [dict(entry[:2] for entry in entries) for *_, entries in response.resources]
+        assert [found["min.insync.replicas"] for found in settings] == ["2"] * len(Topic)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "in_sync", "fault"),
+    [(1, "1", "1 replicas, not 3"), (3, "1", "min.insync.replicas is 1, not 2: one broker alone would")],
+)
+async def test_topics_that_would_lose_with_one_of_three_brokers_what_they_acknowledged_are_refused(
+    cluster: KafkaCluster, replicas: int, in_sync: str, fault: str
+) -> None:
+    prefix = fresh_prefix()
+    settings = SPECIFICATIONS[Topic.EVENTS].settings() | {"min.insync.replicas": in_sync}
+    topic = NewTopic(f"{prefix}{Topic.EVENTS}", PARTITIONS, replicas, topic_configs=settings)
+    async with admin_of(cluster) as admin:
+        await admin.create_topics([topic])
+    with pytest.raises(TopicsUnfit) as refused:
+        await KafkaLog.open(cluster.bootstrap, PARTITIONS, topic_prefix=prefix)
+    assert f"{prefix}{Topic.EVENTS}: {fault}" in str(refused.value)
+    assert str(Topic.RESULTS) not in str(refused.value)
+
+
+def at_once(kill: Callable[[], None]) -> None:
+    kill()
+
+
+def while_it_commits(kill: Callable[[], None]) -> None:
+    """When the end of the transaction is on its way."""
+    loop = asyncio.get_running_loop()
+    loop.call_soon(lambda: loop.call_soon(loop.call_soon, kill))
+
+
+@pytest.mark.parametrize("moment", [at_once, while_it_commits])
+async def test_a_step_is_known_aborted_or_committed_when_its_coordinator_dies_before_its_end(
+    cluster: KafkaCluster, monkeypatch: pytest.MonkeyPatch, moment: Callable[[Callable[[], None]], None]
+) -> None:
+    prefix = fresh_prefix()
+    async with (
+        asyncio.timeout(FAULTS_SECONDS),
+        opened_log(cluster.bootstrap, prefix) as log,
+        opened_log(cluster.bootstrap, prefix) as others,
+    ):
+        first = await log.take_over(0, "one")
+        await first.append(FIRST)
+        coordinator = await cluster.coordinator(f"{prefix}autopack-history-0")
+        async with without(cluster, coordinator):
+            monkeypatch.setattr(writer, "failpoint", lambda name: moment(coordinator.kill))
+            try:
+                await first.append(SECOND)
+                is_acknowledged = True
+            except LogUnavailable:
+                is_acknowledged = False
+            monkeypatch.undo()
+            second = await until_taken_over(others)
+            history = await texts(others, EVENTS)
+            assert history in ([["first", *WHOLE]] if is_acknowledged else [["first"], ["first", *WHOLE]])
+            assert second.positions == (Positions(1, 0) if history == ["first"] else Positions(2, 0))
+            await second.append(Step([record("third")], positions=Positions(3, 0)))
+            assert await texts(others, EVENTS) == [*history, "third"]
+            assert set(await texts(others, REJECTIONS)) <= {"rejected"}
+        assert await texts(others, EVENTS) == [*history, "third"]
+
+
+async def test_a_log_is_usable_all_the_time_that_one_of_three_brokers_is_gone(cluster: KafkaCluster) -> None:
+    """Whoever asks whether it is ready is not told by chance of the broker that was asked."""
+    async with asyncio.timeout(FAULTS_SECONDS), opened_log(cluster.bootstrap, fresh_prefix()) as log:
+        membership = await log.join("group")
+        gone = cluster.nodes[1]
+        async with without(cluster, gone):
+            gone.kill()
+            for _ in range(CHECKS):
+                await log.check()
+            while membership.instance not in await living(membership):
+                await asyncio.sleep(0.05)
+
+
+async def living(membership: Membership) -> frozenset[str]:
+    try:
+        return await membership.living()
+    except LogUnavailable:
+        return frozenset()
