@@ -109,7 +109,7 @@ class FailpointUnknown(ValueError):
 
 
 def failpoint(name: str) -> None:
-    """Die here by SIGKILL, or stop by SIGSTOP, where this process is armed and has not done so as often as it was to.
+    """Die here by SIGKILL, or stop by SIGSTOP, where this process is armed and has not done so often enough.
 
     Whoever stops goes on from here when somebody sends SIGCONT, however late.
     """
