@@ -106,7 +106,9 @@ def _seconds_left(run: Run, now: datetime) -> float | None:
     if run.started_at is None or run.request.max_duration_minutes is None:
         return None
     end = run.started_at + timedelta(minutes=run.request.max_duration_minutes)
-    return max(0.0, (end - now).total_seconds())
+    # Where the end has come and nobody has said so, its deadline is on its way, or the log's clock has jumped.
+    # Work that is given no time at all would fail for nothing; the deadline ends it when it is said.
+    return (end - now).total_seconds() if now < end else None
 
 
 def _strategy(run: Run) -> Strategy:

@@ -188,14 +188,15 @@ class PartitionOwner:
             self._passed = step.positions
 
     def _listen(self, record: StoredRecord, judgement: Judgement) -> None:
-        """Learn the log's time; from a deadline of ours that came too early, that our idea of it is ahead."""
-        self._clock.hear(record.recorded_at)
+        """Learn the log's time, and of jumps; from a deadline of ours that came too early, that we are ahead."""
+        if ahead := self._clock.hear(record.recorded_at):
+            logger.warning("the log's clock has jumped", partition=self._partition, seconds=ahead.total_seconds())
+            self._timer.clock_jumped(ahead)
         if record.topic is Topic.COMMANDS and record.offset in self._reminders:
             self._reminders.discard(record.offset)
             refusal = judgement.rejection
             if refusal is not None and refusal.headers["reason"] == Reason.EARLY_DEADLINE.encode():
-                self._clock.correct(record.recorded_at)
-                self._timer.clock_corrected()
+                self._timer.clock_corrected(self._clock.correct(record.recorded_at))
 
     def _tell_missing(self, missing: Missing) -> None:
         """Whoever deleted them, what was in them was never decided."""

@@ -11,6 +11,9 @@ from events.history import PartitionState
 RESUBMIT_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 300.0
 ENTRIES_TO_SPARE = 64
+NOTHING = timedelta()
+JUMP = timedelta(minutes=1)
+"""Further ahead than this a record is only where the log's clock was set forward, or this machine stood still."""
 
 RunKey = tuple[str, str]
 
@@ -19,25 +22,37 @@ class LogClock:
     """The log's clock as far as it is known here: the last time it told, and what has passed since.
 
     Deadlines hang on it and not on this machine's wall clock, which may jump. It begins with the wall clock:
-    records that waited to be read tell a time that has long passed.
+    records that waited to be read tell a time that has long passed. The log's own clock may jump as well: that is
+    noticed once a record has shown that what is known of it is right.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float] = monotonic) -> None:
+        self._seconds = seconds
         self._told = datetime.fromtimestamp(time(), UTC)
-        self._heard_at = monotonic()
+        self._heard_at = seconds()
+        self._is_sure = False
 
-    def hear(self, recorded_at: datetime) -> None:
-        """A record just read was taken by the log at this time, or somewhat earlier."""
-        if recorded_at > self.now():
-            self.correct(recorded_at)
+    def hear(self, recorded_at: datetime) -> timedelta:
+        """A record just read was taken by the log at this time, or somewhat earlier.
 
-    def correct(self, recorded_at: datetime) -> None:
-        """The log says that it is this time now, however late we thought it was."""
-        self._told, self._heard_at = recorded_at, monotonic()
+        How far the log's clock has jumped ahead: by how much more it has gone on than has passed here.
+        """
+        ahead = recorded_at - self.now()
+        has_jumped = self._is_sure and ahead > JUMP
+        self._is_sure = self._is_sure or ahead > -JUMP
+        if ahead > NOTHING:
+            self._told, self._heard_at = recorded_at, self._seconds()
+        return ahead if has_jumped else NOTHING
+
+    def correct(self, recorded_at: datetime) -> timedelta:
+        """The log says that it is this time now, however late we thought it was; how far that goes back."""
+        back = self.now() - recorded_at
+        self._told, self._heard_at, self._is_sure = recorded_at, self._seconds(), True
+        return back
 
     def now(self) -> datetime:
         """The time on the log's clock."""
-        return self._told + timedelta(seconds=monotonic() - self._heard_at)
+        return self._told + timedelta(seconds=self._seconds() - self._heard_at)
 
 
 class Timer:
@@ -45,12 +60,16 @@ class Timer:
 
     What was submitted and had no effect comes again after a while, counted in `seconds`, this machine's own,
     and longer each time: a log whose clock stands still, or a fault of ours, must not make a flood.
+
+    A deadline is the end of a duration. When the log's clock jumps ahead, nobody has had that time, and what
+    stands is put off by as much.
     """
 
     def __init__(self, runs_at_once: int | None = None, seconds: Callable[[], float] = monotonic) -> None:
         self._runs_at_once = runs_at_once
         self._seconds = seconds
         self._standing: dict[RunKey, tuple[Deadline, ...]] = {}
+        self._put_off: dict[tuple[RunKey, Deadline], timedelta] = {}
         self._wake: dict[RunKey, datetime] = {}
         self._held: dict[RunKey, tuple[float, float]] = {}
         self._heap: list[tuple[datetime, RunKey]] = []
@@ -81,10 +100,23 @@ class Timer:
     def _turn(self, state: PartitionState, project_id: str) -> Deadline | None:
         return turn(state.project(project_id), self._runs_at_once)
 
-    def clock_corrected(self) -> None:
-        """It is earlier than we thought: what was put off by the wrong time comes when it is due."""
+    def clock_corrected(self, back: timedelta = NOTHING) -> None:
+        """It is so much earlier than we thought: what was put off by the wrong time comes when it is due."""
+        self._put_off = {which: left for which, by in self._put_off.items() if (left := by - back) > NOTHING}
+        self._schedule_all()
+
+    def clock_jumped(self, ahead: timedelta) -> None:
+        """The log's clock has jumped: what stands keeps the time that it had left."""
+        standing = [(key, deadline) for key, found in self._standing.items() for deadline in found]
+        self._put_off = {which: self._put_off.get(which, NOTHING) + ahead for which in standing}
+        self._schedule_all()
+
+    def _schedule_all(self) -> None:
         for key, standing in self._standing.items():
-            self._schedule(key, min(d.due_at for d in standing))
+            self._schedule(key, min(self._due_at(key, d) for d in standing))
+
+    def _due_at(self, key: RunKey, deadline: Deadline) -> datetime:
+        return deadline.due_at + self._put_off.get((key, deadline), NOTHING)
 
     def seconds_to_next(self, now: datetime) -> float | None:
         """How long until a deadline is due; None when none stands."""
@@ -98,17 +130,19 @@ class Timer:
             key = heapq.heappop(self._heap)[1]
             standing = self._standing[key]
             if (left := self._held_for(key)) <= 0:
-                found += [(key[0], d) for d in standing if d.due_at <= now]
+                found += [(key[0], d) for d in standing if self._due_at(key, d) <= now]
                 left = self._hold(key)
             again = now + timedelta(seconds=left)
-            self._schedule(key, min(max(d.due_at, again) for d in standing))
+            self._schedule(key, min(max(self._due_at(key, d), again) for d in standing))
         return found
 
     def _learn(self, key: RunKey, standing: tuple[Deadline, ...]) -> None:
         self._held.pop(key, None)
+        for gone in set(self._standing.get(key, ())).difference(standing):
+            self._put_off.pop((key, gone), None)
         if standing:
             self._standing[key] = standing
-            self._schedule(key, min(d.due_at for d in standing))
+            self._schedule(key, min(self._due_at(key, d) for d in standing))
         else:
             self._standing.pop(key, None)
             self._wake.pop(key, None)

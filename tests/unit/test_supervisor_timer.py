@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from immutables import Map
 from msgspec.structs import replace
 
@@ -112,6 +113,36 @@ def test_a_clock_that_was_ahead_does_not_make_a_deadline_late():
     assert kinds(timer, ANSWER_DUE - timedelta(seconds=1)) == []
 
 
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(days=1)])
+def test_what_stands_when_the_logs_clock_jumps_ahead_keeps_the_time_that_it_had_left(jump: timedelta):
+    run = claimed()
+    timer = loaded(run)
+    timer.clock_jumped(jump)
+    assert timer.seconds_to_next(START + jump) == 90
+    assert kinds(timer, ANSWER_DUE + jump - timedelta(seconds=1)) == []
+    run.built()
+    timer.update(of(run), [KEY])
+    assert kinds(timer, START + jump + timedelta(minutes=119)) == []
+    assert kinds(timer, START + jump + timedelta(minutes=120)) == [DeadlineKind.RUN]
+
+
+def test_a_claim_from_after_a_jump_is_not_put_off():
+    run = claimed()
+    timer = loaded(run)
+    timer.clock_jumped(timedelta(hours=1))
+    run.now = START + timedelta(hours=1)
+    run.claimed(replaces=run.open("P1").claim.id, limit_seconds=30)
+    timer.update(of(run), [KEY])
+    assert kinds(timer, run.now + timedelta(seconds=30) + ANSWER_GRACE) == [DeadlineKind.REQUEST]
+
+
+def test_a_jump_that_is_taken_back_puts_nothing_off_any_more():
+    timer = loaded(claimed())
+    timer.clock_jumped(timedelta(hours=1))
+    timer.clock_corrected(timedelta(hours=1))
+    assert timer.seconds_to_next(START) == 90
+
+
 def test_a_log_whose_clock_stands_still_gets_no_flood_of_early_deadlines():
     """A server whose clock was set back may give one time to every record until it has caught up."""
     seconds = Seconds()
@@ -197,5 +228,24 @@ def test_the_log_moves_the_clock_forward_and_a_refusal_sets_it_back():
     clock.hear(ahead)
     assert timedelta(0) <= clock.now() - ahead < timedelta(minutes=1)
     behind = ahead - timedelta(days=2)
-    clock.correct(behind)
+    assert timedelta(days=2) <= clock.correct(behind) < timedelta(days=2, minutes=1)
     assert timedelta(0) <= clock.now() - behind < timedelta(minutes=1)
+
+
+def test_the_clock_has_jumped_where_a_record_is_ahead_of_what_was_known_to_be_right():
+    seconds = Seconds()
+    clock = LogClock(seconds)
+    assert clock.hear(clock.now() - timedelta(seconds=1)) == timedelta()
+    seconds.passed += 3_600
+    assert clock.hear(clock.now() + timedelta(seconds=30)) == timedelta()
+    assert clock.hear(clock.now() + timedelta(days=1)) == timedelta(days=1)
+    assert clock.hear(clock.now()) == timedelta()
+
+
+def test_a_machine_whose_own_clock_is_behind_takes_the_first_news_of_the_log_for_no_jump():
+    clock = LogClock(Seconds())
+    began = clock.now()
+    assert clock.hear(began - timedelta(hours=3)) == timedelta()
+    assert clock.hear(began + timedelta(hours=2)) == timedelta()
+    assert clock.now() == began + timedelta(hours=2)
+    assert clock.hear(began + timedelta(hours=3)) == timedelta(hours=1)

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from events.log.port import LogUnavailable
 from events.log.postgres.notifier import Notifier
@@ -13,6 +15,7 @@ from events.log.postgres.wakeups import Hub, Sign
 
 LOOKS_A_LEASE = 3
 JOIN_AGAIN_SECONDS = 0.5
+LONGEST_LEASE_SECONDS = 1800.0
 logger = logging.getLogger(__name__)
 
 _JOIN = """
@@ -25,17 +28,20 @@ UPDATE autopack_log.members SET lease_until = clock_timestamp() + make_interval(
 WHERE group_name = $1 AND instance = $2
 RETURNING instance
 """
+# Whoever has renewed its lease in the meantime has another one, and stays. A lease that has not lapsed stands, but
+# for one that ends later than any may: there the server's clock was set back.
 _EXPEL = """
 DELETE FROM autopack_log.members
-WHERE group_name = $1 AND lease_until < clock_timestamp() AND instance IN (
-    SELECT instance FROM autopack_log.members
-    WHERE group_name = $1 AND instance <> $2 AND lease_until < clock_timestamp()
-    FOR UPDATE SKIP LOCKED)
-AND EXISTS (
-    SELECT FROM autopack_log.members WHERE group_name = $1 AND instance = $2 AND lease_until >= clock_timestamp())
+WHERE group_name = $1 AND instance IN (
+    SELECT member.instance
+    FROM autopack_log.members AS member
+        JOIN unnest($2::text[], $3::timestamptz[]) AS silent (instance, lease_until) USING (instance, lease_until)
+    WHERE member.group_name = $1
+        AND NOT member.lease_until BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => $4)
+    FOR UPDATE OF member SKIP LOCKED)
 RETURNING instance
 """
-_MEMBERS = "SELECT instance FROM autopack_log.members WHERE group_name = $1 ORDER BY joined"
+_MEMBERS = "SELECT instance, lease_until FROM autopack_log.members WHERE group_name = $1 ORDER BY joined"
 _LEAVE = "DELETE FROM autopack_log.members WHERE group_name = $1 AND instance = $2"
 _COMMITTED = "SELECT next_offset FROM autopack_log.group_offsets WHERE group_name = $1 AND partition = $2"
 _COMMIT = """
@@ -57,13 +63,34 @@ class GroupMeans:
     lease_seconds: float
 
 
+class SignsOfLife:
+    """When each of the others was last seen to have given one: a lease that is another than before."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[datetime, float]] = {}
+
+    def silent(self, leases: Mapping[str, datetime], now: float, seconds: float) -> Mapping[str, datetime]:
+        """Of these, as they stand now, whoever has given none for so long."""
+        known = self._seen
+        self._seen = {
+            instance: known[instance] if instance in known and known[instance][0] == lease else (lease, now)
+            for instance, lease in leases.items()
+        }
+        return {instance: lease for instance, (lease, at) in self._seen.items() if now - at >= seconds}
+
+    def forget(self) -> None:
+        """We were away ourselves, and have not seen who gave one meanwhile."""
+        self._seen.clear()
+
+
 class PostgresMembership:
     """One instance in a group, renewed in the background three times a lease.
 
     The i-th of n members, in the order of their joining, owns the partitions whose number leaves i modulo n:
     everybody computes the same from the same rows. A member whose lease has lapsed lives until another
-    expels it, and only one whose own lease stood all the time may do that: after an outage of the server,
-    when all have lapsed, everybody has time to renew.
+    expels it, which has seen no sign of it for the length of a lease by its own machine's clock: the server's may
+    jump. Only one whose own lease stood all that time may do so: after an outage of the server everybody has time
+    to renew.
 
     A member that finds itself expelled owns nothing any more, `living` does not name it, and `instance`
     stays as it was. It joins again, under a new id, when `changed` is called with no partitions known: by
@@ -81,6 +108,7 @@ class PostgresMembership:
         self._sleeper = means.hub.sleeper()
         self._sleeper.heed(self._sign)
         self._renewed_at = 0.0
+        self._signs = SignsOfLife()
         self._keeping: asyncio.Task[None] | None = None
 
     @property
@@ -141,6 +169,7 @@ class PostgresMembership:
         (row,) = await self._means.durable.fetch(doing, _JOIN, self._group, lease_seconds)
         self._instance = row["instance"]
         self._is_expelled = False
+        self._signs.forget()
         self._renewed_at = _now()
         await self._share()
         self._announce()
@@ -170,13 +199,22 @@ class PostgresMembership:
         member = (self._group, self._instance)
         if not await self._means.lazy.fetch(doing, _RENEW, *member, lease_seconds):
             return self._expelled()
-        stood = _now() - self._renewed_at < lease_seconds
+        if _now() - self._renewed_at >= lease_seconds:
+            self._signs.forget()
         self._renewed_at = began
-        if stood and await self._means.lazy.fetch(doing, _EXPEL, *member):
-            self._announce()
+        await self._expel_the_silent()
         await self._share()
         await self._listen()
         return None
+
+    async def _expel_the_silent(self) -> None:
+        doing, looked_at = f"looking after {self._group}", _now()
+        rows = await self._means.lazy.fetch(doing, _MEMBERS, self._group)
+        signs = {row["instance"]: row["lease_until"] for row in rows if row["instance"] != self._instance}
+        silent = self._signs.silent(signs, looked_at, self._means.lease_seconds)
+        asked = (self._group, [*silent], [*silent.values()], LONGEST_LEASE_SECONDS)
+        if silent and await self._means.lazy.fetch(doing, _EXPEL, *asked):
+            self._announce()
 
     async def _listen(self) -> None:
         """Be told of those who come and go."""
