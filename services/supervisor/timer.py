@@ -12,7 +12,7 @@ RESUBMIT_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 300.0
 ENTRIES_TO_SPARE = 64
 NOTHING = timedelta()
-JUMP = timedelta(minutes=1)
+JUMP = timedelta(minutes=5)
 """Further ahead than this a record is only where the log's clock was set forward, or this machine stood still."""
 
 RunKey = tuple[str, str]
