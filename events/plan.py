@@ -123,6 +123,7 @@ def plan_faults(request: RunRequest) -> tuple[Fault, ...]:
         *_duplicates("phases", "phase_id", [p.phase_id for p in request.phases]),
         *_unknown_tiers(request),
         *_scope_faults(request),
+        *_check_faults(request),
         *_emptiness(request),
         *dependency_faults(request),
     )
@@ -136,6 +137,21 @@ def _duplicates(where: str, key: str, values: list[str]) -> list[Fault]:
             faults.append(
                 Fault(place=f"{where}[{index}].{key}", message=f"{value!r} is taken by {where}[{first[value]}]")
             )
+    return faults
+
+
+def _check_faults(request: RunRequest) -> list[Fault]:
+    """Strict phases run both lists, and results, logs and flakes go by the name of their check."""
+    if not isinstance(request.checks, Checks):
+        return []
+    taken: dict[str, str] = {}
+    faults = []
+    for profile, checks in (("normal", request.checks.normal), ("strict", request.checks.strict)):
+        for index, check in enumerate(checks):
+            place = f"checks.{profile}[{index}]"
+            if taken.setdefault(check.name, place) != place:
+                message = f"{check.name!r} is taken by {taken[check.name]}"
+                faults.append(Fault(place=f"{place}.name", message=message))
     return faults
 
 

@@ -96,12 +96,14 @@ class Settings(BaseSettings):
             raise ValueError("must be postgresql://…")
         return _addressed(value)
 
-    @field_validator("home")
+    @field_validator("home", "run_files")
     @classmethod
-    def _folder(cls, value: Path) -> Path:
-        folder = value.expanduser()
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"{folder} is no folder")
+    def _folder(cls, value: Path | None) -> Path | None:
+        """A folder, or one that can be made: nothing on the way to it is something else."""
+        folder = None if value is None else value.expanduser().absolute()
+        for part in () if folder is None else (folder, *folder.parents):
+            if os.path.lexists(part) and not part.is_dir():
+                raise ValueError(f"{part} is no folder")
         return value
 
     @field_validator("artifacts")

@@ -5,6 +5,7 @@ same with JSON pointers into the body, and the names of parameters.
 """
 
 from collections.abc import Mapping, Sequence
+from json import JSONDecodeError
 from math import isfinite
 from typing import Any
 
@@ -16,6 +17,7 @@ from starlette.exceptions import HTTPException
 from events.log.port import LogUnavailable
 from projections.database import UNAVAILABLE
 from services.fault_places import json_pointer, location_of
+from services.json_reading import RepeatedKey
 
 MEDIA_TYPE = "application/problem+json"
 MOST_FAULTS = 100
@@ -61,6 +63,16 @@ def problem_response(
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
+def unparsed_body(error: JSONDecodeError) -> JSONResponse:
+    """The response for a body that cannot be read: on which line and column, both from 1, it goes wrong."""
+    said = _printable(f"not JSON: {error.msg} (line {error.lineno}, column {error.colno})")
+    detail = [{"type": "json_invalid", "loc": ["body", error.pos], "msg": said, "input": {}}]
+    location = error.location if isinstance(error, RepeatedKey) else ()
+    pointer = _printable(json_pointer(location))
+    place = {"pointer": pointer, "line": error.lineno, "column": error.colno, "detail": said}
+    return problem_response(422, detail, errors=[place])
+
+
 def invalid_body(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
     """The response for a body or parameter that does not fit; each fault with its place."""
     shown = errors[:MOST_FAULTS]
@@ -83,8 +95,7 @@ def _placed(error: Mapping[str, Any]) -> dict[str, Any]:
     told = {"detail": _printable(error["msg"])}
     if where != "body":
         return {"parameter": str(location[0]) if location else str(where), **told}
-    # What cannot be parsed has no inside: there the location is a number of characters.
-    return {"pointer": "" if error["type"] == "json_invalid" else json_pointer(tuple(location)), **told}
+    return {"pointer": json_pointer(tuple(location)), **told}
 
 
 def place_of_fault(place: str, message: str) -> dict[str, Any]:
@@ -112,7 +123,8 @@ def install_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return invalid_body(error.errors())
+        unparsed = error.__cause__
+        return unparsed_body(unparsed) if isinstance(unparsed, JSONDecodeError) else invalid_body(error.errors())
 
     async def on_unavailable(_: Request, error: Exception) -> JSONResponse:
         what = "log" if isinstance(error, LogUnavailable) else "database"

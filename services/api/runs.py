@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from events.families.run import RunCancelRequested, RunRequested
 from events.ids import derived_id
-from events.plan import RunRequest, plan_faults
+from events.plan import Fault, RunRequest, plan_faults
 from events.states import RunState
 from projections.answers import AnswerRow, Outcome
 from projections.queries.answers import runs_under
@@ -25,14 +25,16 @@ from projections.queries.runs import (
     read_run,
 )
 from projections.queries.summary import summarize
+from services.api.bodies import JsonRoute
 from services.api.context import ApiContext, Context
 from services.api.emitting import SOURCE, Preference, Preferred, emit, refusal, under_own_key
 from services.api.problems import LONGEST_INPUT, MOST_FAULTS, Problem, place_of_fault, run_not_found
 from services.api.views import plain, run_line, run_view
 from services.fault_places import located_faults
 from services.first_version import as_run_request, is_first_version
+from services.git.source import is_relative
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 Project = Annotated[str | None, Query(description="needed where two projects have a run of that id")]
 OfProject = Annotated[str | None, Query(pattern=r"^[^\x00]*$", description="of this project alone")]
 PageLimit = Annotated[int, Query(ge=1, le=500)]
@@ -79,9 +81,13 @@ def _validated(body: dict[str, Any]) -> RunRequest:
 
 def _filled_in(context: ApiContext, request: RunRequest) -> RunRequest:
     """With the service's own repository where the request names none; raises Problem naming each fault."""
+    relative = request.repository is not None and is_relative(request.repository)
     if request.repository is None and context.default_repository is not None:
         request = request.model_copy(update={"repository": context.default_repository})
     faults = plan_faults(request)
+    if relative:
+        message = f"{request.repository!r} is relative to nothing here: give an absolute path or a URL"
+        faults = (Fault(place="repository", message=message), *faults)
     if faults:
         errors = [place_of_fault(fault.place, fault.message) for fault in faults[:MOST_FAULTS]]
         raise Problem(400, faults[0].message, reason="invalid_plan", errors=errors)

@@ -82,7 +82,8 @@ def _print_state(replayed: Replayed) -> None:
     run = replayed.run
     if run is None:
         return
-    print_line(f"  head {run.head or 'none'}, {run.tokens_used} tokens, {run.ci_runs_used} CI runs")
+    at_least = "at least " if run.tokens_are_lower_bound else ""
+    print_line(f"  head {run.head or 'none'}, {at_least}{run.tokens_used} tokens, {run.ci_runs_used} CI runs")
     for phase in run.phases:
         landed = f", landed as {phase.commit[:12]}" if phase.commit else ""
         print_line(f"  {phase.spec.phase_id}: {phase.state}, attempt {phase.attempt}{landed}")

@@ -7,7 +7,7 @@ from time import time
 
 from services.cli import parameters as given
 from services.cli.client import Client
-from services.cli.drawing import draw, thousands
+from services.cli.drawing import counted, draw
 from services.cli.failures import WrongUsage
 from services.cli.output import print_json, print_line, show, table, tell
 from services.cli.reaching import has_service, reached, running_service
@@ -54,7 +54,7 @@ def _row(run: dict[str, object]) -> tuple[object, ...]:
         run["run_id"],
         run.get("project"),
         run["state"],
-        thousands(int(str(run.get("tokens_used") or 0))),
+        counted(int(str(run.get("tokens_used") or 0)), bool(run.get("tokens_are_lower_bound"))),
         run.get("ci_runs_used"),
         None if took is None else clock(float(str(took))),
         str(run.get("created_at") or "")[:19],

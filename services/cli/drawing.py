@@ -60,9 +60,8 @@ def _run_style(state: RunState) -> str:
 
 
 def _budget(run: RunRow) -> str:
-    at_least = "at least " if run.tokens_lower_bound else ""
     cap = f" of {thousands(run.token_cap)}" if run.token_cap is not None else ""
-    return f"{at_least}{thousands(run.tokens_used)}{cap} tokens"
+    return f"{counted(run.tokens_used, run.tokens_lower_bound)}{cap} tokens"
 
 
 def _table(view: RunView, now: datetime) -> Table:
@@ -92,9 +91,14 @@ def _phase(phase: PhaseRow, work: Work, now: datetime) -> tuple[Text, ...]:
         Text(state, style=style),
         Text(f"{phase.builder_attempts}/{attempts}" if phase.builder_attempts else ""),
         Text(_elapsed(phase.started_at, phase.completed_at, now) if phase.started_at else ""),
-        Text(thousands(phase.tokens_used) if phase.tokens_used else ""),
+        Text(_phase_tokens(phase)),
         Text(safe(_words(phase, work)), style="dim"),
     )
+
+
+def _phase_tokens(phase: PhaseRow) -> str:
+    is_known = phase.tokens_used or phase.tokens_lower_bound
+    return counted(phase.tokens_used, phase.tokens_lower_bound) if is_known else ""
 
 
 def _words(phase: PhaseRow, work: Work) -> str:
@@ -109,6 +113,11 @@ def _words(phase: PhaseRow, work: Work) -> str:
 
 def _elapsed(began: datetime | None, ended: datetime | None, now: datetime) -> str:
     return clock(((ended or now) - began).total_seconds()) if began else ""
+
+
+def counted(tokens: int, lower_bound: bool) -> str:
+    """A count of tokens, which an agent that reported none makes a lower bound."""
+    return f"{'at least ' if lower_bound else ''}{thousands(tokens)}"
 
 
 def thousands(count: int) -> str:

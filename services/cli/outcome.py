@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from events.states import PhaseState
-from services.cli.drawing import thousands
+from services.cli.drawing import counted
 from services.cli.run_view import RunView
 
 
@@ -14,10 +14,10 @@ def outcome(view: RunView, run_files: str | None) -> Iterator[str]:
         return
     complete = sum(phase.state == PhaseState.COMPLETE for phase in view.phases)
     attempts = sum(phase.builder_attempts for phase in view.phases)
-    at_least = "at least " if run.tokens_lower_bound else ""
+    tokens = counted(run.tokens_used, run.tokens_lower_bound)
     yield (
         f"{run.state} in {run.duration_seconds or 0.0:.1f} s: {complete} of {len(view.phases)} phases, "
-        f"{attempts} attempts, {at_least}{thousands(run.tokens_used)} tokens, {run.ci_runs_used} CI runs"
+        f"{attempts} attempts, {tokens} tokens, {run.ci_runs_used} CI runs"
     )
     if run.failure_reason:
         yield f"  reason     {run.failure_reason}"

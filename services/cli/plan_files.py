@@ -14,6 +14,7 @@ from events.plan import Fault
 from services.cli.failures import PlanInvalid, WrongUsage
 from services.cli.plan_places import LineFinder, lines_of_tables, lines_of_yaml
 from services.cli.yaml_reading import load_yaml
+from services.json_reading import load_json
 
 STANDARD_INPUT = "-"
 LARGEST_PLAN_BYTES = 512 * 1024
@@ -81,20 +82,11 @@ def _parsed(name: str, text: str) -> tuple[Any, LineFinder]:
 
 def _json(name: str, text: str) -> tuple[Any, LineFinder]:
     try:
-        return json.loads(text, object_pairs_hook=_unique), lines_of_yaml(text)
+        return load_json(text), lines_of_yaml(text)
     except json.JSONDecodeError as error:
         raise _unreadable(name, error.lineno, f"not JSON: {error.msg} (column {error.colno})") from error
     except (ValueError, RecursionError) as error:
         raise _unreadable(name, None, f"not JSON: {error}") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r} is given twice")
-        found[key] = value
-    return found
 
 
 def _toml(name: str, text: str) -> tuple[Any, LineFinder]:

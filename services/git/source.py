@@ -55,6 +55,12 @@ async def locate(git: GitCommand, address: str) -> Repository:
     return LocalRepository(await _git_dir(git, path))
 
 
+def is_relative(address: str) -> bool:
+    """Whether it is a path that depends on the folder in which a process happens to run."""
+    is_url = "://" in address or "::" in address or _SCP_LIKE.fullmatch(address) is not None
+    return not is_url and not Path(address).is_absolute()
+
+
 def _remote(git: GitCommand, address: str) -> RemoteRepository:
     parts = urlsplit(address)
     if parts.scheme not in git.settings.protocols or address.startswith(f"{parts.scheme}::"):

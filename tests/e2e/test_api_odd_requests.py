@@ -97,6 +97,37 @@ async def test_a_body_that_is_no_plan_is_refused(served: tuple[Build, httpx.Asyn
     assert body["detail"]
 
 
+async def test_what_cannot_be_read_is_told_with_its_line_and_column(
+    served: tuple[Build, httpx.AsyncClient],
+) -> None:
+    build, client = served
+    for content, place, said in (
+        (b'{"run_id": "a",\n "phases": [{"name": 1, "name": 2}]}', ("/phases/0/name", 2, 25), "is given twice"),
+        (b'{"run_id": "a",\n  run}', ("", 2, 3), "property name"),
+        (b'{"run_id": "\xff"}', ("", 1, 13), "not utf-8"),
+    ):
+        told = problem(await client.post("/runs/start", content=content, headers=JSON), 422)
+        (error,) = told["errors"]
+        assert (error["pointer"], error["line"], error["column"]) == place
+        assert said in error["detail"]
+        assert told["detail"][0]["type"] == "json_invalid"
+    twice = await client.post("/runs/run-1/cancel", content=b'{"reason": "a", "reason": "b"}', headers=JSON)
+    assert "'reason' is given twice" in problem(twice, 422)["errors"][0]["detail"]
+    assert await build.history() == []
+
+
+async def test_a_repository_that_is_relative_to_nothing_is_refused(
+    served: tuple[Build, httpx.AsyncClient],
+) -> None:
+    build, client = served
+    for repository in ("shop", "./shop", "../shop.git"):
+        body = {**request(None), "repository": repository}
+        told = problem(await client.post("/runs/start", json=body), 400)
+        assert [error["pointer"] for error in told["errors"]] == ["/repository"]
+        assert "absolute path or a URL" in told["detail"]
+    assert await build.history() == []
+
+
 async def test_countless_faults_are_named_up_to_a_hundred(served: tuple[Build, httpx.AsyncClient]) -> None:
     _, client = served
     body = plan(phases=[{**request(None)["phases"][0], "depends_on": ["x"] * 50_000}])

@@ -277,6 +277,18 @@ def test_a_setting_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> 
     assert (settings.listen_address, settings.builders_at_once) == (("127.0.0.1", 8000), 4)
 
 
+@pytest.mark.parametrize("name", ["AUTOPACK_HOME", "AUTOPACK_RUN_FILES"])
+@pytest.mark.parametrize("value", ["/dev/null", "/dev/null/files"])
+def test_a_folder_that_cannot_be_one_is_refused_at_the_start(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert exit_code_of(["serve", "projector"]) == 2
+    said = capfd.readouterr().err
+    assert "/dev/null is no folder" in said
+    assert name in said
+
+
 def test_a_file_of_settings_that_is_no_text_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / ".env").write_bytes(b"AUTOPACK_LOG_LEVEL=\xff\n")
     assert exit_code_of(["status"]) == 2

@@ -243,3 +243,12 @@ def test_unknown_keys_do_not_hide_what_else_is_wrong(tmp_path: Path) -> None:
     faults = faults_of(written(tmp_path, "plan.json", json.dumps({**PLAN, "phases": [phase]})))
     assert "unknown key" in faults.values()
     assert any("P1" in message or "itself" in message for message in faults.values()), faults
+
+
+def test_a_key_that_json_gives_twice_is_told_with_its_line(tmp_path: Path) -> None:
+    name = written(tmp_path, "plan.json", '{"run_id": "r1",\n "run_id": "r2"}')
+    with pytest.raises(PlanInvalid) as caught:
+        read_plan(name)
+    (fault,) = caught.value.faults
+    assert fault.place == f"{name}:2"
+    assert "the key 'run_id' is given twice (column 2)" in fault.message

@@ -101,6 +101,14 @@ def test_a_successful_run_names_its_branch_and_files() -> None:
     assert "/runs/run-1" in text
 
 
+def test_tokens_that_nobody_reported_are_told_alike_everywhere() -> None:
+    scenario = Scenario().started([{"phase_id": "P1"}])
+    scenario.completed()
+    first, *rest = drawn(view_of(scenario)).splitlines()
+    assert "at least 0 of" in first
+    assert any("P1" in line and "at least 0" in line for line in rest)
+
+
 def test_events_that_were_seen_change_nothing() -> None:
     scenario = Scenario().started(TWO_PHASES)
     scenario.not_built()

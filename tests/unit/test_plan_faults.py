@@ -34,6 +34,13 @@ def test_duplicate_ids_are_named_with_the_place_of_the_second():
     assert "'P1' is taken by phases[0]" in messages(phase("P1"), phase("P1"))
 
 
+def test_two_checks_of_one_name_are_named_with_the_place_of_the_second():
+    check = {"name": "tests", "argv": ["true"]}
+    twice = {"normal": [check, check], "strict": [{"name": "all", "argv": ["true"]}, check]}
+    assert places(phase("P1"), checks=twice) == ["checks.normal[1].name", "checks.strict[1].name"]
+    assert messages(phase("P1"), checks={"normal": [check, check]}) == "'tests' is taken by checks.normal[0]"
+
+
 def test_duplicate_tiers_are_named():
     tiers = [TIERS[0], TIERS[0]]
     assert places(phase("P1"), tiers=tiers) == ["tiers[1].tier_id", "tiers[1].tier_index"]

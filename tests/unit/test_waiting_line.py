@@ -3,7 +3,7 @@
 from time import perf_counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.decide import Context, outcome
@@ -38,6 +38,7 @@ class Model:
         self.line = [(other, None if behind == run_id else behind) for other, behind in self.line]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(("join", "follow", "begin", "end")), st.integers(0, 5))))
 def test_a_line_is_what_a_list_would_be(steps: list[tuple[str, int]]) -> None:
     line, model = Line(), Model()
@@ -61,6 +62,7 @@ def test_a_line_is_what_a_list_would_be(steps: list[tuple[str, int]]) -> None:
         assert (line.first, len(line)) == (model.first(), len(model.line))
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 256**4 - 1), max_size=40))
 def test_numbers_come_out_smallest_first_and_leave_nothing_behind(given_numbers: set[int]) -> None:
     numbers = Numbers()
