@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from events.log.port import EventLog
+from servers.dying import dying_with_us
 from servers.kafka import KafkaBroker
 from servers.ports import free_ports
 from servers.postgres import PostgresServer
@@ -127,13 +128,24 @@ async def _start(made: Ground, folder: Path, *, idle: bool) -> None:
     commands = _commands(idle=idle)
     environment = _environment(made.settings)
     for name, command in commands.items():
-        with (folder / f"{name}.log").open("wb") as said:
-            started = await asyncio.create_subprocess_exec(
-                *command, env=environment, cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said
-            )
+        started = await launch(command, environment, folder, f"{name}.log")
         made.children.append(started)
         made.processes[name] = psutil.Process(started.pid)
     await _ready(made)
+
+
+async def launch(command: Sequence[str], environment: Mapping[str, str], folder: Path, said: str) -> Process:
+    """Start a service in a folder, where what it says goes to a file. It ends with us, even if we are killed."""
+    with (folder / said).open("wb") as output:
+        return await asyncio.create_subprocess_exec(
+            *dying_with_us(),
+            *command,
+            env=environment,
+            cwd=folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
 
 
 async def _ready(made: Ground) -> None:
