@@ -1,12 +1,18 @@
-"""Appending in groups: the steps of several partitions go into one statement, each under its own epoch."""
+"""Appending in groups: the steps of several partitions go into one statement, each under its own epoch.
+
+Its commit brings those who follow what was written. A transaction that notifies holds a lock over the whole
+cluster while it commits. That is no matter here: the steps of all partitions of a process are one commit a time.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncpg
 
-from events.log.port import LogUnavailable, NewRecord, Positions
+from events.catalogue import Topic
+from events.log.port import LogUnavailable, NewRecord, Place, Positions
 from events.log.postgres.grouping import Group
+from events.log.postgres.pushing import Channels, chunks
 from events.log.postgres.rows import columns
 from events.log.postgres.server import LOST, Pool
 from events.log.postgres.statements import APPEND_EVENTS, APPEND_EVENTS_OF_MANY
@@ -35,8 +41,9 @@ class Appender:
     says it has read; the others are written.
     """
 
-    def __init__(self, durable: Pool, lease_seconds: float) -> None:
+    def __init__(self, durable: Pool, lease_seconds: float, channels: Channels) -> None:
         self._durable = durable
+        self._channels = channels
         self._lease_seconds = lease_seconds
         self._group = Group("appending", self._carry, _size_bytes, GROUP_BYTES)
 
@@ -68,7 +75,8 @@ class Appender:
             (one,) = steps
             head = (one.partition, one.epoch, self._lease_seconds)
             passed = (one.positions.commands, one.positions.results)
-            arguments: tuple[object, ...] = (*head, *columns(one.events), *passed)
+            told = self._told([one])
+            arguments: tuple[object, ...] = (*head, *columns(one.events), *passed, self._channel(one), *told[2:])
             rows = await self._durable.fetch(_doing(steps), APPEND_EVENTS, *arguments, losses=losses)
             return {one.partition: rows}
         arguments = (
@@ -79,9 +87,23 @@ class Appender:
             self._lease_seconds,
             [one.partition for one in steps for _ in one.events],
             *columns([event for one in steps for event in one.events]),
+            *self._told(steps),
         )
         rows = await self._durable.fetch(_doing(steps), APPEND_EVENTS_OF_MANY, *arguments, losses=losses)
         return {one.partition: [row for row in rows if row["partition"] == one.partition] for one in steps}
+
+    def _channel(self, one: Appending) -> str:
+        return self._channels.of(Place(Topic.EVENTS, one.partition))
+
+    def _told(self, steps: Sequence[Appending]) -> tuple[list[int], list[str], list[int], list[str]]:
+        """What those who follow are brought: partitions, channels, distances and texts."""
+        told = [(one, chunk) for one in steps for chunk in chunks(one.events, tells_types=True)]
+        return (
+            [one.partition for one, _ in told],
+            [self._channel(one) for one, _ in told],
+            [chunk.distance for _, chunk in told],
+            [chunk.text for _, chunk in told],
+        )
 
 
 def _doing(steps: Sequence[Appending]) -> str:

@@ -11,6 +11,7 @@ from events.log.postgres.appending import Appender
 from events.log.postgres.failures import NotSubmitted
 from events.log.postgres.membership import GroupMeans, PostgresMembership
 from events.log.postgres.notifier import Notifier
+from events.log.postgres.pushing import Channels
 from events.log.postgres.reading import read_range
 from events.log.postgres.retention import keep_expiring
 from events.log.postgres.schema import ensure_schema
@@ -32,14 +33,16 @@ class PostgresLog:
     commit of the step that answers a result makes both durable.
     """
 
-    def __init__(self, server: Server, hub: Hub, durable: Pool, lazy: Pool, means: Means) -> None:
+    def __init__(
+        self, server: Server, hub: Hub, channels: Channels, durable: Pool, lazy: Pool, means: Means
+    ) -> None:
         self._server = server
         self._hub = hub
         self._durable = durable
         self._lazy = lazy
         self._means = means
-        self._sessions = Sessions(server, hub)
-        self._submitter = Submitter(durable, lazy, means.notifier, hub)
+        self._sessions = Sessions(server, hub, channels)
+        self._submitter = Submitter(durable, lazy, means.notifier, channels)
         self._memberships: WeakSet[PostgresMembership] = WeakSet()
         self._expiring = asyncio.create_task(keep_expiring(lazy, means.partition_count))
 
@@ -59,12 +62,12 @@ class PostgresLog:
         with another number of partitions, or by another version.
         """
         server, hub = Server(url, limit_seconds), hub_of(url)
-        await ensure_schema(server, partition_count)
+        channels = await ensure_schema(server, partition_count)
         durable = await Pool.open(server, waits_for_disk=True)
-        lazy = await Pool.open(server, waits_for_disk=False, hub=hub)
-        appender = Appender(durable, lease_seconds)
+        lazy = await Pool.open(server, waits_for_disk=False)
+        appender = Appender(durable, lease_seconds, channels)
         means = Means(durable, lazy, Notifier(server, hub), appender, partition_count, lease_seconds)
-        return cls(server, hub, durable, lazy, means)
+        return cls(server, hub, channels, durable, lazy, means)
 
     @property
     def partition_count(self) -> int:

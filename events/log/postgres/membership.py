@@ -219,7 +219,7 @@ class PostgresMembership:
     async def _listen(self) -> None:
         """Be told of those who come and go."""
         session = await self._means.sessions.current()
-        await session.listen({self._sign.channel})
+        await session.listen(self._sign.channel)
 
     async def _share(self) -> None:
         rows = await self._means.lazy.fetch(f"sharing out {self._group}", _MEMBERS, self._group)

@@ -15,7 +15,7 @@ def columns(records: Sequence[NewRecord]) -> tuple[list[bytes], list[bytes], lis
     return (
         [record.key.encode() for record in records],
         [record.value for record in records],
-        [_headers_text(record.headers) for record in records],
+        [headers_text(record.headers) for record in records],
     )
 
 
@@ -29,14 +29,16 @@ def stored(topic: Topic, partition: int, row: asyncpg.Record) -> StoredRecord:
         offset=row["offset"],
         key=None if key is None else key.decode(errors="replace"),
         value=row["value"],
-        headers=_headers(row["headers"]),
+        headers=headers_in(row["headers"]),
         recorded_at=recorded_at,
     )
 
 
-def _headers_text(headers: Mapping[str, bytes]) -> str:
+def headers_text(headers: Mapping[str, bytes]) -> str:
+    """As one JSON object, each value's bytes read as Latin-1."""
     return orjson.dumps({name: value.decode("latin-1") for name, value in headers.items()}).decode()
 
 
-def _headers(text: str) -> dict[str, bytes]:
+def headers_in(text: str) -> dict[str, bytes]:
+    """What such a text says."""
     return {name: value.encode("latin-1") for name, value in orjson.loads(text).items()}

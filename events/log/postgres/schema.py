@@ -1,5 +1,6 @@
 """Making the tables of the log, once, by however many processes at a time."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -7,7 +8,9 @@ import asyncpg
 from events.catalogue import Topic
 from events.log.port import LogUnavailable, LogUnfit
 from events.log.postgres.failures import REFUSALS, within
+from events.log.postgres.pushing import Channels
 from events.log.postgres.server import Server
+from events.log.postgres.wakeups import CHANNELS
 
 UNFIT = "The log in this database is not as it was asked for."
 SCHEMA_VERSION = 1
@@ -21,6 +24,13 @@ INSERT INTO autopack_log.heads (topic, partition)
 SELECT topic, partition FROM unnest($1::text[]) AS topic, generate_series(0, $2::integer - 1) AS partition
 """
 
+# A log of an earlier version has none yet.
+_SECRET_EXISTS = "SELECT to_regclass('autopack_log.secret') IS NOT NULL"
+_SECRET = "SELECT left(word, 16) FROM autopack_log.secret"
+_MAKE_SECRET = """
+CREATE TABLE autopack_log.secret AS SELECT replace(gen_random_uuid()::text, '-', '') AS word
+"""
+
 _SOMEBODY_WAS_FASTER = (
     asyncpg.UniqueViolationError,
     asyncpg.DuplicateSchemaError,
@@ -29,13 +39,13 @@ _SOMEBODY_WAS_FASTER = (
 )
 
 
-async def ensure_schema(server: Server, partition_count: int) -> None:
-    """Make the tables where there are none, and compare where there are.
+async def ensure_schema(server: Server, partition_count: int) -> Channels:
+    """Make the tables where there are none, and compare where there are. The channels of this log.
 
     Raises LogUnavailable, and LogUnfit where the tables are others, or the server refuses us.
     """
     try:
-        await _ensure(server, partition_count)
+        return await _ensure(server, partition_count)
     except ValueError as error:  # the driver's word for an address that it cannot make sense of
         raise LogUnfit(f"opening the log: {error}") from error
     except (LogUnavailable, *REFUSALS) as error:
@@ -45,14 +55,14 @@ async def ensure_schema(server: Server, partition_count: int) -> None:
         raise
 
 
-async def _ensure(server: Server, partition_count: int) -> None:
+async def _ensure(server: Server, partition_count: int) -> Channels:
     async with within(server.limit_seconds, "opening the log"):
         connection = await server.connect(waits_for_disk=True)
     try:
         async with within(server.limit_seconds, "opening the log"):
             for _ in range(ATTEMPTS):
                 if await _is_there(connection, partition_count) or await _was_made(connection, partition_count):
-                    return
+                    return await _channels(connection)
         raise LogUnavailable("opening the log: others are making its tables, over and over")
     finally:
         server.abandon(connection)
@@ -83,3 +93,10 @@ async def _was_made(connection: "asyncpg.Connection[asyncpg.Record]", partition_
     except _SOMEBODY_WAS_FASTER:
         return False
     return True
+
+
+async def _channels(connection: "asyncpg.Connection[asyncpg.Record]") -> Channels:
+    if not await connection.fetchval(_SECRET_EXISTS):
+        with suppress(*_SOMEBODY_WAS_FASTER):
+            await connection.execute(_MAKE_SECRET)
+    return Channels(f"{CHANNELS}{await connection.fetchval(_SECRET)}.")

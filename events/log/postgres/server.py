@@ -9,7 +9,6 @@ from asyncpg.connect_utils import SessionAttribute
 
 from events.log.port import LogUnavailable
 from events.log.postgres.failures import within
-from events.log.postgres.wakeups import Hub
 
 DURABLE_CONNECTIONS = 4
 LAZY_CONNECTIONS = 2
@@ -90,16 +89,11 @@ class Pool:
         return self._server.losses
 
     @classmethod
-    async def open(cls, server: Server, *, waits_for_disk: bool, hub: Hub | None = None) -> "Pool":
-        """A pool without connections; they are made as they are needed. With a hub they may notify."""
+    async def open(cls, server: Server, *, waits_for_disk: bool) -> "Pool":
+        """A pool without connections; they are made as they are needed."""
 
         async def connect(*_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
-            connection = await server.connect(waits_for_disk=waits_for_disk)
-            if hub is not None:
-                process_id = connection.get_server_pid()
-                hub.speaks_with(process_id)
-                connection.add_termination_listener(lambda _: hub.falls_silent(process_id))
-            return connection
+            return await server.connect(waits_for_disk=waits_for_disk)
 
         pool = asyncpg.create_pool(
             min_size=0,

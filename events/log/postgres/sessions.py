@@ -1,19 +1,21 @@
 """The connection that listens, and on which tails read: what was read on it holds as long as it stands."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakSet
 
 import asyncpg
 
 from events.log.port import LogUnavailable, Place, StoredRecord
 from events.log.postgres.failures import within
 from events.log.postgres.grouping import Group
+from events.log.postgres.inbox import Inbox
+from events.log.postgres.pushing import Channels, heard
 from events.log.postgres.reading import PAGE_BYTES, PAGE_RECORDS, PAGES, place_arrays
 from events.log.postgres.rows import stored
 from events.log.postgres.server import Server
-from events.log.postgres.wakeups import CHANNELS, EVERYTHING, Hub
+from events.log.postgres.wakeups import CHANNELS, EVERYTHING, Hub, sign_of
 
 T = TypeVar("T")
 
@@ -32,13 +34,17 @@ class Session:
     past such a stop without noticing, as long as it reads on one session alone.
     """
 
-    def __init__(self, server: Server, hub: Hub, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    def __init__(
+        self, server: Server, hub: Hub, channels: Channels, connection: "asyncpg.Connection[asyncpg.Record]"
+    ) -> None:
         self._server = server
         self._hub = hub
+        self._channels = channels
         self._connection = connection
         self._turn = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
-        self._channels: set[str] = set()
+        self._inboxes: dict[str, WeakSet[Inbox]] = {}
+        self._listened: set[str] = set()
         self._looks = Group("looking at the log", self._look_together)
         connection.add_termination_listener(self._ended)
 
@@ -72,17 +78,32 @@ class Session:
         is_full = sum(len(row["value"]) for row in rows) >= PAGE_BYTES
         return [Look(own, _with_more(own, at, is_full)) for own, at in zip(found, asked, strict=True)]
 
-    async def listen(self, channels: AbstractSet[str]) -> None:
-        """Hear of these channels too, from now on: whoever waits has to read once more after that.
+    async def bring(self, place: Place, inbox: Inbox) -> None:
+        """Bring this inbox what is written to the place from now on: whoever waits has to read once more after
+        that. Letting go of the inbox ends it.
 
         Raises LogUnavailable, and then the session is lost.
         """
-        for channel in channels - self._channels:
-            await self._to_its_end("listening to the log", self._listen(channel))
+        channel = self._channels.of(place)
+        self._inboxes.setdefault(channel, WeakSet()).add(inbox)
+        await self._listen(channel, self._hear)
+        await self.listen(sign_of(place).channel)
 
-    async def _listen(self, channel: str) -> None:
-        await self._connection.add_listener(CHANNELS + channel, self._hub.hear)
-        self._channels.add(channel)
+    async def listen(self, channel: str) -> None:
+        """Hear of these signs from now on: whoever waits has to read once more after that. Raises as `bring`."""
+        await self._listen(CHANNELS + channel, self._hub.hear)
+
+    async def _listen(self, channel: str, hear: Callable[[object, int, str, object], None]) -> None:
+        if channel not in self._listened:
+            await self._to_its_end("listening to the log", self._connection.add_listener(channel, hear))
+            self._listened.add(channel)
+
+    def _hear(self, connection: object, server_process_id: int, channel: str, payload: object) -> None:
+        inboxes = self._inboxes[channel]
+        if inboxes:
+            pushed = heard(str(payload))
+            for inbox in list(inboxes):
+                inbox.bring(pushed)
 
     def close(self) -> None:
         """End it."""
@@ -124,9 +145,10 @@ def _with_more(
 class Sessions:
     """Gives the session that stands, and makes one where there is none."""
 
-    def __init__(self, server: Server, hub: Hub) -> None:
+    def __init__(self, server: Server, hub: Hub, channels: Channels) -> None:
         self._server = server
         self._hub = hub
+        self._channels = channels
         self._session: Session | None = None
         self._turn = asyncio.Lock()
 
@@ -145,4 +167,4 @@ class Sessions:
     async def _begin(self) -> Session:
         async with within(self._server.limit_seconds, "listening to the log"):
             connection = await self._server.connect(waits_for_disk=True)
-        return Session(self._server, self._hub, connection)
+        return Session(self._server, self._hub, self._channels, connection)

@@ -1,11 +1,12 @@
 """The statements that write. Each is a transaction of its own.
 
-Whatever several heads are locked for, they are locked in (topic, partition) order.
+Whatever several heads are locked for, they are locked in (topic, partition) order. What is given as `chunks` is
+sent to those who wait, with the commit.
 """
 
-# With a channel, those who wait are notified with the commit. That is for submissions whose commit does not wait
-# for the disk: a transaction that notifies holds a lock over the whole cluster while it commits.
-SUBMIT = """
+from events.log.postgres.pushing import PAYLOAD
+
+SUBMIT = f"""
 WITH moved AS (
     UPDATE autopack_log.heads
     SET next_offset = next_offset + cardinality($3::bytea[]),
@@ -17,11 +18,14 @@ WITH moved AS (
     SELECT $1::text, $2::integer, start + n - 1, key, value, headers, recorded_at
     FROM moved, unnest($3::bytea[], $4::bytea[], $5::json[]) WITH ORDINALITY AS new (key, value, headers, n)
 )
-SELECT start, CASE WHEN $6::text IS NOT NULL THEN pg_notify($6, $2::text) END FROM moved
+SELECT start, (
+    SELECT count(pg_notify($6::text, {PAYLOAD.format(start="(start + distance)")}))
+    FROM unnest($7::bigint[], $8::text[]) AS chunk (distance, text))
+FROM moved
 """
 
 # The same for several places, each of which gets its records behind one another.
-SUBMIT_TO_MANY = """
+SUBMIT_TO_MANY = f"""
 WITH new AS MATERIALIZED (
     SELECT *, row_number() OVER (PARTITION BY topic, partition ORDER BY n) - 1 AS distance
     FROM unnest($1::text[], $2::integer[], $3::bytea[], $4::bytea[], $5::json[]) WITH ORDINALITY
@@ -45,7 +49,11 @@ WITH new AS MATERIALIZED (
     SELECT topic, partition, start + distance, key, value, headers, recorded_at
     FROM new JOIN moved USING (topic, partition)
 )
-SELECT topic, partition, start, CASE WHEN $6::text IS NOT NULL THEN pg_notify($6 || topic, partition::text) END
+SELECT topic, partition, start, (
+    SELECT count(pg_notify(channel, {PAYLOAD.format(start="(start + distance)")}))
+    FROM unnest($6::text[], $7::integer[], $8::text[], $9::bigint[], $10::text[])
+        AS chunk (of_topic, of_partition, channel, distance, text)
+    WHERE of_topic = topic AND of_partition = partition)
 FROM moved
 """
 
@@ -71,7 +79,7 @@ WHERE topic = 'autopack.events' AND partition = $1 AND epoch = $2
 
 # Nothing is written, and the end is null, where the positions lie behind the ends of what they speak of: then
 # those records were lost with the server's last moments. Where the epoch is not ours any more there is no row.
-APPEND_EVENTS = """
+APPEND_EVENTS = f"""
 WITH lost AS MATERIALIZED (
     SELECT FROM autopack_log.heads AS own JOIN autopack_log.heads AS read USING (partition)
     WHERE partition = $1 AND own.topic = 'autopack.events' AND own.epoch = $2
@@ -85,17 +93,21 @@ WITH lost AS MATERIALIZED (
         results = greatest(results, $8),
         lease_until = clock_timestamp() + make_interval(secs => $3)
     WHERE topic = 'autopack.events' AND partition = $1 AND epoch = $2 AND NOT EXISTS (SELECT FROM lost)
-    RETURNING next_offset, recorded_at
+    RETURNING next_offset, next_offset - cardinality($4::bytea[]) AS start, recorded_at
 ), written AS (
     INSERT INTO autopack_log.records (topic, partition, "offset", key, value, headers, recorded_at)
-    SELECT 'autopack.events', $1, next_offset - cardinality($4::bytea[]) + n - 1, key, value, headers, recorded_at
+    SELECT 'autopack.events', $1, start + n - 1, key, value, headers, recorded_at
     FROM moved, unnest($4::bytea[], $5::bytea[], $6::json[]) WITH ORDINALITY AS new (key, value, headers, n)
 )
-SELECT next_offset FROM moved UNION ALL SELECT NULL FROM lost
+SELECT next_offset, (
+    SELECT count(pg_notify($9::text, {PAYLOAD.format(start="(start + distance)")}))
+    FROM unnest($10::bigint[], $11::text[]) AS chunk (distance, text))
+FROM moved
+UNION ALL SELECT NULL, NULL FROM lost
 """
 
 # The same for several partitions, each with an epoch of its own: those that are not ours any more are left out.
-APPEND_EVENTS_OF_MANY = """
+APPEND_EVENTS_OF_MANY = f"""
 WITH step AS MATERIALIZED (
     SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[])
         AS step (partition, epoch, commands, results)
@@ -136,7 +148,13 @@ WITH step AS MATERIALIZED (
     SELECT 'autopack.events', partition, start + distance, key, value, headers, recorded_at
     FROM new JOIN moved USING (partition)
 )
-SELECT partition, next_offset FROM moved UNION ALL SELECT partition, NULL FROM lost
+SELECT partition, next_offset, (
+    SELECT count(pg_notify(channel, {PAYLOAD.format(start="(start + distance)")}))
+    FROM unnest($10::integer[], $11::text[], $12::bigint[], $13::text[])
+        AS chunk (of_partition, channel, distance, text)
+    WHERE of_partition = partition)
+FROM moved
+UNION ALL SELECT partition, NULL, NULL FROM lost
 """
 
 # FOR UPDATE gives each head as it is once the lock is ours, and so the epoch that counts.

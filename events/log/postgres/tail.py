@@ -1,14 +1,15 @@
-"""Following places of the log: woken by whoever writes, and looking every second anyway."""
+"""Following places of the log: brought what is written by its notifications, and looking every second anyway."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from events.catalogue import Topic
 from events.log.port import LogUnavailable, Missing, Place, StoredRecord
+from events.log.postgres.inbox import Inbox
 from events.log.postgres.reading import HEADS, cut_off, place_arrays
 from events.log.postgres.server import LOST, Server
 from events.log.postgres.sessions import Session, Sessions
-from events.log.postgres.wakeups import EVERYTHING, Hub, Sign, sign_of, sign_of_type
+from events.log.postgres.wakeups import BROUGHT, EVERYTHING, Hub, sign_of
 
 LOOK_SECONDS = 1.0
 
@@ -28,37 +29,31 @@ class PostgresTail:
         self._session: Session | None = None
         self._losses = server.losses
         self._sleeper = hub.sleeper()
-        self._positions: dict[Place, int] = {}
-        self._places: dict[Sign, Place] = {}
-        self._channels: frozenset[str] = frozenset()
+        self._sleeper.heed(BROUGHT)
+        self._inboxes: dict[Place, Inbox] = {}
         self._stale: set[Place] = set()
         self._new: set[Place] = set()
+        self._unlistened: set[Place] = set()
         self._missing: list[Missing] = []
         self._look_at = 0.0
         self._is_closed = False
 
     def follow(self, place: Place, offset: int, prompt: Collection[str] | None = None) -> None:
         """Add a place, or move it to an offset."""
-        self._heed_no_more(place)
-        self._positions[place] = offset
+        self._inboxes[place] = Inbox(place, offset, prompt, self._brought)
+        self._sleeper.heed(sign_of(place))
+        self._unlistened.add(place)
         self._new.add(place)
-        signs = [sign_of(place)] if prompt is None else [sign_of_type(place, event) for event in prompt]
-        for sign in signs:
-            self._places[sign] = place
-            self._sleeper.heed(sign)
-        self._channels |= {sign.channel for sign in signs}
-        self._sleeper.wake(signs)
         self._stale.add(place)
+        self._brought()
 
     def unfollow(self, place: Place) -> None:
         """Leave a place; none of its records comes any more."""
-        self._positions.pop(place, None)
-        self._heed_no_more(place)
+        if self._inboxes.pop(place, None) is not None:
+            self._sleeper.ignore(sign_of(place))
 
-    def _heed_no_more(self, place: Place) -> None:
-        for sign in [sign for sign, sought in self._places.items() if sought == place]:
-            self._sleeper.ignore(sign)
-            del self._places[sign]
+    def _brought(self) -> None:
+        self._sleeper.wake((BROUGHT,))
 
     async def batches(self, wait_seconds: float) -> Mapping[Place, Sequence[StoredRecord]]:
         """What has come, by place; waits up to `wait_seconds` for the first record.
@@ -70,7 +65,7 @@ class PostgresTail:
         until = now() + wait_seconds
         while True:
             self._take_note(now())
-            found = await self._read()
+            found = await self._next()
             if found or now() >= until:
                 return found
             if not self._stale:
@@ -88,22 +83,33 @@ class PostgresTail:
     def _take_note(self, now: float) -> None:
         signs = self._sleeper.take()
         if EVERYTHING in signs or now >= self._look_at:
-            self._stale.update(self._positions)
+            self._stale.update(self._inboxes)
             self._look_at = now + LOOK_SECONDS
         else:
-            self._stale.update(self._places[sign] for sign in signs if sign in self._places)
-        self._stale &= self._positions.keys()
+            self._stale.update(
+                place for place, inbox in self._inboxes.items() if inbox.lags or sign_of(place) in signs
+            )
+        self._stale &= self._inboxes.keys()
 
-    async def _read(self) -> dict[Place, list[StoredRecord]]:
-        """Read the places where there may be something new. Every look begins with the session's own state."""
+    async def _next(self) -> dict[Place, list[StoredRecord]]:
+        """What was read where there may be something new, and what was brought behind that.
+
+        Every look begins with the session's own state.
+        """
         session = await self._standing()
-        if not self._stale:
-            return {}
-        asked = {place: self._positions[place] for place in self._stale}
+        found = await self._read(session) if self._stale else {}
+        for place, inbox in self._inboxes.items():
+            if place not in self._stale and (brought := inbox.take()):
+                found.setdefault(place, []).extend(brought)
+        return found
+
+    async def _read(self, session: Session) -> dict[Place, list[StoredRecord]]:
+        inboxes = {place: self._inboxes[place] for place in self._stale}
+        asked = {place: inbox.position for place, inbox in inboxes.items()}
         heads = await self._heads(session, [place for place in asked if place in self._new])
         found, with_more = await session.look(asked)
         # While the answer was on its way a place may have been left, or moved.
-        unmoved = {place for place, offset in asked.items() if self._positions.get(place) == offset}
+        unmoved = {place for place, inbox in inboxes.items() if self._inboxes.get(place) is inbox}
         read = unmoved - with_more
         firsts = {place: head for place, head in heads.items() if place in read}
         firsts |= {place: records[0].offset for place, records in found.items() if place in unmoved}
@@ -115,7 +121,7 @@ class PostgresTail:
         self._new -= firsts.keys()
         delivered = {place: records for place, records in found.items() if place in unmoved}
         for place, records in delivered.items():
-            self._positions[place] = records[-1].offset + 1
+            inboxes[place].move_to(records[-1].offset + 1)
         return delivered
 
     async def _heads(self, session: Session, places: Sequence[Place]) -> dict[Place, int]:
@@ -132,7 +138,7 @@ class PostgresTail:
         if place.topic is Topic.EVENTS:
             raise cut_off(place, position, first)
         self._missing.append(Missing(place, position, first))
-        self._positions[place] = first
+        self._inboxes[place].move_to(first)
 
     async def _standing(self) -> Session:
         if self._is_closed:
@@ -144,5 +150,10 @@ class PostgresTail:
             if self._losses != self._server.losses:
                 return await self._standing()
             self._session = session
-        await self._session.listen(self._channels)
+        while self._unlistened:
+            place = next(iter(self._unlistened))
+            if (inbox := self._inboxes.get(place)) is not None:
+                await self._session.bring(place, inbox)
+            if self._inboxes.get(place) is inbox:
+                self._unlistened.discard(place)
         return self._session

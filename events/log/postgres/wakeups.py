@@ -1,7 +1,7 @@
 """Waking those who wait for the log: in this process at once, in others by NOTIFY after the commit.
 
-What has changed is told by signs, and each kind of sign has a channel of its own: a process that waits for one
-kind of event alone is not woken by the others.
+What has changed is told by signs, and each kind of sign has a channel of its own. What is written most of the
+time, results and events, needs none: its commit brings it along (`pushing`).
 """
 
 import asyncio
@@ -18,10 +18,6 @@ CHANNELS = "autopack_log."
 """What the names of all channels begin with."""
 
 
-LONGEST_NAME = 30
-"""Of an event, in the name of a channel, which has 63 bytes."""
-
-
 class Sign(NamedTuple):
     """That something has changed: of what kind it is, and where."""
 
@@ -32,17 +28,14 @@ class Sign(NamedTuple):
 EVERYTHING = Sign("")
 """The sign that wakes everybody."""
 
+BROUGHT = Sign("", "brought")
+"""The sign of a tail to itself: it has been brought what it waits for."""
+
 
 @lru_cache(maxsize=4096)
 def sign_of(place: Place) -> Sign:
     """There are new records in a place."""
     return Sign(place.topic, str(place.partition))
-
-
-@lru_cache(maxsize=4096)
-def sign_of_type(place: Place, event: str) -> Sign:
-    """There are new records of an event, by its name, in a place."""
-    return Sign(f"{place.topic}.{event[:LONGEST_NAME]}", str(place.partition))
 
 
 class Sleeper:

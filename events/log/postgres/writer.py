@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from events.catalogue import Topic, event_name
+from events.catalogue import Topic
 from events.failpoints import failpoint
 from events.log.port import Fenced, LogUnavailable, NewRecord, Place, Positions, Step
 from events.log.postgres.appending import Appender, Appending
@@ -14,7 +14,7 @@ from events.log.postgres.notifier import Notifier
 from events.log.postgres.rows import columns
 from events.log.postgres.server import Pool
 from events.log.postgres.statements import APPEND_STEP, DELETE, RELEASE, RENEW, TAKE_OVER
-from events.log.postgres.wakeups import Sign, sign_of, sign_of_type
+from events.log.postgres.wakeups import sign_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,11 @@ class PostgresPartitionWriter:
             raise ValueError(f"a forward to a partition that is none of {self._means.partition_count}")
         if step.rejections or step.forwards:
             end = await self._fenced(APPEND_STEP, *_arrays(self._partition, step), *_positions(step))
+            self._means.notifier.announce({sign_of(place) for place, _ in _placed(self._partition, step)})
         else:
             end = await self._appended(step)
         failpoint("written")
         self._written_end = end
-        self._means.notifier.announce(_signs(self._partition, step))
         return end
 
     async def delete_before(self, positions: Positions) -> None:
@@ -162,18 +162,6 @@ def _placed(partition: int, step: Step) -> list[tuple[Place, NewRecord]]:
         *((rejections, record) for record in step.rejections),
         *((Place(forward.topic, forward.partition), forward.record) for forward in step.forwards),
     ]
-
-
-def _signs(partition: int, step: Step) -> set[Sign]:
-    """Where there are new records; in the history also of which events."""
-    placed = _placed(partition, step)
-    events = {(place, record.headers.get("type")) for place, record in placed if place.topic is Topic.EVENTS}
-    named = {
-        sign_of_type(place, event_name(kind.decode("ascii", "replace")))
-        for place, kind in events
-        if kind is not None
-    }
-    return named | {sign_of(place) for place, _ in placed}
 
 
 def _arrays(partition: int, step: Step) -> tuple[Sequence[object], ...]:

@@ -1,0 +1,57 @@
+"""What notifications have brought of one place, until whoever follows it takes it."""
+
+from collections.abc import Callable, Collection
+
+from events.log.port import Place, StoredRecord
+from events.log.postgres.pushing import Pushed
+
+MOST_WAITING = 64
+"""Notifications that are kept unread for whoever waits for other events."""
+
+
+class Inbox:
+    """The records of a place from `position` on, as far as they were brought without a gap.
+
+    `prompt` names the events that whoever follows is to be woken for; None means all. What does not join on to
+    what is here (a notification that was lost, records that were too large for one) has to be read.
+    """
+
+    def __init__(
+        self, place: Place, position: int, prompt: Collection[str] | None, wake: Callable[[], None]
+    ) -> None:
+        self._place = place
+        self._prompt = None if prompt is None else frozenset(prompt)
+        self._wake = wake
+        self._waiting: list[Pushed] = []
+        self._next = self._heard_of = self.position = position
+
+    @property
+    def lags(self) -> bool:
+        """There are records that were not brought: they have to be read."""
+        return self._heard_of > self._next
+
+    def bring(self, pushed: Pushed) -> None:
+        """Take in a notification."""
+        self._heard_of = max(self._heard_of, pushed.end)
+        if pushed.body and pushed.start <= self._next < pushed.end and len(self._waiting) < MOST_WAITING:
+            self._waiting.append(pushed)
+            self._next = pushed.end
+        is_awaited = self._prompt is None or not self._prompt.isdisjoint(pushed.types)
+        if is_awaited or len(self._waiting) == MOST_WAITING:
+            self._wake()
+
+    def move_to(self, offset: int) -> None:
+        """Records before this offset have been read."""
+        self.position = offset
+        self._waiting = [pushed for pushed in self._waiting if pushed.end > offset]
+        self._next = self._waiting[-1].end if self._waiting else offset
+        self._heard_of = max(self._heard_of, self._next)
+
+    def take(self) -> list[StoredRecord]:
+        """What was brought, in order; the position moves behind it."""
+        found: list[StoredRecord] = []
+        for pushed in self._waiting:
+            found += pushed.records(self._place, self.position)
+            self.position = pushed.end
+        self._waiting = []
+        return found
