@@ -95,14 +95,15 @@ class Appender:
     def _channel(self, one: Appending) -> str:
         return self._channels.of(Place(Topic.EVENTS, one.partition))
 
-    def _told(self, steps: Sequence[Appending]) -> tuple[list[int], list[str], list[int], list[str]]:
-        """What those who follow are brought: partitions, channels, distances and texts."""
+    def _told(self, steps: Sequence[Appending]) -> tuple[list[int], list[str], list[int], list[str], list[str]]:
+        """What those who follow are brought: partitions and channels, then the chunks by their columns."""
         told = [(one, chunk) for one in steps for chunk in chunks(one.events, tells_types=True)]
         return (
             [one.partition for one, _ in told],
             [self._channel(one) for one, _ in told],
             [chunk.distance for _, chunk in told],
-            [chunk.text for _, chunk in told],
+            [chunk.about for _, chunk in told],
+            [chunk.body for _, chunk in told],
         )
 
 

@@ -1,7 +1,7 @@
 """Records that travel with the notification of their commit, so that whoever follows need not read them.
 
-A notification says what has been written behind one another in one place: `OFFSET TIME COUNT TYPES`, and on the
-lines below the records themselves where they fit. OFFSET is that of the first; TIME is when the log took them, in
+A notification says what has been written behind one another in one place: `OFFSET TIME COUNT TYPES`, and below
+that line the records themselves where they fit. OFFSET is that of the first; TIME is when the log took them, in
 microseconds since 1970; TYPES are those of their events that are told apart, with commas between them.
 """
 
@@ -21,8 +21,14 @@ _RECORD, _FIELD = "\x1e", "\x1f"
 _NEVER_IN_JSON = (b"\x00", b"\x1e", b"\x1f")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-PAYLOAD = "{start}::text || ' ' || (extract(epoch FROM recorded_at) * 1000000)::bigint || ' ' || text"
-"""In a statement: the notification of a chunk `text` of records, where the first of them has this offset."""
+TELL = """SELECT count(pg_notify(channel, (start + distance)::text
+        || ' ' || (extract(epoch FROM recorded_at) * 1000000)::bigint
+        || ' ' || about || CASE WHEN pg_notification_queue_usage() < 0.1 THEN body ELSE '' END))"""
+"""Beginning of a query over chunks that tells of them, where the first record written has the offset `start`.
+
+Of a listener that has stopped, and is not gone, the server keeps all that it has not taken. Were that to fill the
+queue, nothing could be written any more; so long before that the records themselves are left out.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +44,11 @@ class Channels:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Records that follow one another, `distance` behind the first of what is written; as text for PAYLOAD."""
+    """Records that follow one another, `distance` behind the first of what is written, as TELL takes them."""
 
     distance: int
-    text: str
+    about: str
+    body: str = ""
 
 
 def chunks(records: Sequence[NewRecord], *, tells_types: bool = False) -> list[Chunk]:
@@ -51,29 +58,34 @@ def chunks(records: Sequence[NewRecord], *, tells_types: bool = False) -> list[C
     """
     types = [_type_of(record) if tells_types else "" for record in records]
     found = list(_chunks(list(zip(types, map(_text_of, records), strict=True))))
-    return [Chunk(0, _about(len(records), sorted(set(types))))] if len(found) > MOST_CHUNKS else found
+    return [Chunk(0, _about(sorted(set(types)), len(records)))] if len(found) > MOST_CHUNKS else found
 
 
 def _chunks(records: Sequence[tuple[str, str | None]]) -> Iterator[Chunk]:
+    """As many records in each as fit; one that cannot be sent is a chunk of its own, without its body."""
     distance, types, texts, size = 0, list[str](), list[str](), 0
     for number, (kind, text) in enumerate(records):
         more = len(kind) + len(text or "") + 2
         if texts and (text is None or size + more > LONGEST_BYTES):
-            yield Chunk(distance, "\n".join((_about(len(texts), types), _RECORD.join(texts))))
+            yield Chunk(distance, _about(types, len(texts)), _body(texts))
             distance, types, texts, size = number, [], [], 0
         if text is None:
-            yield Chunk(number, _about(1, [kind]))
+            yield Chunk(number, _about([kind], 1))
             distance = number + 1
         else:
             types.append(kind)
             texts.append(text)
             size += more
     if texts:
-        yield Chunk(distance, "\n".join((_about(len(texts), types), _RECORD.join(texts))))
+        yield Chunk(distance, _about(types, len(texts)), _body(texts))
 
 
-def _about(count: int, types: Iterable[str]) -> str:
+def _about(types: Iterable[str], count: int) -> str:
     return f"{count} {','.join(types)}"
+
+
+def _body(texts: Iterable[str]) -> str:
+    return "\n" + _RECORD.join(texts)
 
 
 def _type_of(record: NewRecord) -> str:

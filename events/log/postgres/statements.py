@@ -4,7 +4,7 @@ Whatever several heads are locked for, they are locked in (topic, partition) ord
 sent to those who wait, with the commit.
 """
 
-from events.log.postgres.pushing import PAYLOAD
+from events.log.postgres.pushing import TELL
 
 SUBMIT = f"""
 WITH moved AS (
@@ -19,8 +19,9 @@ WITH moved AS (
     FROM moved, unnest($3::bytea[], $4::bytea[], $5::json[]) WITH ORDINALITY AS new (key, value, headers, n)
 )
 SELECT start, (
-    SELECT count(pg_notify($6::text, {PAYLOAD.format(start="(start + distance)")}))
-    FROM unnest($7::bigint[], $8::text[]) AS chunk (distance, text))
+    {TELL}
+    FROM (SELECT $6::text AS channel) AS place, unnest($7::bigint[], $8::text[], $9::text[])
+        AS chunk (distance, about, body))
 FROM moved
 """
 
@@ -50,9 +51,9 @@ WITH new AS MATERIALIZED (
     FROM new JOIN moved USING (topic, partition)
 )
 SELECT topic, partition, start, (
-    SELECT count(pg_notify(channel, {PAYLOAD.format(start="(start + distance)")}))
-    FROM unnest($6::text[], $7::integer[], $8::text[], $9::bigint[], $10::text[])
-        AS chunk (of_topic, of_partition, channel, distance, text)
+    {TELL}
+    FROM unnest($6::text[], $7::integer[], $8::text[], $9::bigint[], $10::text[], $11::text[])
+        AS chunk (of_topic, of_partition, channel, distance, about, body)
     WHERE of_topic = topic AND of_partition = partition)
 FROM moved
 """
@@ -100,8 +101,9 @@ WITH lost AS MATERIALIZED (
     FROM moved, unnest($4::bytea[], $5::bytea[], $6::json[]) WITH ORDINALITY AS new (key, value, headers, n)
 )
 SELECT next_offset, (
-    SELECT count(pg_notify($9::text, {PAYLOAD.format(start="(start + distance)")}))
-    FROM unnest($10::bigint[], $11::text[]) AS chunk (distance, text))
+    {TELL}
+    FROM (SELECT $9::text AS channel) AS place, unnest($10::bigint[], $11::text[], $12::text[])
+        AS chunk (distance, about, body))
 FROM moved
 UNION ALL SELECT NULL, NULL FROM lost
 """
@@ -149,9 +151,9 @@ WITH step AS MATERIALIZED (
     FROM new JOIN moved USING (partition)
 )
 SELECT partition, next_offset, (
-    SELECT count(pg_notify(channel, {PAYLOAD.format(start="(start + distance)")}))
-    FROM unnest($10::integer[], $11::text[], $12::bigint[], $13::text[])
-        AS chunk (of_partition, channel, distance, text)
+    {TELL}
+    FROM unnest($10::integer[], $11::text[], $12::bigint[], $13::text[], $14::text[])
+        AS chunk (of_partition, channel, distance, about, body)
     WHERE of_partition = partition)
 FROM moved
 UNION ALL SELECT partition, NULL, NULL FROM lost

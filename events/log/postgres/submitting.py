@@ -69,7 +69,7 @@ async def _write(pool: Pool, channels: Channels | None, submissions: Sequence[Su
     for place, records in submissions:
         own.setdefault(place, []).extend(records)
     told = [(place, channels.of(place), chunk) for place in own if channels for chunk in chunks(own[place])]
-    news = [chunk.distance for _, _, chunk in told], [chunk.text for _, _, chunk in told]
+    news = ([c.distance for _, _, c in told], [c.about for _, _, c in told], [c.body for _, _, c in told])
     doing = f"submitting to {', '.join(sorted({place.topic for place in own}))}"
     if len(own) == 1:
         ((place, records),) = own.items()
