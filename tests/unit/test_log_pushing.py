@@ -1,6 +1,7 @@
 """Records as text in a notification, and back."""
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -9,14 +10,22 @@ from hypothesis import strategies as st
 from events.catalogue import Topic
 from events.log.port import NewRecord, Place, StoredRecord
 from events.log.postgres.inbox import MOST_WAITING, Inbox
-from events.log.postgres.pushing import MOST_CHUNKS, Chunk, Pushed, chunks, heard
+from events.log.postgres.pushing import MOST_CHUNKS, Channels, Chunk, Pushed, chunks
 
 PLACE = Place(Topic.EVENTS, 3)
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123_457, UTC)
 MOST_PAYLOAD_BYTES = 7_999
 """What Postgres takes in one notification."""
 
-HEADERS = st.dictionaries(st.sampled_from(["type", "commands", "reason"]), st.binary(max_size=60), max_size=3)
+SECRET = "0123456789abcdef" * 4
+CHANNELS = Channels(SECRET)
+
+TYPES = st.binary(max_size=100) | st.sampled_from(
+    [b"autopack.A\nB.v1", b"autopack.A,B.v1", b"autopack.%s.v1" % (b"A" * 9_000)]
+)
+HEADERS = st.dictionaries(st.sampled_from(["commands", "reason"]), st.binary(max_size=60)) | st.fixed_dictionaries(
+    {"type": TYPES}
+)
 PLAIN = st.builds(
     NewRecord,
     st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40),
@@ -26,10 +35,19 @@ PLAIN = st.builds(
 ANY = PLAIN | st.builds(NewRecord, st.text(max_size=40), st.binary(max_size=300), HEADERS)
 
 
-def payload(chunk: Chunk, start: int = 10**18) -> str:
+def payload(chunk: Chunk, start: int = 10**18, key: str = SECRET[16:]) -> str:
     """As the server puts it together."""
     micros = (NOW - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    return f"{start + chunk.distance} {micros} {chunk.about}{chunk.body}"
+    text = f"{start + chunk.distance} {micros} {chunk.about}{chunk.body}"
+    raw = bytes.fromhex(key)
+    inner = sha256(raw + CHANNELS.of(PLACE).encode() + text.encode()).digest()
+    return f"{sha256(raw + inner).hexdigest()} {text}"
+
+
+def heard(signed: str) -> Pushed:
+    pushed = CHANNELS.heard(CHANNELS.of(PLACE), signed)
+    assert pushed is not None
+    return pushed
 
 
 def stored(record: NewRecord, offset: int) -> StoredRecord:
@@ -51,9 +69,9 @@ def test_all_that_is_written_is_told_once_and_in_order_and_what_is_sent_comes_as
             assert pushed.records(PLACE, pushed.start + 1) == expected[1:]
 
 
-@given(st.lists(ANY, max_size=80))
-def test_the_server_can_take_every_notification(records: list[NewRecord]) -> None:
-    told = [payload(chunk) for chunk in chunks(records, tells_types=False)]
+@given(st.lists(ANY, max_size=80), st.booleans())
+def test_the_server_can_take_every_notification(records: list[NewRecord], tells_types: bool) -> None:
+    told = [payload(chunk) for chunk in chunks(records, tells_types=tells_types)]
     assert all(len(text.encode()) <= MOST_PAYLOAD_BYTES and "\0" not in text for text in told)
 
 
@@ -82,6 +100,22 @@ def test_what_the_server_or_we_could_take_for_something_else_is_not_sent(value: 
         assert [chunk.body for chunk in chunks([record])] == [""]
 
 
+def test_what_is_not_signed_for_its_channel_by_who_may_write_is_not_heard() -> None:
+    (chunk,) = chunks([NewRecord("shop", b"{}")])
+    own, other = CHANNELS.of(PLACE), CHANNELS.of(Place(Topic.EVENTS, 4))
+    good = payload(chunk)
+    assert CHANNELS.heard(own, good) is not None
+    for channel, signed in (
+        (own, payload(chunk, key="ab" * 24)),
+        (own, good + " "),
+        (own, good.partition(" ")[2]),
+        (own, ""),
+        (own, "ä"),
+        (other, good),
+    ):
+        assert CHANNELS.heard(channel, signed) is None
+
+
 class Follower:
     """An inbox, and how often it woke its owner."""
 
@@ -92,7 +126,7 @@ class Follower:
     def _wake(self) -> None:
         self.woken += 1
 
-    def bring(self, start: int, end: int, kind: str = "", *, with_body: bool = True) -> None:
+    def bring(self, start: int, end: int, kind: str = "PhaseStarted", *, with_body: bool = True) -> None:
         body = "\x1e".join(f"shop\x1f{{}}\x1f{offset}" for offset in range(start, end)) if with_body else ""
         self.inbox.bring(Pushed(start, NOW, end - start, frozenset([kind]), body))
 
@@ -139,3 +173,9 @@ def test_who_waits_for_one_event_is_not_woken_by_others_until_they_are_many() ->
         assert follower.woken == 1
         follower.bring(offset, offset + 1, "PhaseStarted")
     assert (follower.woken, len(follower.taken())) == (2, MOST_WAITING)
+
+
+def test_what_may_be_any_event_wakes_everybody() -> None:
+    follower = Follower("BuildRequested")
+    follower.bring(10, 11, "")
+    assert (follower.woken, follower.taken()) == (1, [10])

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Collection
 
 from events.log.port import Place, StoredRecord
-from events.log.postgres.pushing import Pushed
+from events.log.postgres.pushing import UNKNOWN, Pushed
 
 MOST_WAITING = 64
 """Notifications that are kept unread for whoever waits for other events."""
 
 
 class Inbox:
-    """The records of a place from `position` on, as far as they were brought without a gap.
+    """The records of a place from `position` on, as far as they were brought without a gap, up to `next`.
 
     `prompt` names the events that whoever follows is to be woken for; None means all. What does not join on to
     what is here (a notification that was lost, records that were too large for one) has to be read.
@@ -20,22 +20,22 @@ class Inbox:
         self, place: Place, position: int, prompt: Collection[str] | None, wake: Callable[[], None]
     ) -> None:
         self._place = place
-        self._prompt = None if prompt is None else frozenset(prompt)
+        self._prompt = None if prompt is None else frozenset((*prompt, UNKNOWN))
         self._wake = wake
         self._waiting: list[Pushed] = []
-        self._next = self._heard_of = self.position = position
+        self._heard_of = self.next = self.position = position
 
     @property
     def lags(self) -> bool:
         """There are records that were not brought: they have to be read."""
-        return self._heard_of > self._next
+        return self._heard_of > self.next
 
     def bring(self, pushed: Pushed) -> None:
         """Take in a notification."""
         self._heard_of = max(self._heard_of, pushed.end)
-        if pushed.body and pushed.start <= self._next < pushed.end and len(self._waiting) < MOST_WAITING:
+        if pushed.body and pushed.start <= self.next < pushed.end and len(self._waiting) < MOST_WAITING:
             self._waiting.append(pushed)
-            self._next = pushed.end
+            self.next = pushed.end
         is_awaited = self._prompt is None or not self._prompt.isdisjoint(pushed.types)
         if is_awaited or len(self._waiting) == MOST_WAITING:
             self._wake()
@@ -44,8 +44,8 @@ class Inbox:
         """Records before this offset have been read."""
         self.position = offset
         self._waiting = [pushed for pushed in self._waiting if pushed.end > offset]
-        self._next = self._waiting[-1].end if self._waiting else offset
-        self._heard_of = max(self._heard_of, self._next)
+        self.next = self._waiting[-1].end if self._waiting else offset
+        self._heard_of = max(self._heard_of, self.next)
 
     def take(self) -> list[StoredRecord]:
         """What was brought, in order; the position moves behind it."""

@@ -15,7 +15,10 @@ from events.log.postgres.wakeups import CHANNELS, Hub, Sign
 MAX_PAYLOAD_BYTES = 7_900
 logger = logging.getLogger(__name__)
 
-_NOTIFY = "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS sign (channel, payload)"
+_NOTIFY = """
+SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS sign (channel, payload)
+WHERE pg_notification_queue_usage() < 0.5
+"""
 
 
 class Notifier:
@@ -60,7 +63,7 @@ class Notifier:
             async with within(self._server.limit_seconds, "notifying"):
                 connection = await self._connected()
                 await connection.execute(_NOTIFY, *_by_channel(signs))
-        except LogUnavailable as error:
+        except (LogUnavailable, asyncpg.PostgresError) as error:
             logger.info("%s", error)
             self._drop()
         except asyncio.CancelledError:

@@ -1,50 +1,78 @@
 """Records that travel with the notification of their commit, so that whoever follows need not read them.
 
-A notification says what has been written behind one another in one place: `OFFSET TIME COUNT TYPES`, and below
-that line the records themselves where they fit. OFFSET is that of the first; TIME is when the log took them, in
-microseconds since 1970; TYPES are those of their events that are told apart, with commas between them.
+A notification says what has been written behind one another in one place: `SIGNATURE OFFSET TIME COUNT TYPES`,
+and below that line the records themselves where they fit. OFFSET is that of the first; TIME is when the log took
+them, in microseconds since 1970; TYPES are those of their events, with commas between them.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from hmac import compare_digest
 
 from events.catalogue import event_name
 from events.log.port import NewRecord, Place, StoredRecord
 from events.log.postgres.rows import headers_in, headers_text
 
-LONGEST_BYTES = 7_800
-"""Of what is sent at once: the server takes 8,000 bytes, and puts offset and time before it."""
+LONGEST_BYTES = 7_750
+"""Of what is sent at once: the server takes 8,000 bytes, and puts signature, offset and time before it."""
 MOST_CHUNKS = 16
 """What is larger is read: the server keeps the notifications for all its databases in one queue."""
 _RECORD, _FIELD = "\x1e", "\x1f"
 _NEVER_IN_JSON = (b"\x00", b"\x1e", b"\x1f")
+_NAME = re.compile("[A-Za-z0-9]{1,60}")
+UNKNOWN = ""
+"""The type of what may be any event."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-TELL = """SELECT count(pg_notify(channel, (start + distance)::text
-        || ' ' || (extract(epoch FROM recorded_at) * 1000000)::bigint
-        || ' ' || about || CASE WHEN pg_notification_queue_usage() < 0.1 THEN body ELSE '' END))"""
-"""Beginning of a query over chunks that tells of them, where the first record written has the offset `start`.
+_TELL = """(
+    SELECT count(pg_notify(channel,
+        encode(sha256(key || sha256(key || convert_to(channel || payload, 'UTF8'))), 'hex') || ' ' || payload))
+    FROM (SELECT decode(right(secret, 48), 'hex') AS key FROM autopack_log.settings) AS known,
+        (SELECT channel, (start + distance)::text
+            || ' ' || (extract(epoch FROM recorded_at) * 1000000)::bigint
+            || ' ' || about || CASE WHEN pg_notification_queue_usage() < 0.1 THEN body ELSE '' END AS payload
+        FROM {chunks} OFFSET 0) AS told
+    WHERE pg_notification_queue_usage() < 0.5)"""
 
-Of a listener that has stopped, and is not gone, the server keeps all that it has not taken. Were that to fill the
-queue, nothing could be written any more; so long before that the records themselves are left out.
-"""
+
+def tell(chunks: str) -> str:
+    """As an expression of SQL: tell of these chunks, where what was written begins at `start`.
+
+    Of a listener that has stopped, and is not gone, the server keeps all that it has not taken, and anybody in any
+    of its databases may fill its queue. When that is full, whoever notifies cannot commit. So long before that the
+    records themselves are left out, and then the notification: tails look by themselves.
+    """
+    return _TELL.format(chunks=chunks)
 
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """Names of channels that only those know who may read the log: in Postgres everybody may notify on any."""
+    """The channels of a log, by its `secret` of 64 hexadecimal digits.
 
-    prefix: str
+    In Postgres everybody may notify on any channel, and hear any whose name is known. So the names are not to be
+    guessed, and what comes on them counts if it was signed by somebody who may write the log.
+    """
+
+    secret: str
 
     def of(self, place: Place) -> str:
-        """The channel of a place."""
-        return f"{self.prefix}{place.topic}.{place.partition}"
+        """The name of the channel of a place."""
+        return f"autopack_log.{self.secret[:16]}.{place.topic}.{place.partition}"
+
+    def heard(self, channel: str, signed: str) -> "Pushed | None":
+        """What a notification says, if it is one of ours."""
+        signature, _, payload = signed.partition(" ")
+        key, said = bytes.fromhex(self.secret[-48:]), f"{channel}{payload}".encode()
+        expected = sha256(key + sha256(key + said).digest()).hexdigest()
+        return _pushed(payload) if compare_digest(signature.encode(), expected.encode()) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Records that follow one another, `distance` behind the first of what is written, as TELL takes them."""
+    """Records that follow one another, `distance` behind the first of what is written, as `tell` takes them."""
 
     distance: int
     about: str
@@ -56,7 +84,7 @@ def chunks(records: Sequence[NewRecord], *, tells_types: bool = False) -> list[C
 
     Types are told of records of ours alone; those of others may be anything.
     """
-    types = [_type_of(record) if tells_types else "" for record in records]
+    types = [_type_of(record) if tells_types else UNKNOWN for record in records]
     found = list(_chunks(list(zip(types, map(_text_of, records), strict=True))))
     return [Chunk(0, _about(sorted(set(types)), len(records)))] if len(found) > MOST_CHUNKS else found
 
@@ -89,8 +117,8 @@ def _body(texts: Iterable[str]) -> str:
 
 
 def _type_of(record: NewRecord) -> str:
-    kind = record.headers.get("type")
-    return "" if kind is None else event_name(kind.decode("ascii", "replace"))
+    kind = event_name(record.headers.get("type", b"").decode("ascii", "replace"))
+    return kind if _NAME.fullmatch(kind) else UNKNOWN
 
 
 def _text_of(record: NewRecord) -> str | None:
@@ -142,8 +170,7 @@ class Pushed:
         )
 
 
-def heard(payload: str) -> Pushed:
-    """What a notification says."""
+def _pushed(payload: str) -> Pushed:
     about, _, body = payload.partition("\n")
     start, recorded, count, types = about.split(" ", 3)
     recorded_at = _EPOCH + timedelta(microseconds=int(recorded))

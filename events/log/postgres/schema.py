@@ -1,6 +1,5 @@
 """Making the tables of the log, once, by however many processes at a time."""
 
-from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -10,7 +9,6 @@ from events.log.port import LogUnavailable, LogUnfit
 from events.log.postgres.failures import REFUSALS, within
 from events.log.postgres.pushing import Channels
 from events.log.postgres.server import Server
-from events.log.postgres.wakeups import CHANNELS
 
 UNFIT = "The log in this database is not as it was asked for."
 SCHEMA_VERSION = 1
@@ -24,11 +22,11 @@ INSERT INTO autopack_log.heads (topic, partition)
 SELECT topic, partition FROM unnest($1::text[]) AS topic, generate_series(0, $2::integer - 1) AS partition
 """
 
+_SECRET = "SELECT secret FROM autopack_log.settings"
 # A log of an earlier version has none yet.
-_SECRET_EXISTS = "SELECT to_regclass('autopack_log.secret') IS NOT NULL"
-_SECRET = "SELECT left(word, 16) FROM autopack_log.secret"
-_MAKE_SECRET = """
-CREATE TABLE autopack_log.secret AS SELECT replace(gen_random_uuid()::text, '-', '') AS word
+_ADD_SECRET = """
+ALTER TABLE autopack_log.settings ADD COLUMN IF NOT EXISTS
+    secret text NOT NULL DEFAULT replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '')
 """
 
 _SOMEBODY_WAS_FASTER = (
@@ -96,7 +94,8 @@ async def _was_made(connection: "asyncpg.Connection[asyncpg.Record]", partition_
 
 
 async def _channels(connection: "asyncpg.Connection[asyncpg.Record]") -> Channels:
-    if not await connection.fetchval(_SECRET_EXISTS):
-        with suppress(*_SOMEBODY_WAS_FASTER):
-            await connection.execute(_MAKE_SECRET)
-    return Channels(f"{CHANNELS}{await connection.fetchval(_SECRET)}.")
+    try:
+        return Channels(await connection.fetchval(_SECRET))
+    except asyncpg.UndefinedColumnError:
+        await connection.execute(_ADD_SECRET)
+    return Channels(await connection.fetchval(_SECRET))

@@ -3,7 +3,8 @@ CREATE SCHEMA autopack_log;
 CREATE TABLE autopack_log.settings (
     is_the_only_row boolean PRIMARY KEY DEFAULT true CHECK (is_the_only_row),
     schema_version  integer NOT NULL,
-    partition_count integer NOT NULL CHECK (partition_count > 0)
+    partition_count integer NOT NULL CHECK (partition_count > 0),
+    secret          text NOT NULL DEFAULT replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '')
 );
 
 -- Where each partition of each topic ends. Whoever appends to a partition locks its head until the commit, so

@@ -11,7 +11,7 @@ from events.log.port import LogUnavailable, Place, StoredRecord
 from events.log.postgres.failures import within
 from events.log.postgres.grouping import Group
 from events.log.postgres.inbox import Inbox
-from events.log.postgres.pushing import Channels, heard
+from events.log.postgres.pushing import Channels
 from events.log.postgres.reading import PAGE_BYTES, PAGE_RECORDS, PAGES, place_arrays
 from events.log.postgres.rows import stored
 from events.log.postgres.server import Server
@@ -99,10 +99,10 @@ class Session:
             self._listened.add(channel)
 
     def _hear(self, connection: object, server_process_id: int, channel: str, payload: object) -> None:
-        inboxes = self._inboxes[channel]
-        if inboxes:
-            pushed = heard(str(payload))
-            for inbox in list(inboxes):
+        inboxes = list(self._inboxes[channel])
+        pushed = self._channels.heard(channel, str(payload)) if inboxes else None
+        if pushed is not None:
+            for inbox in inboxes:
                 inbox.bring(pushed)
 
     def close(self) -> None:

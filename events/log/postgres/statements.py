@@ -4,7 +4,19 @@ Whatever several heads are locked for, they are locked in (topic, partition) ord
 sent to those who wait, with the commit.
 """
 
-from events.log.postgres.pushing import TELL
+from events.log.postgres.pushing import tell
+
+# Where the chunks of each statement are.
+_SUBMITTED = """(SELECT $6::text AS channel) AS place,
+    unnest($7::bigint[], $8::text[], $9::text[]) AS chunk (distance, about, body)"""
+_SUBMITTED_TO_MANY = """unnest($6::text[], $7::integer[], $8::text[], $9::bigint[], $10::text[], $11::text[])
+        AS chunk (of_topic, of_partition, channel, distance, about, body)
+    WHERE of_topic = topic AND of_partition = partition"""
+_APPENDED = """(SELECT $9::text AS channel) AS place,
+    unnest($10::bigint[], $11::text[], $12::text[]) AS chunk (distance, about, body)"""
+_APPENDED_TO_MANY = """unnest($10::integer[], $11::text[], $12::bigint[], $13::text[], $14::text[])
+        AS chunk (of_partition, channel, distance, about, body)
+    WHERE of_partition = partition"""
 
 SUBMIT = f"""
 WITH moved AS (
@@ -18,10 +30,7 @@ WITH moved AS (
     SELECT $1::text, $2::integer, start + n - 1, key, value, headers, recorded_at
     FROM moved, unnest($3::bytea[], $4::bytea[], $5::json[]) WITH ORDINALITY AS new (key, value, headers, n)
 )
-SELECT start, (
-    {TELL}
-    FROM (SELECT $6::text AS channel) AS place, unnest($7::bigint[], $8::text[], $9::text[])
-        AS chunk (distance, about, body))
+SELECT start, {tell(_SUBMITTED)}
 FROM moved
 """
 
@@ -50,11 +59,7 @@ WITH new AS MATERIALIZED (
     SELECT topic, partition, start + distance, key, value, headers, recorded_at
     FROM new JOIN moved USING (topic, partition)
 )
-SELECT topic, partition, start, (
-    {TELL}
-    FROM unnest($6::text[], $7::integer[], $8::text[], $9::bigint[], $10::text[], $11::text[])
-        AS chunk (of_topic, of_partition, channel, distance, about, body)
-    WHERE of_topic = topic AND of_partition = partition)
+SELECT topic, partition, start, {tell(_SUBMITTED_TO_MANY)}
 FROM moved
 """
 
@@ -100,10 +105,7 @@ WITH lost AS MATERIALIZED (
     SELECT 'autopack.events', $1, start + n - 1, key, value, headers, recorded_at
     FROM moved, unnest($4::bytea[], $5::bytea[], $6::json[]) WITH ORDINALITY AS new (key, value, headers, n)
 )
-SELECT next_offset, (
-    {TELL}
-    FROM (SELECT $9::text AS channel) AS place, unnest($10::bigint[], $11::text[], $12::text[])
-        AS chunk (distance, about, body))
+SELECT next_offset, {tell(_APPENDED)}
 FROM moved
 UNION ALL SELECT NULL, NULL FROM lost
 """
@@ -150,11 +152,7 @@ WITH step AS MATERIALIZED (
     SELECT 'autopack.events', partition, start + distance, key, value, headers, recorded_at
     FROM new JOIN moved USING (partition)
 )
-SELECT partition, next_offset, (
-    {TELL}
-    FROM unnest($10::integer[], $11::text[], $12::bigint[], $13::text[], $14::text[])
-        AS chunk (of_partition, channel, distance, about, body)
-    WHERE of_partition = partition)
+SELECT partition, next_offset, {tell(_APPENDED_TO_MANY)}
 FROM moved
 UNION ALL SELECT partition, NULL, NULL FROM lost
 """

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 from events.catalogue import Topic
 from events.log.port import LogUnavailable, Missing, Place, StoredRecord
@@ -40,20 +41,19 @@ class PostgresTail:
 
     def follow(self, place: Place, offset: int, prompt: Collection[str] | None = None) -> None:
         """Add a place, or move it to an offset."""
-        self._inboxes[place] = Inbox(place, offset, prompt, self._brought)
+        # Whoever brings something holds the inbox, and must not hold this tail by it.
+        wake = partial(self._sleeper.wake, (BROUGHT,))
+        self._inboxes[place] = Inbox(place, offset, prompt, wake)
         self._sleeper.heed(sign_of(place))
         self._unlistened.add(place)
         self._new.add(place)
         self._stale.add(place)
-        self._brought()
+        wake()
 
     def unfollow(self, place: Place) -> None:
         """Leave a place; none of its records comes any more."""
         if self._inboxes.pop(place, None) is not None:
             self._sleeper.ignore(sign_of(place))
-
-    def _brought(self) -> None:
-        self._sleeper.wake((BROUGHT,))
 
     async def batches(self, wait_seconds: float) -> Mapping[Place, Sequence[StoredRecord]]:
         """What has come, by place; waits up to `wait_seconds` for the first record.
@@ -79,6 +79,7 @@ class PostgresTail:
     async def close(self) -> None:
         """End it."""
         self._is_closed = True
+        self._inboxes.clear()
 
     def _take_note(self, now: float) -> None:
         signs = self._sleeper.take()
@@ -104,11 +105,12 @@ class PostgresTail:
         return found
 
     async def _read(self, session: Session) -> dict[Place, list[StoredRecord]]:
-        inboxes = {place: self._inboxes[place] for place in self._stale}
-        asked = {place: inbox.position for place, inbox in inboxes.items()}
+        """What lies behind that which was brought: from there on there may be something new."""
+        inboxes = {place: self._inboxes[place] for place in self._stale & self._inboxes.keys()}
+        asked = {place: inbox.next for place, inbox in inboxes.items()}
         heads = await self._heads(session, [place for place in asked if place in self._new])
         found, with_more = await session.look(asked)
-        # While the answer was on its way a place may have been left, or moved.
+        # While the answer was on its way a place may have been left, or moved, and more have been brought.
         unmoved = {place for place, inbox in inboxes.items() if self._inboxes.get(place) is inbox}
         read = unmoved - with_more
         firsts = {place: head for place, head in heads.items() if place in read}
@@ -116,13 +118,24 @@ class PostgresTail:
         for place, first in firsts.items():
             if place in heads and asked[place] > heads[place]:
                 raise LogUnavailable(f"{place} ends at {heads[place]}, and was to be read from {asked[place]}")
-            self._look_for_missing(place, asked[place], first)
+            if first > asked[place] and place.topic is Topic.EVENTS:
+                raise cut_off(place, asked[place], first)
         self._stale -= read
         self._new -= firsts.keys()
-        delivered = {place: records for place, records in found.items() if place in unmoved}
-        for place, records in delivered.items():
-            inboxes[place].move_to(records[-1].offset + 1)
-        return delivered
+        delivered = {place: self._behind(place, found.get(place, []), firsts.get(place)) for place in unmoved}
+        return {place: records for place, records in delivered.items() if records}
+
+    def _behind(self, place: Place, read: Sequence[StoredRecord], first: int | None) -> list[StoredRecord]:
+        """What was brought, then what was read. Offsets have no gaps here: one tells that records were deleted."""
+        inbox = self._inboxes[place]
+        brought = inbox.take()
+        if first is not None and first > inbox.position:
+            self._missing.append(Missing(place, inbox.position, first))
+            inbox.move_to(first)
+        news = [record for record in read if record.offset >= inbox.position]
+        if news:
+            inbox.move_to(news[-1].offset + 1)
+        return brought + news
 
     async def _heads(self, session: Session, places: Sequence[Place]) -> dict[Place, int]:
         """Where places end that have just begun to be followed: all of them may have been deleted."""
@@ -130,15 +143,6 @@ class PostgresTail:
             return {}
         rows = await session.fetch("following the log", HEADS, *place_arrays(places))
         return {places[row["which"] - 1]: row["next_offset"] for row in rows}
-
-    def _look_for_missing(self, place: Place, position: int, first: int) -> None:
-        """Offsets have no gaps here: what does not begin where it should has been deleted."""
-        if first <= position:
-            return
-        if place.topic is Topic.EVENTS:
-            raise cut_off(place, position, first)
-        self._missing.append(Missing(place, position, first))
-        self._inboxes[place].move_to(first)
 
     async def _standing(self) -> Session:
         if self._is_closed:
