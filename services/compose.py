@@ -28,6 +28,7 @@ from services.log_at_hand import LogAtHand
 from services.logs import log_name, open_log
 from services.preparation import Preparations
 from services.readiness import show_readiness
+from services.room import MEGABYTE, PatientStore, Room
 from services.run_files import run_files
 from services.runner.runner import Runner, RunnerSettings
 from services.runner.worker import Worker
@@ -182,7 +183,7 @@ async def _add_workers(
     application: Application, log: Awaited, services: frozenset[Service], commands: Commands
 ) -> None:
     settings = application.settings
-    candidates = Candidates(GitCommand(), settings.home_folder / "mirrors", application.store)
+    candidates = Candidates(GitCommand(), settings.home_folder / "mirrors", PatientStore(application.store))
     if Service.APPLIER in services:
         _add_worker(application, log, Service.APPLIER, Applier(candidates), settings.appliers_at_once)
     if not services & _SANDBOXED:
@@ -195,7 +196,7 @@ async def _add_workers(
         _add_worker(application, log, Service.AUDITOR, Auditor(workshop), settings.auditors_at_once)
     if Service.VERIFIER in services:
         work = settings.home_folder / "work"
-        verifier = Verifier(candidates, sandbox, application.store, workshop.preparations, work)
+        verifier = Verifier(candidates, sandbox, workshop.store, workshop.preparations, work)
         _add_worker(application, log, Service.VERIFIER, verifier, settings.verifiers_at_once)
 
 
@@ -227,10 +228,12 @@ def _add_readers(application: Application, services: frozenset[Service], pool: P
 
 
 def _add_worker(application: Application, log: Awaited, service: Service, worker: Worker, capacity: int) -> None:
-    limits = RunnerSettings(capacity, application.settings.grace_seconds)
+    settings = application.settings
+    limits = RunnerSettings(capacity, settings.grace_seconds)
+    room = Room(settings.folders_written, settings.least_free_megabytes * MEGABYTE)
     application.add(
         service,
-        lambda status: Runner(application.log, worker, application.store, limits, status).run,
+        lambda status: Runner(application.log, worker, PatientStore(application.store), limits, status, room).run,
         log,
     )
 
@@ -251,7 +254,7 @@ def _workshop(application: Application, candidates: Candidates, sandbox: Sandbox
         agents=_agents(settings, commands),
         driver=CommandDriver(sandbox, settings.home_folder / SCRATCH),
         candidates=candidates,
-        store=application.store,
+        store=PatientStore(application.store),
         folder=settings.home_folder / "work",
         preparations=Preparations(sandbox, settings.home_folder / "prepared"),
     )

@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     appliers_at_once: Annotated[int, Field(ge=1)] = 4
     verifiers_at_once: Annotated[int, Field(ge=1)] = 2
     grace_seconds: Annotated[float, Field(ge=0)] = 20.0
+    least_free_megabytes: Annotated[int, Field(ge=0)] = 100
     artifact_days: Annotated[float, Field(ge=0)] = 90.0
     unused_days: Annotated[float, Field(ge=1)] = 14.0
     partitions: Annotated[int, Field(ge=1, le=1024)] = 8
@@ -167,6 +168,12 @@ class Settings(BaseSettings):
     def artifacts_url(self) -> str:
         """Where blobs are kept, as fsspec takes it."""
         return self.artifacts or str(self.home_folder / "artifacts")
+
+    @property
+    def folders_written(self) -> tuple[Path, ...]:
+        """The folders that workers fill: the home, and the artifacts where they are files of this machine."""
+        protocol, _, path = self.artifacts_url.rpartition("://")
+        return (self.home_folder, Path(path)) if protocol in ("", "file") else (self.home_folder,)
 
     @property
     def agents_file(self) -> Path:

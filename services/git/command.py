@@ -5,6 +5,8 @@ process environment to its children, and ours holds addresses and secrets.
 """
 
 import asyncio
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +37,8 @@ OVERRIDES = (
     "maintenance.auto=false",
     "protocol.ext.allow=never",
 )
+
+NO_ROOM = os.strerror(errno.ENOSPC).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,8 @@ class GitCommand:
         """Run `git ARGUMENTS` at `place`.
 
         `durable=False` is for what is thrown away or made again: it is not synced to the disk.
-        Raises GitFailed when the exit code is not in `accept`, GitTimedOut, GitOutputTooLarge, GitMissing.
+        Raises GitFailed when the exit code is not in `accept`, GitTimedOut, GitOutputTooLarge, GitMissing; and
+        OSError where the disk is full, which says nothing of the repository.
         """
         order = Order(
             argv=self._argv(place, arguments, durable, environment or {}),
@@ -120,6 +125,8 @@ class GitCommand:
         output = await self._perform(order)
         if output.exit_code == 127:  # `env` found no such program
             raise GitMissing(self.settings.executable)
+        if output.exit_code not in accept and NO_ROOM in output.stderr:
+            raise OSError(errno.ENOSPC, f"git {arguments[0]}: {last_lines(output.stderr)}")
         if output.exit_code not in accept:
             raise GitFailed(arguments, output.exit_code, last_lines(output.stderr))
         return output

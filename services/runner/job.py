@@ -14,6 +14,7 @@ from events.families.failure import FailureClass
 from events.families.work import WorkStarted
 from events.ids import derived_id
 from events.log.port import EventLog, NewRecord
+from services.room import is_full
 from services.runner.claiming import Claiming
 from services.runner.open_requests import OpenWork
 from services.runner.results import RememberedResults
@@ -232,6 +233,8 @@ class Job:
                 if limit.expired():
                     reason = f"not done within {assignment.limit_seconds:g} seconds"
                     return self._worker.failed(assignment, FailureClass.TIMEOUT, reason)
+                if is_full(error) and not assignment.spending.begun:
+                    raise  # left open: nobody is at fault, and nothing more is begun before there is room again
                 logger.exception("work failed", request=assignment.request_id, attempt=attempt)
                 reason = f"{type(error).__name__}: {error}"
                 if assignment.spending.begun:

@@ -10,6 +10,7 @@ import structlog
 
 from events.log.port import EventLog, LogUnavailable, Membership
 from services.retrying import Backoff
+from services.room import EVERYWHERE, Room
 from services.runner.chains import RunKey
 from services.runner.following import Following
 from services.runner.job import Job
@@ -47,11 +48,13 @@ class Runner:
         store: ResultStore,
         settings: RunnerSettings,
         status: ServiceStatus,
+        room: Room = EVERYWHERE,
     ) -> None:
         self._log = log
         self._worker = worker
         self._settings = settings
         self._status = status
+        self._room = room
         self._results = RememberedResults(store, worker.traits.name) if worker.traits.keeps_results else None
         self._output = LiveOutput(log, worker.traits.name)
         self._jobs: dict[str, tuple[int, Job, asyncio.Task[None]]] = {}
@@ -132,7 +135,7 @@ class Runner:
                 self._reconcile(following)
                 if self._is_drained(stop):
                     return
-                if not stop.is_set():
+                if not stop.is_set() and await self._has_room():
                     await self._start_jobs(following, membership, living)
                 await self._commit(following, membership)
                 self._report(following)
@@ -210,6 +213,15 @@ class Runner:
         startable = [(p, work) for p, work in open_work if work.claim is None or work.claim.instance in gone]
         for partition, work in sorted(startable, key=lambda pair: pair[1].event.recorded_at)[:free]:
             self._start(partition, work, membership.instance)
+
+    async def _has_room(self) -> bool:
+        """Work that runs goes on; new work is begun where it can be kept."""
+        lack = await self._room.lack()
+        if lack is None:
+            self._status.unhinder("room")
+        else:
+            self._status.hinder("room", lack)
+        return lack is None
 
     def _is_idle(self, work: OpenWork) -> bool:
         return work.id not in self._jobs and not self._pauses.holds(work.id)
