@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import NodeNotReadyError
 from aiokafka.producer import sender
 
 from events.catalogue import Topic
@@ -96,6 +97,9 @@ def test_a_broker_that_is_away_is_not_told_of_many_times_a_second(caplog: pytest
     tune()
     logging.getLogger("aiokafka").error("Unable connect to node with id %s: %s", 1, "refused")
     logging.getLogger("aiokafka.consumer.fetcher").error("Failed fetch messages from %s: %s", 1, "closed")
+    for said in ("Group Coordinator Request failed: %s", "Heartbeat send request failed: %s. Will retry."):
+        logging.getLogger("aiokafka.consumer.group_coordinator").error(said, "NodeNotReadyError")
+    sender.log.warning("Cannot send %r to %s: %r", "EndTxnRequest", 1, NodeNotReadyError("not ready"))
     assert caplog.records == []
 
 

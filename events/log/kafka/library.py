@@ -10,16 +10,18 @@ from events.log.kafka.names import read_any_names
 TRANSACTION_RETRY_SECONDS = 0.002
 
 QUIETENED: Mapping[str, Sequence[str]] = {
-    # Normal running: a step that follows close on another; a replica that is just coming back.
+    # Normal running: a step that follows close on another; a replica that is just coming back, or gone.
     "aiokafka.producer.sender": (
         "ConcurrentTransactions",
         "CONCURRENT_TRANSACTIONS",
         "NotEnoughReplicas",
         "NOT_ENOUGH_REPLICAS",
+        "NodeNotReadyError",
     ),
     # A broker that is away, many times a second: the log itself says so, by LogUnavailable.
     "aiokafka": ("Unable connect to ", "Unable to update metadata", "Unable to request metadata"),
     "aiokafka.consumer.fetcher": ("Failed fetch messages",),
+    "aiokafka.consumer.group_coordinator": ("Group Coordinator Request failed", "Heartbeat send request failed"),
 }
 """By logger, what is said below warning."""
 
