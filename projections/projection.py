@@ -23,13 +23,17 @@ EVERY_TYPE: frozenset[type[EventData]] = frozenset(EVENT_TYPES)
 
 
 class Entry(Struct, frozen=True):
-    """An event of the history, and where it stands: in the log, and in its run."""
+    """An event of the history, and where it stands: in the log, and in its run.
+
+    `stored_type` is the type that its record has: the event itself may have been read as a newer version.
+    """
 
     project: str
     partition: int
     offset: int
     sequence: int
     event: Event
+    stored_type: str | None = None
 
     @property
     def run_id(self) -> str:
@@ -40,6 +44,11 @@ class Entry(Struct, frozen=True):
     def data(self) -> AnyEventData:
         """What happened."""
         return self.event.data
+
+    @property
+    def type_name(self) -> str:
+        """Its type, as it was written."""
+        return self.stored_type or self.event.data.type_name()
 
     @property
     def at(self) -> datetime:

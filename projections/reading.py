@@ -104,7 +104,7 @@ def _parsed(one: Linked) -> Parsed:
         read = read_history(_storable(one.record.value), one.type_name)
     except UnreadableRecord as error:
         return error
-    return Entry(read.project, one.record.partition, one.record.offset, read.sequence, read.event)
+    return Entry(read.project, one.record.partition, one.record.offset, read.sequence, read.event, one.type_name)
 
 
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")

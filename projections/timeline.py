@@ -40,7 +40,7 @@ def project(rows: Mapping[Key, TimelineRow], entry: Entry) -> Iterable[TimelineR
             sequence=entry.sequence,
             partition=entry.partition,
             log_offset=entry.offset,
-            type=event.data.type_name().removeprefix("autopack."),
+            type=entry.type_name.removeprefix("autopack."),
             event_id=event.id,
             source=event.source,
             cause_id=event.cause_id,
