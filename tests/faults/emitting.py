@@ -15,7 +15,7 @@ from faults.observer import Run
 from support.builds import submitted
 
 AGAIN_SECONDS = 0.2
-ISSUES_AT_ONCE = 500
+ISSUES_AT_ONCE = RUNS_AT_ONCE = 500
 TAKEN = (201, 202)
 NDJSON = {"Accept": "application/x-ndjson"}
 
@@ -47,6 +47,12 @@ class Emitter:
         """Ask for a run by a record of one's own."""
         await self._submit([submitted("RunRequested", data, data["run_id"], data["project"], id=str(uuid4()))])
         self.acknowledged.add((data["project"], data["run_id"]))
+
+    async def submit_all(self, plans: Sequence[Mapping[str, Any]]) -> None:
+        """Ask for many runs, in this order."""
+        asked = [submitted("RunRequested", one, one["run_id"], one["project"], id=str(uuid4())) for one in plans]
+        for start in range(0, len(asked), RUNS_AT_ONCE):
+            await self._submit(asked[start : start + RUNS_AT_ONCE])
 
     async def cancel(self, run: Run) -> None:
         """Ask that a run end."""
@@ -95,13 +101,16 @@ class Emitter:
         assert answer.status_code == 503, f"{answer.status_code}: {answer.text}"
         return False
 
+    async def get(self, path: str) -> str:
+        """What the service answers, whatever its status; nothing where it cannot be reached."""
+        try:
+            return (await self._client.get(path)).text
+        except httpx.TransportError:
+            return ""
+
     async def lag(self) -> float | None:
         """How many records the read models have yet to read, as the service says; None where it does not say."""
-        try:
-            answer = await self._client.get("/metrics")
-        except httpx.TransportError:
-            return None
-        lags = re.findall(r"^autopack_projection_lag\{.*\} (\S+)$", answer.text, re.MULTILINE)
+        lags = re.findall(r"^autopack_projection_lag\{.*\} (\S+)$", await self.get("/metrics"), re.MULTILINE)
         return sum(map(float, lags)) if lags else None
 
     async def _watch(self, project: str, run_id: str) -> None:

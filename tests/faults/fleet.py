@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from faults import changed
 from faults.template import Child, Template
 
 SERVICES = ("supervisor", "builder", "auditor", "applier", "verifier", "projector", "api")
@@ -38,7 +39,8 @@ class Fleet:
     """Keeps a process of each service alive, and of each that has joined. Processes have names: that of their
     service for the first, and `builder-2` for the second builder.
 
-    Each failpoint of a service is died at, or stopped at, as often as it is given.
+    Each failpoint of a service is died at, or stopped at, as often as it is given. What is started is changed as
+    `change` names it (`faults.changed`), if it does.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Fleet:
         self._group = asyncio.TaskGroup()
         self._leaving: set[str] = set()
         self._is_stopping = False
+        self.change = ""
         self.kills: Counter[str] = Counter()
         self.unexpected: list[UnexpectedEnd] = []
         self.stuck: list[str] = []
@@ -120,12 +123,27 @@ class Fleet:
 
     async def clear_leftovers(self) -> None:
         """Have removed what those who were killed left in the home, as an operator has it removed."""
-        output = self._output("gc")
-        child = await self._template.start(
-            ("gc", "--older-than-hours", "0"), self._environment, self._folder, output
-        )
-        if (status := await child.ended) != 0:
-            self.unexpected.append(UnexpectedEnd("gc", status, self._said("gc")))
+        status, said = await self.command("gc", "--older-than-hours", "0")
+        if status != 0:
+            self.unexpected.append(UnexpectedEnd("gc", status, said))
+
+    async def command(self, *arguments: str) -> tuple[int, str]:
+        """Run a command to its end: its exit code, and what it has said."""
+        name = "-".join(word for word in arguments if word.isalpha())
+        self._output(name).unlink(missing_ok=True)
+        child = await self._template.start(arguments, self._own_environment(), self._folder, self._output(name))
+        return await child.ended, self._said(name)
+
+    def _own_environment(self) -> dict[str, str]:
+        return {**self._environment, **({changed.VARIABLE: self.change} if self.change else {})}
+
+    def processes(self) -> Mapping[str, int]:
+        """The process of each service that runs."""
+        return {name: child.pid for name, child in self._children.items() if not child.ended.done()}
+
+    def said(self, service: str) -> str:
+        """The end of what a service has said."""
+        return self._said(service)
 
     def deaths(self) -> Counter[tuple[str, str]]:
         """How often each service has died at each of its failpoints."""
@@ -161,7 +179,7 @@ class Fleet:
         return stopped | {-signal.SIGKILL}
 
     async def _started(self, name: str) -> Child:
-        environment, service = dict(self._environment), service_of(name)
+        environment, service = self._own_environment(), service_of(name)
         if names := self._failpoints.get(service):
             environment["AUTOPACK_FAILPOINTS"] = ",".join(names)
             environment["AUTOPACK_FAILPOINTS_FOLDER"] = str(self._folder / "failpoints" / service)

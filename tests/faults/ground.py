@@ -48,6 +48,7 @@ class Ground:
     observer: Observer
     plans: Plans
     temporary: Path
+    log: EventLog
 
     @property
     def log(self) -> str:
@@ -67,6 +68,16 @@ class Ground:
                 waiting = [f"{request} of {request.run[1]}" for request in self.observer.open.values()]
                 raise RunsUnended(f"{newest}\nopen: {waiting}\n{self.fleet.tails()}")
             await self.observer.moved(1.0)
+
+    def ready_services(self) -> set[str]:
+        """The services that say, by their files, that they are ready."""
+        folder = self.world.homes[0] / "ready"
+        return {file.name for file in folder.iterdir()} if folder.exists() else set()
+
+    def forget_readiness(self) -> None:
+        """Take the files away with which services that were killed said that they are ready."""
+        for name in self.ready_services():
+            (self.world.homes[0] / "ready" / name).unlink(missing_ok=True)
 
     async def until_served(self, seconds: float) -> None:
         """Wait until the tables and the files of runs hold all that the log holds. Raises TimeoutError."""
@@ -89,8 +100,13 @@ async def ground(
     failpoints: Mapping[str, Sequence[str]] | None = None,
     agent_seconds: float = 0.1,
     session_seconds: float = 3.0,
+    change: str = "",
+    settings_of_services: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Ground]:
-    """Make a world, and run all services in it as long as the block lasts. Then they have stopped."""
+    """Make a world, and run all services in it as long as the block lasts. Then they have stopped.
+
+    They are changed in the way that `change` names, if it does (`faults.changed`).
+    """
     settings = Settings(
         home=folder / "home", log=log_url, database=database_url, partitions=PARTITIONS, topic_prefix=topic_prefix
     )
@@ -124,11 +140,12 @@ async def ground(
         _write_agents(settings.agents_file, starts.pipe, agent_seconds)
         listen = f"127.0.0.1:{free_ports(1)[0]}"
         environment = _environment(settings, world.marker, listen, session_seconds)
-        fleet = Fleet(template, environment, folder, failpoints or {})
+        fleet = Fleet(template, {**environment, **(settings_of_services or {})}, folder, failpoints or {})
+        fleet.change = change
         emitter = Emitter(log, f"http://{listen}", world.acknowledged)
         stack.push_async_callback(emitter.close)
         async with fleet.running():
-            yield Ground(world, fleet, emitter, observer, Plans(aimed_at), folder / "tmp")
+            yield Ground(world, fleet, emitter, observer, Plans(aimed_at), folder / "tmp", log)
         await fleet.clear_leftovers()
 
 

@@ -184,9 +184,12 @@ def main() -> None:
     for name in IMPORTED:
         import_module(name)
     gc.freeze()  # what all children share is not to be copied for each of them
+    from faults import changed
     from services.cli import main as autopack
 
     sys.argv = ["autopack", *_Forking(socket.socket(fileno=int(sys.argv[1]))).next_command()]
+    if change := os.environ.pop(changed.VARIABLE, None):
+        changed.apply(change)
     autopack()
 
 
