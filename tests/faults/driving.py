@@ -1,8 +1,9 @@
 """Keeps builds going for as long as faults are wanted, and has everything checked afterwards."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from faults.builds import TRACKED_PHASE, end_of, tracked
 from faults.ground import Ground
@@ -38,6 +39,17 @@ async def build_until(place: Ground, load: Load, is_enough: Callable[[], bool], 
                 group.create_task((place.emitter.post if len(asked) % 2 else place.emitter.submit)(data))
                 asked.add((data["project"], data["run_id"]))
             await place.observer.moved(LOOK_SECONDS)
+
+
+async def build_while(place: Ground, load: Load, faults: Coroutine[Any, Any, object], seconds: float) -> None:
+    """Build until the faults are over, and go down with them where they fail. Raises TimeoutError."""
+    striking = asyncio.create_task(faults, name="faults")
+    try:
+        await build_until(place, load, striking.done, seconds)
+        await striking
+    finally:
+        striking.cancel()
+        await asyncio.wait({striking})
 
 
 async def _lengthen(place: Ground, load: Load) -> None:

@@ -101,12 +101,17 @@ class Emitter:
         assert answer.status_code == 503, f"{answer.status_code}: {answer.text}"
         return False
 
+    async def ask(self, path: str) -> httpx.Response | None:
+        """What the service answers; None where it does not."""
+        try:
+            return await self._client.get(path)
+        except httpx.TransportError:
+            return None
+
     async def get(self, path: str) -> str:
         """What the service answers, whatever its status; nothing where it cannot be reached."""
-        try:
-            return (await self._client.get(path)).text
-        except httpx.TransportError:
-            return ""
+        answer = await self.ask(path)
+        return "" if answer is None else answer.text
 
     async def lag(self) -> float | None:
         """How many records the read models have yet to read, as the service says; None where it does not say."""

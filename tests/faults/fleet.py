@@ -121,6 +121,24 @@ class Fleet:
         self.kills[service] += 1
         return True
 
+    def process_ids(self) -> Mapping[str, int]:
+        """The process of each service that runs at this moment."""
+        return {service: child.pid for service, child in self._children.items() if not child.ended.done()}
+
+    @asynccontextmanager
+    async def another(self, service: str, ends_by: signal.Signals) -> AsyncIterator[None]:
+        """One more process of a service as long as the block lasts, ended by a signal, and gone afterwards."""
+        child = await self._template.start(
+            ("serve", service), self._environment, self._folder, self._output(service)
+        )
+        try:
+            yield
+        finally:
+            child.send(ends_by)
+            status = await asyncio.wait_for(child.ended, STOPPING_SECONDS)
+            if status not in (0, -ends_by):
+                self.unexpected.append(UnexpectedEnd(service, status, self._said(service)))
+
     async def clear_leftovers(self) -> None:
         """Have removed what those who were killed left in the home, as an operator has it removed."""
         status, said = await self.command("gc", "--older-than-hours", "0")

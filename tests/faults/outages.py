@@ -8,6 +8,8 @@ from pathlib import Path
 import psutil
 
 from servers.kafka import KafkaBroker
+from servers.kafka_cluster import KafkaCluster
+from servers.kafka_node import KafkaNode
 from services.embedded.layout import Layout
 
 Wait = Callable[[], Awaitable[None]]
@@ -82,6 +84,35 @@ def keep_unwritten(home: Path) -> None:
     writers = [child.pid for child in children if any(name in " ".join(child.cmdline()) for name in WRITERS)]
     assert len(writers) == len(WRITERS), f"of the server's writers only {len(writers)} were found"
     _send(writers, signal.SIGSTOP)
+
+
+def outages_of_cluster(cluster: KafkaCluster) -> Mapping[str, Outage]:
+    """Of each of three brokers in turn. The next one is only taken when all are whole again."""
+
+    def killed(node: KafkaNode) -> Outage:
+        async def outage(wait: Wait) -> None:
+            node.kill()
+            await wait()
+            await node.start()
+            await cluster.until_whole()
+
+        return outage
+
+    def silent(node: KafkaNode) -> Outage:
+        async def outage(wait: Wait) -> None:
+            node.pause()
+            try:
+                await wait()
+            finally:
+                node.resume()
+            await cluster.until_whole()
+
+        return outage
+
+    kinds = {"killed, away, and started": killed, "away, and continued": silent}
+    return {
+        f"broker {n} of three {kind}": of(node) for kind, of in kinds.items() for n, node in cluster.nodes.items()
+    }
 
 
 def _postmaster(data: Path) -> int:
