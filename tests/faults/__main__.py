@@ -22,6 +22,7 @@ from faults.outages import Outage, outages_of_cluster, outages_of_kafka, outages
 from faults.standing import memory_told, stand
 from faults.storm import WORKING, storm
 from faults.unanswered import cut_all
+from faults.zombies import Zombies, stops_on
 from servers.kafka import KafkaBroker
 from servers.kafka_cluster import KafkaCluster
 from servers.postgres import PostgresServer
@@ -64,8 +65,10 @@ async def _chaos(log: str, given: Namespace, folder: Path) -> list[str]:
             await broker.start()
             log_url = f"kafka://{broker.bootstrap}"
             outages = outages.with_broker(broker)
-        known = points_on("postgres" if log == "postgres" else "kafka")
-        points = {service: names * given.deaths for service, names in known.items()}
+        kind = "postgres" if log == "postgres" else "kafka"
+        points = {service: names * given.deaths for service, names in points_on(kind).items()}
+        for service, stops in stops_on(kind).items():
+            points[service] += stops * given.zombies
         world = ground(folder, log_url, database_url, failpoints=points, session_seconds=given.session_seconds)
         async with world as place:
             load = Load(RUNS_AT_ONCE, given.events)
@@ -79,9 +82,11 @@ async def _chaos(log: str, given: Namespace, folder: Path) -> list[str]:
 
 
 async def _faults(place: Ground, given: Namespace, outages: Outages, proxy: PostgresProxy) -> None:
-    while place.fleet.missing():
+    zombies = asyncio.create_task(Zombies(place.fleet).replace_and_wake(3 * given.session_seconds))
+    while place.fleet.missing() or place.fleet.stopped():
         await place.observer.moved(1.0)
-    _tell(f"deaths at failpoints:\n{deaths_table(place.fleet.deaths())}")
+    zombies.cancel()
+    _tell(f"deaths and stops at failpoints:\n{deaths_table(place.fleet.deaths())}")
     for name, trap in cut_all(proxy, place.log, given.cuts).items():
         await trap.sprung.wait()
         _tell(f"{name}: committed and not answered, {trap.struck} times")
@@ -111,6 +116,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000, help="SIGKILLs at random moments")
     parser.add_argument("--events", type=int, default=100_000, help="events that no build makes")
     parser.add_argument("--deaths", type=int, default=2, help="deaths at each failpoint, one behind another")
+    parser.add_argument("--zombies", type=int, default=1, help="stops at each failpoint: replaced, then continued")
     parser.add_argument("--cuts", type=int, default=20, help="commits of each kind that are not answered")
     parser.add_argument("--outage-seconds", type=float, default=60.0, help="how long servers are away")
     parser.add_argument("--storm-seconds", type=float, default=60.0, help="how long members join and leave")
