@@ -210,3 +210,21 @@ def test_without_open_requests_a_new_owner_begins_at_the_end():
     followed.fold(story)
     assert followed.caught_up
     assert followed.committable == len(story)
+
+
+def test_of_many_open_requests_no_more_are_looked_at_than_can_be_begun():
+    run = Scenario().started(
+        [{"phase_id": f"P{number}", "depends_on": []} for number in range(100)], max_phases=None
+    )
+    run.claimed("P7", instance="somebody")
+    requests = folded(run)
+    looked_at: list[str] = []
+
+    def wanted(work: OpenWork) -> bool:
+        looked_at.append(work.event.data.phase_id)
+        return work.event.data.phase_id != "P1"
+
+    found = [work.event.data.phase_id for work in requests.oldest(3, wanted)]
+    assert found == ["P7", "P0", "P2", "P3"]
+    assert looked_at == ["P7", "P0", "P1", "P2", "P3"]
+    assert requests.standing_count == len(requests.standing()) == 100
