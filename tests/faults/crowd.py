@@ -118,7 +118,7 @@ async def _until_ended(place: Ground, seen: Seen, count: int) -> None:
 
 def _memory_mib(place: Ground) -> dict[str, float]:
     """The resident memory of each service, in MiB."""
-    return {name: _resident_kib(pid) / 1024 for name, pid in place.fleet.processes().items()}
+    return {name: _resident_kib(pid) / 1024 for name, pid in place.fleet.process_ids().items()}
 
 
 def _resident_kib(pid: int) -> int:

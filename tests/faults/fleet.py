@@ -155,10 +155,6 @@ class Fleet:
     def _own_environment(self) -> dict[str, str]:
         return {**self._environment, **({changed.VARIABLE: self.change} if self.change else {})}
 
-    def processes(self) -> Mapping[str, int]:
-        """The process of each service that runs."""
-        return {name: child.pid for name, child in self._children.items() if not child.ended.done()}
-
     def said(self, service: str) -> str:
         """The end of what a service has said."""
         return self._said(service)

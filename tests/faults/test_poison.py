@@ -77,7 +77,7 @@ async def _one_projection_stumbles(place: Ground) -> None:
         await place.emitter.submit(place.plans.next(1))
     await place.until_all_ended(WAITING_SECONDS)
     assert set(place.observer.ended.values()) == {"DONE_SUCCESS"}
-    processes = place.fleet.processes()
+    processes = place.fleet.process_ids()
     told = await _readiness(place, f"tiers stands still in autopack.events/{home} at offset ")
     assert re.search(r"at offset \d+: event [0-9a-f-]{36}: RuntimeError: cannot fold this", told)
     assert await _stopped(place) == {("tiers", str(home))}
@@ -86,7 +86,7 @@ async def _one_projection_stumbles(place: Ground) -> None:
     assert "RuntimeError: cannot fold this" in said
     await _until(lambda: place.ready_services() == {*SERVICES} - {"projector"}, place, str(place.ready_services()))
     assert "projection stopped" in place.fleet.said("projector")
-    assert place.fleet.processes() == processes
+    assert place.fleet.process_ids() == processes
     _restart(place, QUICK)
     await place.until_served(WAITING_SECONDS)
     assert await _stopped(place) == set()
@@ -101,7 +101,7 @@ async def _nobody_can_read_a_record(place: Ground) -> None:
     asked = lambda: [id_ for id_, one in place.observer.open.items() if one.run == run]  # noqa: E731
     await _until(lambda: bool(asked()), place, "nothing is asked of the external builder")
     await _until(lambda: place.ready_services() == {*SERVICES}, place, str(place.ready_services()))
-    processes = place.fleet.processes()
+    processes = place.fleet.process_ids()
     where, offset = await poison(place.log, run, asked()[0])
     here = tracked(1)  # on Kafka a supervisor that has nothing to write does not hear that it was fenced
     await place.emitter.submit(here)
@@ -120,7 +120,7 @@ async def _nobody_can_read_a_record(place: Ground) -> None:
         await place.emitter.submit(data)
     ended = lambda: all((d["project"], d["run_id"]) in place.observer.ended for d in elsewhere)  # noqa: E731
     await _until(lambda: bool(elsewhere) and ended(), place, "the other partition stands still as well")
-    assert place.fleet.processes() == processes
+    assert place.fleet.process_ids() == processes
     assert (here["project"], here["run_id"]) not in place.observer.newest
 
 
