@@ -111,10 +111,9 @@ async def _nobody_can_read_a_record(place: Ground) -> None:
     await _readiness(place, still, "upgrade it", *READERS)
     await _until(lambda: place.ready_services() == {"api"}, place, str(place.ready_services()))
     assert await _stopped(place) == {(name, str(home)) for name in READERS}
-    for service in ("supervisor", *WORKERS):
-        said = place.fleet.said(service)
-        assert named in said, said
-        assert "upgrade it" in said
+    folding = ("supervisor", *WORKERS)
+    await _until(lambda: all(named in place.fleet.said(one) for one in folding), place, f"not said: {named}")
+    assert all("upgrade it" in place.fleet.said(service) for service in folding)
     elsewhere = [data for data in (place.plans.next(1) for _ in range(2)) if data["project"] != "shop"]
     for data in elsewhere:
         await place.emitter.submit(data)
