@@ -51,7 +51,7 @@ class Ground:
     log: EventLog
 
     @property
-    def log(self) -> str:
+    def kind_of_log(self) -> str:
         """The kind of its log, `postgres` or `kafka`."""
         return "kafka" if self.world.log_url.startswith("kafka://") else "postgres"
 
