@@ -18,7 +18,7 @@ from services.embedded.cluster import ServerEnded, make_cluster, start_server, s
 from services.embedded.launch import choose_launch
 from services.embedded.layout import Layout
 from services.embedded.leftovers import clear_leftovers
-from services.embedded.locks import Lock, Mode, wait_for_lock
+from services.embedded.locks import Lock, Mode, try_lock, wait_for_lock
 
 HELD: list[Lock] = []
 """Locks that are held until this process ends."""
@@ -37,7 +37,9 @@ async def keep(layout: Layout, binaries: Path) -> None:
         serving.release()
     finally:
         await stop_server(layout, process)
-        layout.remove_socket_folder()
+        # Whoever still uses the server has its address, and starts the next one at it.
+        if HELD or try_lock(layout.users, Mode.EXCLUSIVE) is not None:
+            layout.remove_socket_folder()
 
 
 async def until_unused(layout: Layout, process: asyncio.subprocess.Process) -> None:

@@ -176,19 +176,24 @@ async def test_the_server_stops_by_itself_when_its_last_user_is_killed(tmp_path:
         await until(lambda: is_stopped(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["home", "long-" * 20])
 @pytest.mark.parametrize("victim", ["server", "keeper"])
 async def test_a_killed_server_comes_back_at_its_address_for_those_that_use_it(
-    tmp_path: Path, victim: str
+    tmp_path: Path, victim: str, name: str
 ) -> None:
-    async with EmbeddedPostgres(tmp_path) as server:
-        await execute(server.url, "CREATE TABLE kept AS SELECT 1 AS number")
-        leader = leader_of(tmp_path)
-        os.kill(leader if victim == "server" else keepers_of(tmp_path)[0].pid, signal.SIGKILL)
+    home = tmp_path / name
+    async with EmbeddedPostgres(home) as server:
+        address = server.url
+        await execute(address, "CREATE TABLE kept AS SELECT 1 AS number")
+        leader = leader_of(home)
+        os.kill(leader if victim == "server" else keepers_of(home)[0].pid, signal.SIGKILL)
         # A server dies a moment after its keeper, and answers until then.
-        await until(lambda: leader not in servers_in(Layout.under(tmp_path).data))
-        await until_it_answers(server.url)
-        assert await execute(server.url, "SELECT number FROM kept") == 1
-    assert is_stopped(tmp_path)
+        await until(lambda: leader not in servers_in(Layout.under(home).data))
+        await until_it_answers(address)
+        assert await execute(address, "SELECT number FROM kept") == 1
+        folder = Layout.under(home).socket_folder()
+    assert is_stopped(home)
+    assert not folder.exists()
 
 
 async def test_what_was_committed_is_there_after_everything_was_killed(tmp_path: Path) -> None:
