@@ -7,13 +7,9 @@ what it was given.
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-
-YOUNG_SECONDS = 10.0
-"""A sandbox that is being made has a process without children as well, for some milliseconds."""
 
 
 def end_orphans(home: Path) -> list[int]:
@@ -29,19 +25,38 @@ def _orphans(home: Path) -> Iterator[int]:
     named = f"{home}{os.sep}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            is_one = words[0].endswith(b"/bwrap") and any(word.startswith(named) for word in words)
-            if is_one and not _children(folder) and _age_seconds(folder) > YOUNG_SECONDS:
+            words = _words(folder)
+            is_one = _is_bubblewrap(words) and any(word.startswith(named) for word in words)
+            if is_one and not _children(folder) and _is_left(folder):
                 yield int(folder.name)
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it has ended, or is not ours
+
+
+def _words(folder: Path) -> list[bytes]:
+    return (folder / "cmdline").read_bytes().split(b"\0")
+
+
+def _is_bubblewrap(words: list[bytes]) -> bool:
+    return words[0].endswith(b"/bwrap")
 
 
 def _children(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.glob("task/*/children"))
 
 
-def _age_seconds(folder: Path) -> float:
-    """Since it began, by its 22nd field (proc_pid_stat(5)): ticks after the machine's start."""
-    fields = (folder / "stat").read_text().rpartition(")")[2].split()
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+def _is_left(folder: Path) -> bool:
+    """Whether it is the first process of a sandbox, in a namespace of its own, and who made that is gone."""
+    status, own = _status(folder), _status(folder.parent / "self")
+    if len(status["NSpid"].split()) == len(own["NSpid"].split()):
+        return False
+    try:
+        return not _is_bubblewrap(_words(folder.parent / status["PPid"].strip()))
+    except FileNotFoundError:
+        return True
+
+
+def _status(folder: Path) -> dict[str, str]:
+    """What proc_pid_status(5) tells of a process."""
+    lines = (folder / "status").read_text().splitlines()
+    return {name: value for name, _, value in (line.partition(":") for line in lines)}

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from services.sandbox import end_orphans, find_bubblewrap, orphans
+from services.sandbox import end_orphans, find_bubblewrap
+
+Sandbox = tuple[asyncio.subprocess.Process, int, int]
 
 
 @pytest.fixture
-async def sandbox(tmp_path: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
-    """Bubblewrap that waits before it runs anything, and the process that it has made for that."""
+async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    """Bubblewrap that waits until it is told, the process that it has made for that, and where to tell it."""
     waiting, ours = os.pipe()
     command = (
         str(find_bubblewrap()),
@@ -26,7 +28,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proc
     async with asyncio.timeout(20):
         while not (inner := children.read_text().split()):
             await asyncio.sleep(0.01)
-    yield outer, int(inner[0])
+    yield outer, int(inner[0]), ours
     for process in (outer.pid, int(inner[0])):
         with suppress(ProcessLookupError):
             os.kill(process, 9)
@@ -35,15 +37,12 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proc
     os.close(ours)
 
 
-async def test_a_sandbox_that_nobody_makes_any_more_is_ended(
-    sandbox: tuple[asyncio.subprocess.Process, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outer, inner = sandbox
-    assert end_orphans(tmp_path) == [], "it is young, and may be being made"
-    monkeypatch.setattr(orphans, "YOUNG_SECONDS", -1.0)
-    assert end_orphans(tmp_path / "elsewhere") == []
+async def test_a_sandbox_that_nobody_makes_any_more_is_ended(sandbox: Sandbox, tmp_path: Path) -> None:
+    outer, inner, _ = sandbox
+    assert end_orphans(tmp_path) == [], "it is being made"
     outer.kill()
     await outer.wait()
+    assert end_orphans(tmp_path / "elsewhere") == []
     assert Path(f"/proc/{inner}").exists()
     assert end_orphans(tmp_path) == [inner]
     async with asyncio.timeout(20):
@@ -51,9 +50,10 @@ async def test_a_sandbox_that_nobody_makes_any_more_is_ended(
             await asyncio.sleep(0.01)
 
 
-async def test_a_sandbox_that_has_something_to_run_is_left_alone(
-    sandbox: tuple[asyncio.subprocess.Process, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(orphans, "YOUNG_SECONDS", -1.0)
-    outer, _ = sandbox
-    assert outer.pid not in end_orphans(tmp_path)
+async def test_a_sandbox_that_has_something_to_run_is_left_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+    _, inner, begin = sandbox
+    os.write(begin, b"x")
+    async with asyncio.timeout(20):
+        while not Path(f"/proc/{inner}/task/{inner}/children").read_text():
+            await asyncio.sleep(0.01)
+    assert end_orphans(tmp_path) == []
