@@ -47,6 +47,11 @@ class Follower:
         """From where the place is to be followed."""
         return self._live.offset
 
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether somebody that was behind has come to the end, or failed: taking anything says so."""
+        return any(task.done() for task in self._catching_up)
+
     async def begin(self) -> None:
         """Find out where the projections stand, and let those that are behind catch up."""
         await self.end()

@@ -270,7 +270,8 @@ class Session:
 
     async def _take(self, batches: Mapping[Place, Sequence[StoredRecord]]) -> None:
         """Places side by side; one that was overtaken begins anew where the other has come to."""
-        followers = list(self._followers.items())
+        moved = {place for place, follower in self._followers.items() if follower.has_caught_up} | batches.keys()
+        followers = [(place, follower) for place, follower in self._followers.items() if place in moved]
         taken = (follower.take(batches.get(place, ())) for place, follower in followers)
         outcomes = await asyncio.gather(*taken, return_exceptions=True)
         for (place, follower), outcome in zip(followers, outcomes, strict=True):

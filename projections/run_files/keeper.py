@@ -90,13 +90,18 @@ class RunFiles:
         self._default_project = default_project
 
     async def keep(self, partition: int) -> None:
-        """Write the files of every run that changed, and move the checkpoint. Raises Overtaken, FilesStopped."""
+        """Write the files of every run that has changed by now, and move the checkpoint.
+
+        Raises Overtaken, FilesStopped.
+        """
         async with self._pool.acquire() as connection:
             start = (await begin(connection, [RUN_FILES], Place(Topic.EVENTS, partition)))[0].next_offset
         while (changed := await self._changed(partition, start)) is not None:
             for project, run_id in changed.runs:
                 await self._write(partition, start, project, run_id)
             await self._move(partition, start, changed.end)
+            if len(changed.runs) < RUNS_AT_ONCE:
+                return
             start = changed.end
 
     async def rebuild(self, partition: int) -> int:
