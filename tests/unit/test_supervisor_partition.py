@@ -1,7 +1,7 @@
 """Serving a partition: steps, positions, and what a failing part costs."""
 
 import asyncio
-from time import monotonic
+from time import process_time
 
 import pytest
 
@@ -137,18 +137,18 @@ async def test_nobody_is_kept_waiting_for_a_long_step(log: MemoryLog, monkeypatc
     judge = module.Judge.judge
 
     def slow(self: module.Judge, state: PartitionState, stored: object) -> object:
-        until_then = monotonic() + 0.02
-        while monotonic() < until_then:
+        until_then = process_time() + 0.02
+        while process_time() < until_then:
             pass
         return judge(self, state, stored)
 
     monkeypatch.setattr(module.Judge, "judge", slow)
     await log.submit(Topic.COMMANDS, [NewRecord("shop", b"junk")] * 40)
-    longest, at = 0.0, monotonic()
+    longest, at = 0.0, process_time()
     async with serving(log):
         while len(log.records[REJECTIONS]) < 40:
             await asyncio.sleep(0)
-            longest, at = max(longest, monotonic() - at), monotonic()
+            longest, at = max(longest, process_time() - at), process_time()
     assert longest < 0.4
 
 
