@@ -69,7 +69,8 @@ async def _faults(place: Ground, given: Namespace, made: Servers) -> None:
         await place.observer.moved(1.0)
     zombies.cancel()
     tell(f"deaths and stops at failpoints:\n{deaths_table(place.fleet.deaths())}")
-    for name, trap in cut_all(made.proxy, place.kind_of_log, given.cuts).items():
+    traps = cut_all(made.proxy, place.kind_of_log, given.cuts) if given.cuts else {}
+    for name, trap in traps.items():
         await trap.sprung.wait()
         tell(f"{name}: committed and not answered, {trap.struck} times")
     for name, outage in made.outages.of_some.items():
