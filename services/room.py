@@ -84,7 +84,7 @@ EVERYWHERE = Room((), 0)
 class PatientStore:
     """An artifact store whose users wait while its disk is full: what they have to keep was paid for.
 
-    They wait for as long as they have time themselves.
+    It waits without an end of its own: who has only so much time must give up by himself.
     """
 
     def __init__(self, store: ArtifactStore) -> None:

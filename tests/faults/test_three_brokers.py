@@ -11,24 +11,26 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from events.catalogue import Topic
 from events.log.kafka import KafkaLog, TopicsUnfit, writer
 from events.log.kafka.topics import SPECIFICATIONS
-from events.log.port import Forward, LogUnavailable, Membership, PartitionWriter, Place, Positions, Step
+from events.log.port import LogUnavailable, Membership, PartitionWriter, Positions, Step
 from servers.kafka_cluster import KafkaCluster
 from servers.kafka_node import KafkaNode
-from support.kafka_log import EVENTS, PARTITIONS, REJECTIONS, fresh_prefix, opened_log, record, texts
+from support.kafka_log import (
+    EVENTS,
+    FIRST,
+    PARTITIONS,
+    REJECTIONS,
+    SECOND,
+    WHOLE,
+    fresh_prefix,
+    opened_log,
+    record,
+    texts,
+)
 
 FAULTS_SECONDS = 240.0
 SETTLING_SECONDS = 120.0
 HEALING_SECONDS = 60.0
 CHECKS = 30
-FORWARDED = Place(Topic.COMMANDS, 1)
-FIRST = Step([record("first")], positions=Positions(1, 0))
-SECOND = Step(
-    [record(f"second {number}") for number in range(3)],
-    [record("rejected")],
-    [Forward(FORWARDED.topic, FORWARDED.partition, record("forwarded"))],
-    Positions(2, 0),
-)
-WHOLE = [event.value.decode() for event in SECOND.events]
 
 pytestmark = pytest.mark.timeout(FAULTS_SECONDS + 2 * SETTLING_SECONDS)
 

@@ -12,24 +12,25 @@ from aiokafka.structs import TopicPartition
 
 from events.catalogue import Topic
 from events.log.kafka import KafkaLog, Timing
-from events.log.port import Fenced, Forward, LogUnavailable, Place, Positions, Step
+from events.log.port import Fenced, LogUnavailable, Positions
 from servers.kafka import KafkaBroker
 from servers.proxy import ADD_PARTITIONS, END_TRANSACTION, PRODUCE, HeldRequest, KafkaProxy
-from support.kafka_log import EVENTS, PARTITIONS, REJECTIONS, fresh_prefix, opened_log, record, texts
+from support.kafka_log import (
+    EVENTS,
+    FIRST,
+    FORWARDED,
+    PARTITIONS,
+    REJECTIONS,
+    SECOND,
+    WHOLE,
+    fresh_prefix,
+    opened_log,
+    texts,
+)
 
 DEADLINE_SECONDS = 60
-FORWARDED = Place(Topic.COMMANDS, 1)
-FIRST = Step([record("first")], positions=Positions(1, 0))
-SECOND = Step(
-    [record(f"second {number}") for number in range(3)],
-    [record("rejected")],
-    [Forward(FORWARDED.topic, FORWARDED.partition, record("forwarded"))],
-    Positions(2, 0),
-)
 REQUESTS_OF_A_STEP = 5
 """Partitions added and records produced, for what goes ahead and for the history, and the end."""
-
-WHOLE = [f"second {number}" for number in range(3)]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from aiokafka.record.util import calc_crc32c
 
 from events.catalogue import Topic
 from events.log.kafka import KafkaLog, Timing
-from events.log.port import NewRecord, Place, StoredRecord
+from events.log.port import Forward, NewRecord, Place, Positions, Step, StoredRecord
 
 PARTITIONS = 4
 EVENTS = Place(Topic.EVENTS, 0)
@@ -37,6 +37,20 @@ async def opened_log(bootstrap: str, prefix: str, timing: Timing | None = None) 
 def record(text: str, **headers: bytes) -> NewRecord:
     """A record of project p."""
     return NewRecord("p", text.encode(), headers)
+
+
+FORWARDED = Place(Topic.COMMANDS, 1)
+FIRST = Step([record("first")], positions=Positions(1, 0))
+SECOND = Step(
+    [record(f"second {number}") for number in range(3)],
+    [record("rejected")],
+    [Forward(FORWARDED.topic, FORWARDED.partition, record("forwarded"))],
+    Positions(2, 0),
+)
+"""A step that writes to every topic that one can write to, behind the first."""
+
+WHOLE = [event.value.decode() for event in SECOND.events]
+"""What the history says of it, if it says anything."""
 
 
 async def everything(log: KafkaLog, place: Place, start: int = 0) -> list[StoredRecord]:
