@@ -67,7 +67,7 @@ FAILPOINTS = (
     _point("diff-taken", _BUILDER, "the agent's change taken, not stored", "builder"),
     _point("verdict-read", "services/auditor/auditor.py", "a verdict read, not kept", "auditor"),
     _point("tree-made", "services/verifier/verifier.py", "a tree checked out, no check run", "verifier"),
-    _point("result-kept", _JOB, "an answer kept, not submitted", *_RUNNING),
+    _point("result-kept", _JOB, "an answer kept, and on its way to the log or there already", *_RUNNING),
     _point("result-submitted", _JOB, "an answer submitted, not seen in the history", *_WORKERS),
     _point("commit-made", _GOVERNING, "a candidate made in quarantine, not judged", "applier"),
     _point("objects-written", _GOVERNING, "a candidate's objects in the mirror, no ref to them", "applier"),

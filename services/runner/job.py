@@ -29,6 +29,8 @@ LONGEST_PAUSE_SECONDS = 60.0
 LIMIT_MARGIN_SECONDS = 10.0
 LAST_WORDS_SECONDS = 4.0
 """An ending run waits 5 s for what revoked work used: the answer must be on its way before."""
+KEEPING_SECONDS = 1.0
+"""The history has the answer, so what it takes longer to keep it is not waited for: a disk may be full."""
 TRIES = 3
 logger = structlog.get_logger(__name__)
 
@@ -104,24 +106,37 @@ class Job:
             await claiming.now()  # that the history does not know the other is found out by its granting this one
             return
         if answer is not None:
-            answer = await self._keep(answer)
-            failpoint("result-kept")
+            await self._give(answer, claiming)
+
+    async def _give(self, answer: NewRecord, claiming: Claiming) -> None:
+        """Keep an answer and submit it, at the same time: whichever is done first, it is lost no more."""
+        keeping = asyncio.create_task(self._keep(answer), name=f"keep-{self.work.id}")
+        try:
             await self._answer(await claiming.before(answer))
+            await asyncio.wait({keeping}, timeout=KEEPING_SECONDS)
+        finally:
+            keeping.cancel()
+            await asyncio.wait({keeping})
 
     async def _recall(self) -> NewRecord | None:
-        if self._results is None:
+        """What an earlier instance kept. Where work waits for its claim, nobody has begun it without one."""
+        if self._results is None or (self._worker.traits.awaits_claim and self.work.claim is None):
             return None
         return await self._results.recall(self.work.project, self.work.id)
 
-    async def _keep(self, answer: NewRecord) -> NewRecord:
-        """Keep an answer before anything else; one that cannot be kept has been paid for all the same."""
+    async def _keep(self, answer: NewRecord) -> None:
+        """For whoever comes next, if this instance dies before the history has it.
+
+        An answer that cannot be kept has been paid for all the same.
+        """
         if self._results is None or self.signals.have(Signal.REVOKED):
-            return answer
+            return
         try:
-            return await self._results.keep(self.work.project, self.work.id, answer)
+            await self._results.keep(self.work.project, self.work.id, answer)
         except Exception:  # whatever a store far away raises
             logger.exception("result not kept", request=self.work.id)
-            return answer
+        else:
+            failpoint("result-kept")
 
     def _claim(self, terms: Terms) -> NewRecord:
         """The claim, under an id that follows from what it is for: submitted again it is a repetition."""

@@ -1,4 +1,4 @@
-"""Remembered answers: kept under the request's id before they are submitted, so that nothing is done twice."""
+"""Remembered answers: kept under the request's id while they are on their way, so that nothing is done twice."""
 
 from typing import Protocol
 
@@ -32,12 +32,10 @@ class RememberedResults:
         type_name, _, value = kept.partition(b"\n")
         return NewRecord(project, value, {"type": type_name})
 
-    async def keep(self, project: str, request_id: str, answer: NewRecord) -> NewRecord:
-        """Keep an answer; what is returned is the one to submit, which may be an earlier one."""
+    async def keep(self, project: str, request_id: str, answer: NewRecord) -> None:
+        """Keep an answer. Where there is one already, that one stays."""
         data = answer.headers["type"] + b"\n" + answer.value
-        if await self._store.create(self._name(project, request_id), data):
-            return answer
-        return await self.recall(project, request_id) or answer
+        await self._store.create(self._name(project, request_id), data)
 
     def _name(self, project: str, request_id: str) -> str:
         return f"{RESULTS}/{self._service}/{project}/{request_id}"

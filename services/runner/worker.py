@@ -56,7 +56,7 @@ class WorkerTraits:
     """How the runner treats a worker's requests.
 
     `awaits_claim`: begin only when the history shows the claim, since doing it twice costs money.
-    `keeps_results`: the answer is kept under the request's id before it is submitted.
+    `keeps_results`: the answer is kept under the request's id while it is on its way to the log.
     """
 
     name: str

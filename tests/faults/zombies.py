@@ -16,7 +16,7 @@ TELLING_STOPS: Mapping[str, Sequence[str]] = {
     "builder": ("diff-taken:stop",),
     "auditor": ("verdict-read:stop",),
     "applier": ("fence-set:stop",),
-    "verifier": ("result-kept:stop",),
+    "verifier": ("tree-made:stop",),
     "projector": ("rows-folded:stop",),
 }
 """Each service before the one thing that it must not do any more once it has been replaced."""

@@ -1,5 +1,6 @@
 """The runner answers: once, with what was kept, and also where the work came to no good end."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -43,8 +44,23 @@ def answer_to(request_id: str, files: tuple[str, ...]) -> BuildSucceeded:
 
 
 async def test_a_kept_result_is_submitted_again_and_nobody_is_paid_twice() -> None:
-    """An earlier instance kept it and died before the history had it."""
+    """An earlier instance had claimed, kept it, and died before the history had it."""
     store, worker = Store(), Doer()
+    async with supervised() as stage:
+        await stage.start()
+        (asked,) = stage.history(BuildRequested)
+        await stage.say(Topic.RESULTS, WorkStarted(request_id=asked.event.id, instance="dead", limit_seconds=60.0))
+        kept = Event("kept", "/autopack/builder/dead", "run-1", START, answer_to(asked.event.id, ("a.py",)))
+        await RememberedResults(store, "builder").keep("shop", asked.event.id, submission(kept, "shop"))
+        async with working(stage, worker, store):
+            await until(lambda: bool(stage.history(BuildSucceeded)))
+        assert stage.history(BuildSucceeded)[0].event.id == "kept"
+        assert (worker.begun, stage.claimants()) == ([], ["dead"])
+
+
+async def test_a_verdict_that_was_kept_before_its_claim_came_through_is_submitted_again() -> None:
+    """Work that does not wait for its claim may have been done without one in the history."""
+    store, worker = Store(), Doer(awaits_claim=False)
     async with supervised() as stage:
         await stage.start()
         (asked,) = stage.history(BuildRequested)
@@ -53,20 +69,45 @@ async def test_a_kept_result_is_submitted_again_and_nobody_is_paid_twice() -> No
         async with working(stage, worker, store):
             await until(lambda: bool(stage.history(BuildSucceeded)))
         assert stage.history(BuildSucceeded)[0].event.id == "kept"
-    assert (worker.begun, stage.history(WorkStarted)) == ([], [])
+    assert worker.begun == []
 
 
-async def test_a_result_is_kept_before_it_is_submitted_and_the_first_one_stays() -> None:
-    store, worker = Store(), Doer()
+async def test_of_two_results_that_are_kept_the_first_one_stays() -> None:
+    results = RememberedResults(Store(), "builder")
+    for name in ("first", "second"):
+        event = Event(name, "/autopack/builder/one", "run-1", START, answer_to("request", ("a.py",)))
+        await results.keep("shop", "request", submission(event, "shop"))
+    found = await results.recall("shop", "request")
+    assert found is not None
+    assert b'"first"' in found.value
+
+
+class FullStore(Store):
+    """A store that waits for room on its disk, which does not come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = self.given_up = 0
+
+    async def create(self, name: str, data: bytes) -> bool:
+        self.asked += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.given_up += 1
+        return True
+
+
+async def test_a_result_goes_to_the_history_while_it_still_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And once it is there, nobody waits any more."""
+    monkeypatch.setattr(job_module, "KEEPING_SECONDS", 0.0)
+    store, worker = FullStore(), Doer()
     async with supervised() as stage, working(stage, worker, store):
         await stage.start()
         await until(lambda: len(worker.begun) == 1)
-        request_id = worker.begun[0].request_id
-        other = Event("other", "/autopack/builder/other", "run-1", START, answer_to(request_id, ("b.py",)))
-        await RememberedResults(store, "builder").keep("shop", request_id, submission(other, "shop"))
         worker.finish()
         await until(lambda: bool(stage.history(BuildSucceeded)))
-    assert stage.history(BuildSucceeded)[0].event.data.files == ("b.py",)
+        await until(lambda: (store.asked, store.given_up) == (1, 1))
 
 
 async def test_a_result_that_cannot_be_kept_is_submitted_all_the_same() -> None:
@@ -91,7 +132,7 @@ async def test_a_result_is_kept_even_while_its_claim_does_not_get_through(monkey
                 await until(lambda: len(worker.begun) == 1)
                 worker.finish()
                 await until(lambda: bool(store.values))
-        async with working(stage, Doer(), store):
+        async with working(stage, Doer(awaits_claim=False), store):
             await until(lambda: bool(stage.history(BuildSucceeded)))
 
 
