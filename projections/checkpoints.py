@@ -79,8 +79,7 @@ WHERE topic = $3 AND partition = $4
 _MOVE = """
 WITH moved AS (
     UPDATE projection_checkpoints SET next_offset = $6, stopped_at = NULL, error = NULL
-    WHERE topic = $3 AND partition = $4 AND next_offset = $5
-      AND (projection, version) IN (SELECT * FROM unnest($1::text[], $2::int[]))
+    WHERE projection = $1 AND version = $2 AND topic = $3 AND partition = $4 AND next_offset = $5
     RETURNING 1)
 SELECT count(*), set_config('synchronous_commit', 'off', true) FROM moved
 """
@@ -156,11 +155,11 @@ async def begin_again(connection: Connection, reader: Reader, place: Place) -> N
     await connection.execute(_BEGIN_AGAIN, reader.name, reader.version, place.topic, place.partition)
 
 
-async def move(connection: Connection, readers: Sequence[Reader], place: Place, start: int, end: int) -> None:
-    """Move the readers' checkpoints, all or none, in the caller's transaction. Raises Overtaken."""
-    row = await connection.fetchrow(_MOVE, *_names(readers), place.topic, place.partition, start, end)
-    if row is None or row["count"] != len(readers):
-        raise Overtaken(f"{[r.name for r in readers]} stand no longer at {start} of {place}")
+async def move(connection: Connection, reader: Reader, place: Place, start: int, end: int) -> None:
+    """Move a reader's checkpoint, in the caller's transaction or in one of its own. Raises Overtaken."""
+    row = await connection.fetchrow(_MOVE, reader.name, reader.version, place.topic, place.partition, start, end)
+    if row is None or row["count"] != 1:
+        raise Overtaken(f"{reader.name} stands no longer at {start} of {place}")
 
 
 async def stop(connection: Connection, reader: Reader, place: Place, offset: int, error: str) -> None:

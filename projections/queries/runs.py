@@ -72,9 +72,9 @@ _NEWEST_FIRST = "ORDER BY created_at DESC, id DESC"
 
 _NAMESAKES = "WHERE run_id = $1 AND ($2::text IS NULL OR project = $2) ORDER BY project"
 
-_TIERS = "WHERE project = $1 AND run_id = $2 AND state IS NOT NULL ORDER BY tier_index, tier_id"
+TIERS_OF_A_RUN = "WHERE project = $1 AND run_id = $2 AND state IS NOT NULL ORDER BY tier_index, tier_id"
 
-_PHASES = "WHERE project = $1 AND run_id = $2 AND state IS NOT NULL ORDER BY position"
+PHASES_OF_A_RUN = "WHERE project = $1 AND run_id = $2 AND state IS NOT NULL ORDER BY position"
 
 _ATTEMPTS = """
 WHERE project = $1 AND run_id = $2 AND ($3::text IS NULL OR phase_id = $3) AND (NOT $4 OR outcome = $5)
@@ -155,8 +155,8 @@ async def read_run(connection: Connection, run_id: str, project: str | None = No
 
 async def view_of(connection: Connection, run: RunRow) -> RunView:
     """A run's tiers and phases beside it."""
-    tiers = await rows(connection, TIERS, _TIERS, run.project, run.run_id)
-    phases = await rows(connection, PHASES, _PHASES, run.project, run.run_id)
+    tiers = await rows(connection, TIERS, TIERS_OF_A_RUN, run.project, run.run_id)
+    phases = await rows(connection, PHASES, PHASES_OF_A_RUN, run.project, run.run_id)
     return RunView(run, tiers, phases)
 
 

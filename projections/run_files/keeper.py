@@ -1,9 +1,8 @@
 """Keeps the files of runs up to date with the tables."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -12,18 +11,14 @@ import structlog
 from events.catalogue import Topic
 from events.failpoints import failpoint
 from events.log.port import EventLog, LogUnavailable, Place
-from projections.attempts import ATTEMPTS
 from projections.catalogue import RUN_FILES
 from projections.checkpoints import Overtaken, begin, begin_again, move, stop
-from projections.database import UNAVAILABLE, Connection, Pool
-from projections.phases import PHASES
+from projections.database import UNAVAILABLE, Pool
+from projections.run_files.changes import Changed, NotBegun, changed_runs
 from projections.run_files.documents import Blobs, Content, Records, Text, documents
 from projections.run_files.folder import Manifest, forget, is_current, read_manifest, write_files
 from projections.run_files.names import run_folder
-from projections.run_files.story import one_moment, read_story
-from projections.runs import RUNS
-from projections.tiers import TIERS
-from projections.timeline import TIMELINE
+from projections.run_files.story import read_story
 
 RUNS_AT_ONCE = 50
 
@@ -45,36 +40,6 @@ class BlobReader(Protocol):
         """The blob. Raises BlobLost; whatever else it raises is taken for an outage."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Changed:
-    """Runs that changed since an offset, and how far that reaches."""
-
-    end: int
-    runs: Sequence[tuple[str, str]]
-
-
-_NEEDED = (RUNS, TIERS, PHASES, ATTEMPTS, TIMELINE)
-
-_REACHED = """
-SELECT count(*) AS readers, min(next_offset) AS next_offset FROM projection_checkpoints
-WHERE topic = $3 AND partition = $4
-  AND (projection, version) IN (SELECT * FROM unnest($1::text[], $2::int[]))
-"""
-
-_CHANGED = f"""
-SELECT project, run_id, last_offset FROM {RUNS.table}
-WHERE partition = $1 AND last_offset >= $2 AND last_offset < $3
-ORDER BY last_offset LIMIT $4
-"""
-
-
-async def _reached(connection: Connection, partition: int) -> int:
-    """What all the tables have passed, as of the caller's snapshot."""
-    names = [reader.name for reader in _NEEDED], [reader.version for reader in _NEEDED]
-    row = await connection.fetchrow(_REACHED, *names, Topic.EVENTS, partition)
-    return row["next_offset"] if row is not None and row["readers"] == len(_NEEDED) else 0
-
-
 class FilesStopped(Exception):
     """The files of a run cannot be written; those behind it wait."""
 
@@ -94,15 +59,12 @@ class RunFiles:
 
         Raises Overtaken, FilesStopped.
         """
-        async with self._pool.acquire() as connection:
-            start = (await begin(connection, [RUN_FILES], Place(Topic.EVENTS, partition)))[0].next_offset
-        while (changed := await self._changed(partition, start)) is not None:
+        while (changed := await self._changed(partition)) is not None:
             for project, run_id in changed.runs:
-                await self._write(partition, start, project, run_id)
-            await self._move(partition, start, changed.end)
-            if len(changed.runs) < RUNS_AT_ONCE:
+                await self._write(partition, changed.start, project, run_id)
+            await self._move(partition, changed)
+            if changed.is_all:
                 return
-            start = changed.end
 
     async def rebuild(self, partition: int) -> int:
         """Write the files of every run anew, whatever their folders say of themselves; how many runs those are.
@@ -117,13 +79,20 @@ class RunFiles:
                 await asyncio.to_thread(forget, self._folder(project, run_id))
                 await self._write(partition, start, project, run_id)
             with suppress(Overtaken):  # A projector that is at work meanwhile moves the checkpoint itself.
-                await self._move(partition, start, changed.end)
+                await self._move(partition, changed)
             start, count = changed.end, count + len(changed.runs)
         return count
 
-    async def _move(self, partition: int, start: int, end: int) -> None:
-        async with self._pool.acquire() as connection, connection.transaction():
-            await move(connection, [RUN_FILES], Place(Topic.EVENTS, partition), start, end)
+    async def _changed(self, partition: int, start: int | None = None) -> Changed | None:
+        async with self._pool.acquire() as connection:
+            with suppress(NotBegun):
+                return await changed_runs(connection, partition, RUNS_AT_ONCE, start)
+            await begin(connection, [RUN_FILES], Place(Topic.EVENTS, partition))
+            return await changed_runs(connection, partition, RUNS_AT_ONCE, start)
+
+    async def _move(self, partition: int, changed: Changed) -> None:
+        async with self._pool.acquire() as connection:
+            await move(connection, RUN_FILES, Place(Topic.EVENTS, partition), changed.start, changed.end)
 
     async def _write(self, partition: int, start: int, project: str, run_id: str) -> None:
         try:
@@ -136,24 +105,10 @@ class RunFiles:
                 await stop(connection, RUN_FILES, Place(Topic.EVENTS, partition), start, message)
             raise FilesStopped(message) from error
 
-    async def _changed(self, partition: int, start: int) -> _Changed | None:
-        """What there is to do, as of one moment; None where the files are up to date.
-
-        A run of which some tables know less than the others is left for later: it lies behind the end.
-        """
-        async with self._pool.acquire() as connection, one_moment(connection):
-            reached = await _reached(connection, partition)
-            rows = await connection.fetch(_CHANGED, partition, start, reached, RUNS_AT_ONCE)
-        if reached <= start:
-            return None
-        end = reached if len(rows) < RUNS_AT_ONCE else rows[-1]["last_offset"] + 1
-        return _Changed(end, [(row["project"], row["run_id"]) for row in rows])
-
     async def write(self, project: str, run_id: str) -> None:
         """Write the files of one run, where all its rows know more than its folder."""
-        async with self._pool.acquire() as connection, one_moment(connection):
-            story = await read_story(connection, project, run_id)
-            reached = await _reached(connection, story.view.run.partition)
+        async with self._pool.acquire() as connection:
+            story, reached = await read_story(connection, project, run_id)
         run = story.view.run
         folder = self._folder(project, run_id)
         known = await asyncio.to_thread(read_manifest, folder)

@@ -1,7 +1,7 @@
 """The pages of a run, its tiers and its phases."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from projections.attempts import AttemptRow
@@ -195,4 +195,4 @@ def _limit(limit: float | None) -> str:
 
 def moment(at: datetime | None) -> str | None:
     """A time, in UTC."""
-    return at.isoformat(timespec="seconds") if at else None
+    return at.astimezone(UTC).isoformat(timespec="seconds") if at else None

@@ -6,10 +6,11 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from projections.catalogue import RUN_FILES
-from projections.database import Pool
+from projections.database import Connection, Pool, nothing_to_reset, speak_json
 from projections.lane import Lane
 from projections.phases import PHASES
 from projections.projector import Projector
@@ -132,6 +133,34 @@ async def test_files_grow_with_the_run_and_a_rebuild_gives_the_same(
     await RunFiles(pool, log, Blobs(), again, "shop").keep(0)
     assert files_of(again / "run-1") == files_of(root / "run-1")
     assert len(blobs.fetched) < 8
+
+
+async def test_a_look_takes_one_statement_and_two_more_for_a_run_that_has_changed(
+    database_url: str, pool: Pool, root: Path
+) -> None:
+    said: list[str] = []
+
+    async def heard(connection: Connection) -> None:
+        await speak_json(connection)
+        connection.add_query_logger(lambda query: said.append(query.query))
+
+    log = ListLog()
+    log.write(recorded(success()))
+    settings = {"timezone": "Asia/Kolkata"}
+    async with asyncpg.create_pool(
+        database_url, min_size=1, init=heard, reset=nothing_to_reset, server_settings=settings
+    ) as own:
+        files = RunFiles(own, log, Blobs(), root, "shop")
+        await fold(pool, log, 5)
+        await files.keep(0)
+        said.clear()
+        await files.keep(0)
+        assert len(said) == 1
+        said.clear()
+        await fold(pool, log)
+        await files.keep(0)
+        assert len(said) == 3
+    assert "- **Created:** 2026-01-01T00:00:00+00:00\n" in (root / "run-1/run_summary.md").read_text()
 
 
 async def test_a_folder_that_knows_more_is_not_written_by_who_knows_less(pool: Pool, root: Path) -> None:
