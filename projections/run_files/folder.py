@@ -46,9 +46,11 @@ def forget(folder: Path) -> None:
     (folder / _MANIFEST).unlink(missing_ok=True)
 
 
-def is_current(folder: Path, manifest: Manifest, path: str, stamp: str) -> bool:
-    """Whether a file is there and was made of the same."""
-    return manifest.stamps.get(path) == stamp and (folder / path).is_file()
+def look(folder: Path, stamps: Mapping[str, str]) -> tuple[Manifest, frozenset[str]]:
+    """What the folder says of itself, and which of these files are there and were made of the same."""
+    manifest = read_manifest(folder)
+    same = [path for path, stamp in stamps.items() if manifest.stamps.get(path) == stamp]
+    return manifest, frozenset(path for path in same if os.path.isfile(folder / path))
 
 
 def write_files(folder: Path, files: Mapping[str, bytes], manifest: Manifest) -> None:

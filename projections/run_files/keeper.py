@@ -16,7 +16,7 @@ from projections.checkpoints import Overtaken, begin, begin_again, move, stop
 from projections.database import UNAVAILABLE, Pool
 from projections.run_files.changes import Changed, NotBegun, changed_runs
 from projections.run_files.documents import Blobs, Content, Records, Text, documents
-from projections.run_files.folder import Manifest, forget, is_current, read_manifest, write_files
+from projections.run_files.folder import Manifest, forget, look, write_files
 from projections.run_files.names import run_folder
 from projections.run_files.story import read_story
 
@@ -110,33 +110,27 @@ class RunFiles:
         async with self._pool.acquire() as connection:
             story, reached = await read_story(connection, project, run_id)
         run = story.view.run
-        folder = self._folder(project, run_id)
-        known = await asyncio.to_thread(read_manifest, folder)
-        origin = f"{run.project}/{run.run_id} {run.source} {run.event_id}"
-        if run.last_offset >= reached or known.knows(origin, run.sequence):
+        if run.last_offset >= reached:
             return
-        files, stamps = await self._files(folder, known, documents(story))
-        await asyncio.to_thread(write_files, folder, files, Manifest(origin, run.sequence, stamps=stamps))
+        wanted = documents(story)
+        stamps = {path: content.stamp for path, content in wanted.items()}
+        folder = self._folder(project, run_id)
+        known, current = await asyncio.to_thread(look, folder, stamps)
+        origin = f"{run.project}/{run.run_id} {run.source} {run.event_id}"
+        if known.knows(origin, run.sequence):
+            return
+        files = await self._files({path: one for path, one in wanted.items() if path not in current})
+        there = {path: stamp for path, stamp in stamps.items() if path in current or path in files}
+        await asyncio.to_thread(write_files, folder, files, Manifest(origin, run.sequence, stamps=there))
         failpoint("files-renamed")
 
     def _folder(self, project: str, run_id: str) -> Path:
         return run_folder(self._root, self._default_project, project, run_id)
 
-    async def _files(
-        self, folder: Path, known: Manifest, wanted: Mapping[str, Content]
-    ) -> tuple[dict[str, bytes], dict[str, str]]:
-        """The files that must be written, and the stamps of all that will be there."""
-        files: dict[str, bytes] = {}
-        stamps: dict[str, str] = {}
-        current = await asyncio.to_thread(_current, folder, known, wanted)
-        for path, content in wanted.items():
-            if path not in current:
-                data = await self._content(path, content)
-                if data is None:
-                    continue
-                files[path] = data
-            stamps[path] = content.stamp
-        return files, stamps
+    async def _files(self, wanted: Mapping[str, Content]) -> dict[str, bytes]:
+        """What is to be written, without the files whose content is lost."""
+        found = {path: await self._content(path, content) for path, content in wanted.items()}
+        return {path: data for path, data in found.items() if data is not None}
 
     async def _content(self, path: str, content: Content) -> bytes | None:
         match content:
@@ -168,7 +162,3 @@ class RunFiles:
             lines.extend(record.value for record in batch if record.offset in wanted)
             position = batch[-1].offset + 1
         return b"".join(line + b"\n" for line in lines)
-
-
-def _current(folder: Path, known: Manifest, wanted: Mapping[str, Content]) -> frozenset[str]:
-    return frozenset(path for path, content in wanted.items() if is_current(folder, known, path, content.stamp))

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -161,6 +162,24 @@ async def test_a_look_takes_one_statement_and_two_more_for_a_run_that_has_change
         await files.keep(0)
         assert len(said) == 3
     assert "- **Created:** 2026-01-01T00:00:00+00:00\n" in (root / "run-1/run_summary.md").read_text()
+
+
+async def test_a_run_has_its_folder_looked_at_in_one_thread_and_written_in_one(
+    pool: Pool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed_over: list[str] = []
+    to_thread = asyncio.to_thread
+
+    async def counted(function: Callable[..., Any], *arguments: Any) -> Any:
+        handed_over.append(function.__name__)
+        return await to_thread(function, *arguments)
+
+    monkeypatch.setattr(asyncio, "to_thread", counted)
+    log = ListLog()
+    log.write(recorded(success()))
+    await fold(pool, log)
+    await RunFiles(pool, log, Blobs(), root, "shop").keep(0)
+    assert handed_over == ["look", "write_files"]
 
 
 async def test_a_folder_that_knows_more_is_not_written_by_who_knows_less(pool: Pool, root: Path) -> None:
