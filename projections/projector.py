@@ -30,7 +30,7 @@ little later, and half of a processor stays for those who do the work.
 BACKLOG_RECORDS = 250
 """Where so many come at once there is much to catch up with, and no rest."""
 FILES_PACE_SECONDS = 0.25
-"""So often at most files are looked after: each look costs several statements, and each file a sync."""
+"""So often at most files are looked after: each look costs statements, and a thread that writes."""
 LAST_FILES_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 5.0
 EXPIRE_SECONDS = 3600.0

@@ -16,7 +16,7 @@ from projections.checkpoints import Overtaken, begin, begin_again, move, stop
 from projections.database import UNAVAILABLE, Pool
 from projections.run_files.changes import Changed, NotBegun, changed_runs
 from projections.run_files.documents import Blobs, Content, Records, Text, documents
-from projections.run_files.folder import Manifest, forget, look, write_files
+from projections.run_files.folder import Manifest, forget, look, this_boot, write_files
 from projections.run_files.names import run_folder
 from projections.run_files.story import read_story
 
@@ -121,7 +121,10 @@ class RunFiles:
             return
         files = await self._files({path: one for path, one in wanted.items() if path not in current})
         there = {path: stamp for path, stamp in stamps.items() if path in current or path in files}
-        await asyncio.to_thread(write_files, folder, files, Manifest(origin, run.sequence, stamps=there))
+        # Each event of a run that goes on writes its files anew, so only those of an ended one are synced.
+        boot = this_boot() if run.completed_at is None else ""
+        manifest = Manifest(origin, run.sequence, stamps=there, boot=boot)
+        await asyncio.to_thread(write_files, folder, files, manifest)
         failpoint("files-renamed")
 
     def _folder(self, project: str, run_id: str) -> Path:

@@ -15,34 +15,14 @@ from projections.database import Connection, Pool, nothing_to_reset, speak_json
 from projections.lane import Lane
 from projections.phases import PHASES
 from projections.projector import Projector
-from projections.run_files.folder import Manifest, read_manifest, write_files
-from projections.run_files.keeper import BlobLost, FilesStopped, RunFiles
+from projections.run_files.folder import read_manifest, write_files
+from projections.run_files.keeper import FilesStopped, RunFiles
 from projections.run_files.names import file_name, phase_file, run_folder, tier_file
 from support.histories import ListLog, failure, recorded, success
 from support.projecting import Heard, passed, running, until
-from support.scenario import MENDED, PATCH, Scenario, plan
+from support.run_files import Blobs, BlobsAway, files_of, fold, visible
+from support.scenario import MENDED, Scenario, plan
 from support.tables import EVENTS, HISTORY_READERS, tables_at_zero
-
-
-class Blobs:
-    """A store of patches and logs."""
-
-    def __init__(self, **by_digest: bytes) -> None:
-        self.content = {PATCH.digest: b"diff one\n", MENDED.digest: b"diff two\n"} | by_digest
-        self.fetched: list[str] = []
-
-    async def get(self, digest: str) -> bytes:
-        self.fetched.append(digest)
-        if digest not in self.content:
-            raise BlobLost(digest)
-        return self.content[digest]
-
-
-class BlobsAway(Blobs):
-    """The same store, out of reach."""
-
-    async def get(self, digest: str) -> bytes:
-        raise ConnectionError("the store is away")
 
 
 @pytest.fixture
@@ -54,19 +34,6 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / ".autonomous_runs"
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def visible(folder: Path) -> set[str]:
-    return {name for name in files_of(folder) if not name.startswith(".")}
-
-
-async def fold(pool: Pool, log: ListLog, number: int | None = None) -> None:
-    start = await pool.fetchval("SELECT min(next_offset) FROM projection_checkpoints WHERE projection = 'runs'")
-    await Lane(pool, EVENTS, start, HISTORY_READERS).take(log.records[EVENTS][:number])
 
 
 async def test_a_run_that_succeeded_has_its_pages_patches_and_strategy(pool: Pool, root: Path) -> None:
@@ -197,51 +164,6 @@ async def test_a_folder_that_knows_more_is_not_written_by_who_knows_less(pool: P
     write_files(root / "run-1", {"run_summary.md": b"stale"}, manifest)
     assert files_of(root / "run-1") == new
     assert await files_checkpoint(pool) == len(log.records[EVENTS])
-
-
-async def test_a_folder_of_another_log_is_written_anew(root: Path) -> None:
-    write_files(root / "run-1", {"run_summary.md": b"old"}, Manifest("old log", 50))
-    write_files(root / "run-1", {"run_summary.md": b"new"}, Manifest("new log", 3))
-    assert (root / "run-1/run_summary.md").read_bytes() == b"new"
-
-
-async def test_what_a_killed_process_left_behind_is_cleared(root: Path) -> None:
-    leftover = root / "run-1" / "tiers" / ".unfinished-abc"
-    leftover.parent.mkdir(parents=True)
-    leftover.write_bytes(b"half")
-    os.utime(leftover, (0, 0))
-    write_files(root / "run-1", {"run_summary.md": b"whole"}, Manifest("log", 1))
-    assert visible(root / "run-1") == {"run_summary.md"}
-    assert not leftover.exists()
-
-
-async def test_what_another_process_is_writing_is_left_alone(root: Path) -> None:
-    under_way = root / "run-1" / "tiers" / ".unfinished-abc"
-    under_way.parent.mkdir(parents=True)
-    under_way.write_bytes(b"half")
-    write_files(root / "run-1", {"run_summary.md": b"whole"}, Manifest("log", 1))
-    assert under_way.read_bytes() == b"half"
-
-
-async def test_the_manifest_comes_when_all_that_it_names_is_on_the_disk(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done: list[str] = []
-
-    def renamed(source: Path, target: Path) -> None:
-        done.append(target.name)
-        os.rename(source, target)
-
-    def synced(descriptor: int) -> None:
-        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-        if path.is_dir():
-            done.append(f"{path.name}/")
-
-    monkeypatch.setattr(os, "replace", renamed)
-    monkeypatch.setattr(os, "fsync", synced)
-    write_files(root / "run-1", {"tiers/tier_00.md": b"page"}, Manifest("log", 1))
-    parent = f"{root.name}/"
-    assert done == ["tier_00.md", "run-1/", "tiers/", ".manifest.json", parent, "run-1/"]
 
 
 async def test_runs_of_the_default_project_lie_where_the_first_version_had_them(root: Path) -> None:

@@ -1,0 +1,202 @@
+"""A run's folder: what is put into it, by whom, and what a power cut leaves of it."""
+
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from projections.database import Pool
+from projections.run_files.folder import Manifest, read_manifest, this_boot, write_files
+from projections.run_files.keeper import RunFiles
+from support.histories import ListLog, failure, recorded, success
+from support.run_files import Blobs, files_of, fold, visible
+from support.scenario import Scenario
+from support.tables import EVENTS, tables_at_zero
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with tables_at_zero(database_url) as pool:
+        yield pool
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / ".autonomous_runs"
+
+
+async def test_a_folder_of_another_log_is_written_anew(root: Path) -> None:
+    write_files(root / "run-1", {"run_summary.md": b"old"}, Manifest("old log", 50))
+    write_files(root / "run-1", {"run_summary.md": b"new"}, Manifest("new log", 3))
+    assert (root / "run-1/run_summary.md").read_bytes() == b"new"
+
+
+async def test_what_a_killed_process_left_behind_is_cleared(root: Path) -> None:
+    leftover = root / "run-1" / "tiers" / ".unfinished-abc"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
+    os.utime(leftover, (0, 0))
+    write_files(root / "run-1", {"run_summary.md": b"whole"}, Manifest("log", 1))
+    assert visible(root / "run-1") == {"run_summary.md"}
+    assert not leftover.exists()
+
+
+async def test_what_another_process_is_writing_is_left_alone(root: Path) -> None:
+    under_way = root / "run-1" / "tiers" / ".unfinished-abc"
+    under_way.parent.mkdir(parents=True)
+    under_way.write_bytes(b"half")
+    write_files(root / "run-1", {"run_summary.md": b"whole"}, Manifest("log", 1))
+    assert under_way.read_bytes() == b"half"
+
+
+async def test_the_manifest_comes_when_all_that_it_names_is_on_the_disk(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def renamed(source: Path, target: Path) -> None:
+        done.append(target.name)
+        os.rename(source, target)
+
+    def synced(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if path.is_dir():
+            done.append(f"{path.name}/")
+
+    monkeypatch.setattr(os, "replace", renamed)
+    monkeypatch.setattr(os, "fsync", synced)
+    write_files(root / "run-1", {"tiers/tier_00.md": b"page"}, Manifest("log", 1))
+    parent = f"{root.name}/"
+    assert done == ["tier_00.md", "run-1/", "tiers/", ".manifest.json", parent, "run-1/"]
+
+
+class Disk:
+    """What a power cut may leave under each name: what was last synced there, or anything that came there since.
+
+    Contents are known by the name under which they were written first, which is no other's.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left: dict[Path, list[str | None]] = {}
+        self.whole: set[str] = set()
+        self.manifests: dict[str, Manifest] = {}
+        self.faults: list[str] = []
+        self.syncs = 0
+        for name in ("replace", "unlink", "fsync"):
+            monkeypatch.setattr(os, name, self._heard(getattr(os, name), getattr(self, f"_{name}")))
+
+    def _heard(self, does: Callable[..., None], notes: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: object) -> None:
+            notes(*arguments)
+            does(*arguments)
+            self.faults.extend(self._torn())
+
+        return call
+
+    def _replace(self, source: Path, target: Path) -> None:
+        self.left.setdefault(target, [None]).append(str(source))
+        if target.name == ".manifest.json":
+            self.manifests[str(source)] = Manifest(**json.loads(source.read_bytes()))
+
+    def _unlink(self, path: Path) -> None:
+        self.left.setdefault(path, [None]).append(None)
+
+    def _fsync(self, descriptor: int) -> None:
+        self.syncs += 1
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if path.is_dir():
+            self.left |= {name: found[-1:] for name, found in self.left.items() if name.parent == path}
+        else:
+            self.whole.add(self.left[path][-1] or "" if path in self.left else str(path))
+
+    def _torn(self) -> Iterator[str]:
+        """Files that a manifest would vouch for on the machine's next boot, and that may not be there whole."""
+        for path, contents in self.left.items():
+            for manifest in (self.manifests[one] for one in contents if one in self.manifests):
+                named = manifest.stamps if manifest.is_synced else {}
+                yield from (
+                    f"{manifest.origin} {manifest.sequence}: {name}"
+                    for name in named
+                    if not self.whole.issuperset(self.left.get(path.parent / name, [None]))
+                )
+
+
+async def test_no_power_cut_leaves_a_manifest_that_vouches_for_a_file_that_is_not_there_whole(
+    pool: Pool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    log = ListLog()
+    log.write([*recorded(success()), *recorded(failure(), "run-2")])
+    files = RunFiles(pool, log, Blobs(), root, "shop")
+    for number in range(1, len(log.records[EVENTS]) + 1):
+        await fold(pool, log, number)
+        await files.keep(0)
+    await files.rebuild(0)
+    # A log that was begun anew writes into the folders of runs that have ended.
+    await pool.execute("TRUNCATE runs_v1, tiers_v1, phases_v1, attempts_v1, timeline_v1, projection_heads")
+    await pool.execute("UPDATE projection_checkpoints SET next_offset = 0")
+    anew = ListLog()
+    anew.write(recorded(Scenario(count=100).started()))
+    await fold(pool, anew)
+    await files.keep(0)
+    assert disk.syncs > 0
+    assert disk.faults == []
+
+
+def test_a_manifest_that_comes_too_early_would_be_found(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(monkeypatch)
+    write_files(root, {"page.md": b"1"}, Manifest("log", 1, stamps={"page.md": "1"}, boot=this_boot()))
+    unsynced = root / "unsynced"
+    unsynced.write_text(json.dumps({"origin": "log", "sequence": 1, "stamps": {"page.md": "1"}}))
+    os.replace(unsynced, root / ".manifest.json")
+    assert disk.faults == ["log 1: page.md"]
+
+
+async def test_files_of_a_run_that_goes_on_are_not_synced_and_all_are_at_its_end(
+    pool: Pool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    log = ListLog()
+    log.write(recorded(success()))
+    files = RunFiles(pool, log, Blobs(), root, "shop")
+    for number in range(1, len(log.records[EVENTS])):
+        await fold(pool, log, number)
+        await files.keep(0)
+    assert disk.syncs == 0
+    await fold(pool, log)
+    await files.keep(0)
+    assert {found for name in files_of(root) for found in disk.left[root / name]} == disk.whole
+    assert read_manifest(root / "run-1").is_synced
+
+
+async def test_after_a_power_cut_a_run_that_goes_on_has_all_its_files_written_anew(pool: Pool, root: Path) -> None:
+    log = ListLog()
+    log.write(recorded(success()))
+    files = RunFiles(pool, log, Blobs(), root, "shop")
+    await fold(pool, log, 20)
+    await files.keep(0)
+    manifest = root / "run-1/.manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(this_boot().encode(), b"the boot before"))
+    (root / "run-1/project_implementation_strategy_v1.json").write_bytes(b"")
+    assert read_manifest(root / "run-1") == Manifest()
+    await fold(pool, log, 21)
+    await files.keep(0)
+    assert (root / "run-1/project_implementation_strategy_v1.json").read_bytes() != b""
+    assert read_manifest(root / "run-1").sequence == 20
+
+
+def test_what_the_system_could_not_write_is_vouched_for_by_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(root, {"page.md": b"1"}, Manifest("log", 1, stamps={"page.md": "1"}, boot=this_boot()))
+
+    def lost(descriptor: int) -> None:
+        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).name == "page.md":
+            raise OSError("Input/output error")
+
+    monkeypatch.setattr(os, "fsync", lost)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_files(root, {}, Manifest("log", 2, stamps={"page.md": "1"}))
+    assert read_manifest(root) == Manifest()
