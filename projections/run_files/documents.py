@@ -1,8 +1,12 @@
 """Which files a run has, and what each is made of."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
+
+from msgspec import Struct
+from msgspec.json import encode
 
 from projections.run_files.incident import FOLDER, incident_page, logs
 from projections.run_files.names import patch_file, phase_file, tier_file
@@ -23,6 +27,24 @@ class Text:
     def stamp(self) -> str:
         """Changes with the content."""
         return sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page that is made from rows, and only when `stamp` differs. To make one that `is_long` takes its time."""
+
+    rows: Sequence[Struct]
+    make: Callable[[], str]
+    is_long: bool = False
+
+    @property
+    def stamp(self) -> str:
+        """Changes with the rows."""
+        return sha256(encode(self.rows)).hexdigest()
+
+    def content(self) -> bytes:
+        """The page itself."""
+        return _encoded(self.make())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +72,7 @@ class Records:
         return f"{self.partition}:{self.offsets[-1] if self.offsets else ''}"
 
 
-Content = Text | Blobs | Records
+Content = Text | Page | Blobs | Records
 
 
 def documents(story: Story) -> Mapping[str, Content]:
@@ -58,13 +80,28 @@ def documents(story: Story) -> Mapping[str, Content]:
     view = story.view
     texts = {"run_summary.md": run_page(view)}
     texts |= {tier_file(tier.tier_index, tier.name): tier_page(view, tier) for tier in view.tiers}
-    texts |= {phase_file(phase.phase_index, phase.phase_id): phase_page(story, phase) for phase in view.phases}
     if view.run.strategy is not None:
         texts["project_implementation_strategy_v1.json"] = strategy_file(view)
     return {
-        **{path: Text(text.encode("utf-8", "replace")) for path, text in texts.items()},
+        **{path: Text(_encoded(text)) for path, text in texts.items()},
+        **_phases(story),
         **_patches(story),
         **(_incident(story) if story.has_failed else {}),
+    }
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+def _phases(story: Story) -> Mapping[str, Content]:
+    """Of many phases few change at a time."""
+    asked = story.attempts_by_phase()
+    return {
+        phase_file(phase.phase_index, phase.phase_id): Page(
+            (phase, *asked.get(phase.phase_id, ())), partial(phase_page, phase, asked.get(phase.phase_id, ()))
+        )
+        for phase in story.view.phases
     }
 
 
@@ -80,7 +117,8 @@ def _patches(story: Story) -> Mapping[str, Content]:
 def _incident(story: Story) -> Mapping[str, Content]:
     offsets = tuple(event.log_offset for event in story.events)
     return {
-        f"{FOLDER}/incident.md": Text(incident_page(story).encode("utf-8", "replace")),
+        # Each event of a run changes the run's row.
+        f"{FOLDER}/incident.md": Page((story.view.run,), partial(incident_page, story), is_long=True),
         EVENTS_FILE: Records(story.view.run.partition, offsets),
         **{name: Blobs((attempt.log["digest"],)) for name, attempt in logs(story) if attempt.log},
     }

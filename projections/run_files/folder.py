@@ -11,8 +11,8 @@ from time import time
 
 import orjson
 
-LAYOUT = 1
-"""Raised when the pages change, so that a rebuild writes them anew."""
+LAYOUT = 2
+"""Raised when the pages change, or what stamps are made of: a folder of another layout is written anew."""
 
 UNFINISHED_SECONDS = 3600.0
 """After which a file that is not finished is nobody's any more."""
@@ -42,7 +42,7 @@ class Manifest:
 
     def knows(self, origin: str, sequence: int) -> bool:
         """Whether there is nothing new to it."""
-        return self.origin == origin and self.layout == LAYOUT and self.sequence >= sequence
+        return self.origin == origin and self.sequence >= sequence
 
 
 @lru_cache(maxsize=1)
@@ -55,12 +55,12 @@ def this_boot() -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """What the folder says of itself; nothing, where it cannot be read, or files may be torn since."""
+    """What the folder says of itself; nothing, where that cannot be read, is of another layout or another boot."""
     try:
         found = Manifest(**orjson.loads((folder / _MANIFEST).read_bytes()))
     except (FileNotFoundError, ValueError, TypeError):
         return Manifest()
-    return found if found.is_synced or found.boot == this_boot() else Manifest()
+    return found if found.layout == LAYOUT and found.boot in ("", this_boot()) else Manifest()
 
 
 def forget(folder: Path) -> None:

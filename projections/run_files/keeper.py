@@ -15,7 +15,7 @@ from projections.catalogue import RUN_FILES
 from projections.checkpoints import Overtaken, begin, begin_again, move, stop
 from projections.database import UNAVAILABLE, Pool
 from projections.run_files.changes import Changed, NotBegun, changed_runs
-from projections.run_files.documents import Blobs, Content, Records, Text, documents
+from projections.run_files.documents import Blobs, Content, Page, Records, Text, documents
 from projections.run_files.folder import Manifest, forget, look, this_boot, write_files
 from projections.run_files.names import run_folder
 from projections.run_files.story import read_story
@@ -139,6 +139,8 @@ class RunFiles:
         match content:
             case Text():
                 return content.content
+            case Page():
+                return await _made(content)
             case Blobs():
                 return await self._joined(path, content)
             case Records():
@@ -165,3 +167,11 @@ class RunFiles:
             lines.extend(record.value for record in batch if record.offset in wanted)
             position = batch[-1].offset + 1
         return b"".join(line + b"\n" for line in lines)
+
+
+async def _made(page: Page) -> bytes:
+    """The page. Others on the loop come to their turn, however many pages there are, and however long."""
+    if page.is_long:
+        return await asyncio.to_thread(page.content)
+    await asyncio.sleep(0)
+    return page.content()

@@ -8,7 +8,6 @@ from projections.attempts import AttemptRow
 from projections.phases import PhaseRow
 from projections.queries.runs import RunView
 from projections.run_files.markdown import bullets, document, fenced, items, line, section
-from projections.run_files.story import Story
 from projections.runs import RunRow
 from projections.tiers import TierRow
 
@@ -111,7 +110,7 @@ def tier_page(view: RunView, tier: TierRow) -> str:
     )
 
 
-def phase_page(story: Story, phase: PhaseRow) -> str:
+def phase_page(phase: PhaseRow, attempts: Iterable[AttemptRow]) -> str:
     """`phases/phase_NN_<phase_id>.md`."""
     strategy = phase.strategy or {}
     facts = [
@@ -135,7 +134,7 @@ def phase_page(story: Story, phase: PhaseRow) -> str:
         section("Budgets", bullets(_phase_budgets(phase, strategy))),
         section("Issues", bullets(issues)),
         section("Cleanliness", bullets([("Checks", "none: unchecked" if phase.unchecked else "required")])),
-        section("Execution", *(attempt_section(attempt) for attempt in story.attempts_of(phase))),
+        section("Execution", *(attempt_section(attempt) for attempt in attempts)),
     )
 
 

@@ -1,8 +1,10 @@
 """All that the files of a run are written from."""
 
-from collections.abc import Sequence
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.json import Decoder
 
@@ -16,7 +18,12 @@ from projections.runs import RUNS, RunRow
 from projections.tiers import TIERS, TierRow
 from projections.timeline import TIMELINE, TimelineRow
 
+ROWS_AT_A_STRETCH = 400
+"""Some two milliseconds; others on the loop come to their turn between."""
+
 _FAILED = "DONE_FAILED"
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +34,12 @@ class Story:
     attempts: Sequence[AttemptRow]
     events: Sequence[TimelineRow] = ()
 
-    def attempts_of(self, phase: PhaseRow) -> Sequence[AttemptRow]:
-        """What was asked of workers for a phase."""
-        return [attempt for attempt in self.attempts if attempt.phase_id == phase.phase_id]
+    def attempts_by_phase(self) -> Mapping[str | None, Sequence[AttemptRow]]:
+        """What was asked of workers, by the phase that it was asked for."""
+        found: dict[str | None, list[AttemptRow]] = defaultdict(list)
+        for attempt in self.attempts:
+            found[attempt.phase_id].append(attempt)
+        return found
 
     @property
     def has_failed(self) -> bool:
@@ -38,8 +48,8 @@ class Story:
 
 
 def _rows(statement: str) -> str:
-    """The rows of a statement, in its order, as the text of a JSON array."""
-    return f"(SELECT coalesce(json_agg(one), '[]')::text FROM ({statement}) AS one)"
+    """The rows of a statement, in its order, each as JSON."""
+    return f"ARRAY(SELECT row_to_json(one)::text FROM ({statement}) AS one)"
 
 
 _OF_THE_RUN = "WHERE project = $1 AND run_id = $2"
@@ -60,10 +70,10 @@ FROM run
 """
 
 _RUN: Decoder[RunRow] = Decoder(RunRow)
-_TIERS: Decoder[list[TierRow]] = Decoder(list[TierRow])
-_PHASES: Decoder[list[PhaseRow]] = Decoder(list[PhaseRow])
-_ATTEMPTS: Decoder[list[AttemptRow]] = Decoder(list[AttemptRow])
-_TIMELINE: Decoder[list[TimelineRow]] = Decoder(list[TimelineRow])
+_TIER: Decoder[TierRow] = Decoder(TierRow)
+_PHASE: Decoder[PhaseRow] = Decoder(PhaseRow)
+_ATTEMPT: Decoder[AttemptRow] = Decoder(AttemptRow)
+_EVENT: Decoder[TimelineRow] = Decoder(TimelineRow)
 
 
 async def read_story(connection: Connection, project: str, run_id: str) -> tuple[Story, int]:
@@ -71,6 +81,19 @@ async def read_story(connection: Connection, project: str, run_id: str) -> tuple
     found: Any = await connection.fetchrow(_STORY, project, run_id)
     if found is None:
         raise RunNotFound(f"Run {run_id} not found")
-    view = RunView(_RUN.decode(found["run"]), _TIERS.decode(found["tiers"]), _PHASES.decode(found["phases"]))
-    story = Story(view, _ATTEMPTS.decode(found["attempts"]), _TIMELINE.decode(found["events"]))
-    return story, found["reached"]
+    tiers, phases = await rows_of(_TIER.decode, found["tiers"]), await rows_of(_PHASE.decode, found["phases"])
+    attempts, events = (
+        await rows_of(_ATTEMPT.decode, found["attempts"]),
+        await rows_of(_EVENT.decode, found["events"]),
+    )
+    return Story(RunView(_RUN.decode(found["run"]), tiers, phases), attempts, events), found["reached"]
+
+
+async def rows_of(read: Callable[[str], Row], texts: Sequence[str]) -> list[Row]:
+    """The rows that the texts hold; others on the loop come to their turn, however many there are."""
+    rows: list[Row] = []
+    for start in range(0, len(texts), ROWS_AT_A_STRETCH):
+        if start:
+            await asyncio.sleep(0)
+        rows.extend(map(read, texts[start : start + ROWS_AT_A_STRETCH]))
+    return rows

@@ -1,6 +1,6 @@
 """`project_implementation_strategy_v1.json`: the rules that were frozen when the run was accepted."""
 
-import json
+import orjson
 
 from projections.queries.runs import RunView
 
@@ -29,4 +29,4 @@ def strategy_file(view: RunView) -> str:
         ],
         "strategy": run.strategy,
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()

@@ -3,21 +3,24 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from projections.attempts import AttemptRow
 from projections.catalogue import RUN_FILES
 from projections.database import Connection, Pool, nothing_to_reset, speak_json
 from projections.lane import Lane
-from projections.phases import PHASES
+from projections.phases import PHASES, PhaseRow
 from projections.projector import Projector
 from projections.run_files.folder import read_manifest, write_files
 from projections.run_files.keeper import FilesStopped, RunFiles
 from projections.run_files.names import file_name, phase_file, run_folder, tier_file
+from projections.run_files.pages import phase_page
+from projections.run_files.story import rows_of
 from support.histories import ListLog, failure, recorded, success
 from support.projecting import Heard, passed, running, until
 from support.run_files import Blobs, BlobsAway, files_of, fold, visible
@@ -147,6 +150,45 @@ async def test_a_run_has_its_folder_looked_at_in_one_thread_and_written_in_one(
     await fold(pool, log)
     await RunFiles(pool, log, Blobs(), root, "shop").keep(0)
     assert handed_over == ["look", "write_files"]
+
+
+async def test_a_page_is_made_only_where_the_rows_have_changed_that_it_is_made_from(
+    pool: Pool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def noted(phase: PhaseRow, attempts: Iterable[AttemptRow]) -> str:
+        made.append(phase.phase_id)
+        return phase_page(phase, attempts)
+
+    monkeypatch.setattr("projections.run_files.documents.phase_page", noted)
+    log = ListLog()
+    log.write(recorded(success()))
+    files = RunFiles(pool, log, Blobs(), root, "shop")
+    await fold(pool, log, 30)
+    await files.keep(0)
+    assert made == ["P1", "P2"]
+    for number in range(31, len(log.records[EVENTS]) + 1):
+        await fold(pool, log, number)
+        await files.keep(0)
+    assert made.count("P1") < made.count("P2")
+
+
+async def test_others_come_to_their_turn_while_many_rows_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("projections.run_files.story.ROWS_AT_A_STRETCH", 2)
+    done: list[str] = []
+
+    def read(text: str) -> str:
+        done.append(text)
+        return text
+
+    async def other() -> None:
+        done.append("other")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(rows_of(read, ["1", "2", "3", "4", "5"]))
+        group.create_task(other())
+    assert done == ["1", "2", "other", "3", "4", "5"]
 
 
 async def test_a_folder_that_knows_more_is_not_written_by_who_knows_less(pool: Pool, root: Path) -> None:

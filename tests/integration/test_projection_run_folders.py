@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from projections.database import Pool
-from projections.run_files.folder import Manifest, read_manifest, this_boot, write_files
+from projections.run_files.folder import LAYOUT, Manifest, look, read_manifest, this_boot, write_files
 from projections.run_files.keeper import RunFiles
 from support.histories import ListLog, failure, recorded, success
 from support.run_files import Blobs, files_of, fold, visible
@@ -31,6 +31,15 @@ async def test_a_folder_of_another_log_is_written_anew(root: Path) -> None:
     write_files(root / "run-1", {"run_summary.md": b"old"}, Manifest("old log", 50))
     write_files(root / "run-1", {"run_summary.md": b"new"}, Manifest("new log", 3))
     assert (root / "run-1/run_summary.md").read_bytes() == b"new"
+
+
+def test_a_folder_of_another_layout_is_written_anew(root: Path) -> None:
+    write_files(
+        root / "run-1", {"page.md": b"old"}, Manifest("log", 5, layout=LAYOUT - 1, stamps={"page.md": "1"})
+    )
+    assert look(root / "run-1", {"page.md": "1"}) == (Manifest(), frozenset())
+    write_files(root / "run-1", {"page.md": b"new"}, Manifest("log", 5, stamps={"page.md": "1"}))
+    assert look(root / "run-1", {"page.md": "1"})[1] == {"page.md"}
 
 
 async def test_what_a_killed_process_left_behind_is_cleared(root: Path) -> None:
