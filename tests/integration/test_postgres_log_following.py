@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -14,6 +15,7 @@ from events.log.partitions import home_partition
 from events.log.port import LogUnavailable, Membership, NewRecord, Place, Positions, Step, StoredRecord, Tail
 from events.log.postgres import PostgresLog
 from events.log.postgres.failures import OUTAGES
+from events.log.postgres.server import Pool
 from services.embedded.cluster import read_leader
 from services.embedded.layout import Layout
 from services.embedded.postgres import EmbeddedPostgres
@@ -321,6 +323,29 @@ async def test_an_expelled_member_owns_nothing_until_it_has_been_told_and_then_j
     assert member.instance != before
     assert await member.living() == {member.instance}
     await connection.close()
+    await log.close()
+
+
+async def test_a_member_renews_its_lease_and_sees_who_is_left_in_one_statement(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await PostgresLog.open(database_url, PARTITIONS, lease_seconds=0.6)
+    member = await log.join("workers")
+    asked: list[str] = []
+    fetch = Pool.fetch
+
+    async def listening(
+        self: Pool, doing: str, statement: str, *arguments: object, losses: int | None = None
+    ) -> Any:
+        asked.append(statement)
+        return await fetch(self, doing, statement, *arguments, losses=losses)
+
+    monkeypatch.setattr(Pool, "fetch", listening)
+    async with asyncio.timeout(20):
+        while len(asked) < 4:
+            await asyncio.sleep(0.02)
+    assert all(statement.count("UPDATE autopack_log.members") == 1 for statement in asked)
+    assert (await member.living(), member.partitions) == ({member.instance}, frozenset(range(PARTITIONS)))
     await log.close()
 
 

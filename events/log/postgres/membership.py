@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+
+import asyncpg
 
 from events.log.port import LogUnavailable
 from events.log.postgres.notifier import Notifier
@@ -23,10 +25,16 @@ INSERT INTO autopack_log.members (group_name, instance, lease_until)
 VALUES ($1, $1 || '-' || gen_random_uuid(), clock_timestamp() + make_interval(secs => $2))
 RETURNING instance
 """
+# Everybody, as they stood before; nobody, where oneself was expelled.
 _RENEW = """
-UPDATE autopack_log.members SET lease_until = clock_timestamp() + make_interval(secs => $3)
-WHERE group_name = $1 AND instance = $2
-RETURNING instance
+WITH renewed AS (
+    UPDATE autopack_log.members SET lease_until = clock_timestamp() + make_interval(secs => $3)
+    WHERE group_name = $1 AND instance = $2
+    RETURNING instance)
+SELECT member.instance, member.lease_until
+FROM autopack_log.members AS member, renewed
+WHERE member.group_name = $1
+ORDER BY member.joined
 """
 # Whoever has renewed its lease in the meantime has another one, and stays. A lease that has not lapsed stands, but
 # for one that ends later than any may: there the server's clock was set back.
@@ -171,7 +179,8 @@ class PostgresMembership:
         self._is_expelled = False
         self._signs.forget()
         self._renewed_at = _now()
-        await self._share()
+        rows = await self._means.lazy.fetch(f"sharing out {self._group}", _MEMBERS, self._group)
+        self._share([*_leases(rows)])
         self._announce()
 
     async def _enter_again(self) -> None:
@@ -196,34 +205,36 @@ class PostgresMembership:
         """Renew, expel, and see who is left."""
         doing, lease_seconds = f"staying in {self._group}", self._means.lease_seconds
         began = _now()
-        member = (self._group, self._instance)
-        if not await self._means.lazy.fetch(doing, _RENEW, *member, lease_seconds):
+        leases = _leases(await self._means.lazy.fetch(doing, _RENEW, self._group, self._instance, lease_seconds))
+        if self._instance not in leases:
             return self._expelled()
         if _now() - self._renewed_at >= lease_seconds:
             self._signs.forget()
         self._renewed_at = began
-        await self._expel_the_silent()
-        await self._share()
+        expelled = await self._expel_the_silent(leases)
+        self._share([instance for instance in leases if instance not in expelled])
         await self._listen()
         return None
 
-    async def _expel_the_silent(self) -> None:
-        doing, looked_at = f"looking after {self._group}", _now()
-        rows = await self._means.lazy.fetch(doing, _MEMBERS, self._group)
-        signs = {row["instance"]: row["lease_until"] for row in rows if row["instance"] != self._instance}
-        silent = self._signs.silent(signs, looked_at, self._means.lease_seconds)
+    async def _expel_the_silent(self, leases: Mapping[str, datetime]) -> frozenset[str]:
+        """Who of those read just now has been silent, and was expelled for it."""
+        others = {instance: lease for instance, lease in leases.items() if instance != self._instance}
+        silent = self._signs.silent(others, _now(), self._means.lease_seconds)
+        if not silent:
+            return frozenset()
         asked = (self._group, [*silent], [*silent.values()], LONGEST_LEASE_SECONDS)
-        if silent and await self._means.lazy.fetch(doing, _EXPEL, *asked):
+        rows = await self._means.lazy.fetch(f"looking after {self._group}", _EXPEL, *asked)
+        if rows:
             self._announce()
+        return frozenset(row["instance"] for row in rows)
 
     async def _listen(self) -> None:
         """Be told of those who come and go."""
         session = await self._means.sessions.current()
         await session.listen(self._sign.channel)
 
-    async def _share(self) -> None:
-        rows = await self._means.lazy.fetch(f"sharing out {self._group}", _MEMBERS, self._group)
-        members = [row["instance"] for row in rows]
+    def _share(self, members: Sequence[str]) -> None:
+        """Take the own share of what these, in the order of their joining, share out."""
         if self._instance not in members:
             return self._expelled()
         own = members.index(self._instance)
@@ -243,6 +254,11 @@ class PostgresMembership:
 
     def _announce(self) -> None:
         self._means.notifier.announce([self._sign])
+
+
+def _leases(rows: Sequence[asyncpg.Record]) -> dict[str, datetime]:
+    """Until when each member's lease stands, in the order of their joining."""
+    return {row["instance"]: row["lease_until"] for row in rows}
 
 
 def _now() -> float:
