@@ -215,16 +215,21 @@ def _add_readers(application: Application, services: frozenset[Service], pool: P
             Service.PROJECTOR, lambda status: Projector(pool, application.log, status, files).run, *needed
         )
     if Service.API in services:
-        context = ApiContext(
-            log=application.log,
-            pool=pool,
-            changes=Changes(pool),
-            statuses=application.statuses,
-            default_project=settings.project,
-            default_repository=settings.repository,
-        )
-        address = settings.listen_address
-        application.add(Service.API, lambda status: ApiServer(context, address, status).run, *needed)
+        application.add(Service.API, lambda status: _api(application, pool, status).run, *needed)
+
+
+def _api(application: Application, pool: Pool, status: ServiceStatus) -> ApiServer:
+    settings = application.settings
+    context = ApiContext(
+        log=application.log,
+        pool=pool,
+        changes=Changes(pool),
+        status=status,
+        statuses=application.statuses,
+        default_project=settings.project,
+        default_repository=settings.repository,
+    )
+    return ApiServer(context, settings.listen_address)
 
 
 def _add_worker(application: Application, log: Awaited, service: Service, worker: Worker, capacity: int) -> None:

@@ -13,7 +13,7 @@ from services.api import histories, operations, runs
 from services.api.bodies import BodyLimit
 from services.api.context import ApiContext
 from services.api.problems import install_handlers
-from services.status import ServiceStatus
+from services.api.readiness import keep_looking
 
 DESCRIPTION = "Runs plans of build phases by coding agents, and keeps every step as an immutable event."
 GRACE_SECONDS = 3
@@ -41,11 +41,9 @@ class ApiServer:
         self,
         context: ApiContext,
         address: tuple[str, int],
-        status: ServiceStatus,
     ) -> None:
         self._context = context
         self._address = address
-        self._status = status
         config = uvicorn.Config(
             create_app(context),
             log_config=None,
@@ -58,16 +56,19 @@ class ApiServer:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then let answers under way be finished. Raises AddressTaken."""
         listener = _listen(self._address)
-        listening = asyncio.create_task(self._context.changes.listen(self._status))
+        status = self._context.status
+        listening = asyncio.create_task(self._context.changes.listen(status))
+        looking = asyncio.create_task(keep_looking(self._context))
         serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         stopping = asyncio.create_task(stop.wait())
         try:
-            self._status.ready(url=_url(listener))
+            status.ready(url=_url(listener))
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._server.should_exit = True
             stopping.cancel()
             listening.cancel()
+            looking.cancel()
             await serving
 
 

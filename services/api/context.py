@@ -17,11 +17,14 @@ DATABASE_SECONDS = 8.0
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """The log to submit to, the read models to answer from, and the statuses of this process's services."""
+    """The log to submit to, the read models to answer from, and the statuses of this process's services: the API's
+    own, and all by name.
+    """
 
     log: EventLog
     pool: Pool
     changes: Changes
+    status: ServiceStatus
     statuses: Mapping[str, ServiceStatus]
     default_project: str
     default_repository: str | None

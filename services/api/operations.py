@@ -7,12 +7,11 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from events.log.port import LogUnavailable
-from projections.database import UNAVAILABLE
 from projections.queries.metrics import Totals, read_totals
 from projections.queries.waiting import Waiting, read_waiting
 from projections.status import ProjectionStatus, Standing, read_status
-from services.api.context import ApiContext, Context
+from services.api.context import Context
+from services.api.readiness import read_readiness
 from services.status import ServiceStatus
 
 router = APIRouter()
@@ -27,26 +26,8 @@ async def live() -> dict[str, str]:
 @router.get("/health/ready")
 async def ready(context: Context) -> JSONResponse:
     """Log, database and projections can be used; 503 says what is in the way."""
-    troubles = await _troubles(context)
-    services = {name: status.report() for name, status in context.statuses.items()}
-    troubles |= {name: s.trouble for name, s in context.statuses.items() if s.trouble is not None}
-    body = {"status": "not ready" if troubles else "ready", "troubles": troubles, "services": services}
-    return JSONResponse(body, status_code=503 if troubles else 200)
-
-
-async def _troubles(context: ApiContext) -> dict[str, str]:
-    troubles: dict[str, str] = {}
-    try:
-        await context.log.check()
-        async with context.database() as connection:
-            trouble = (await read_status(connection, context.log)).trouble
-        if trouble is not None:
-            troubles["projections"] = trouble
-    except LogUnavailable as error:
-        troubles["log"] = str(error)
-    except UNAVAILABLE as error:
-        troubles["database"] = f"{type(error).__name__}: {error}"
-    return troubles
+    body = await read_readiness(context)
+    return JSONResponse(body, status_code=503 if body["troubles"] else 200)
 
 
 @router.get("/metrics")

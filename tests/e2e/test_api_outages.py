@@ -4,11 +4,15 @@ import asyncio
 from pathlib import Path
 from time import monotonic
 
+import pytest
+
 from events.catalogue import Topic
+from services import readiness
 from services.compose import Service
 from services.settings import Settings
 from support.builds import WRITES_A_FILE, python_agent, repository, request
-from support.service import serving
+from support.service import READY_SECONDS, serving
+from support.stage import until
 from support.standing_still import standing_still
 
 BOUND_SECONDS = 25.0
@@ -40,6 +44,23 @@ async def test_a_server_that_stands_still_is_said_so_and_a_run_goes_on_behind_it
                 await asyncio.sleep(0.1)
         again = await client.post("/runs/start", json=request(tmp_path / "repo", run_id="run-3"))
     assert again.status_code == 201
+
+
+async def test_the_file_that_says_from_outside_whether_the_api_is_ready_says_what_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "TOUCH_SECONDS", 0.05)
+    settings = Settings(home=tmp_path / "home", partitions=1)
+    file = settings.home_folder / "ready" / Service.API
+    async with serving(settings, services=frozenset({Service.API, Service.PROJECTOR})) as (_, client):
+        await until(file.exists, READY_SECONDS)
+        with standing_still(settings.home_folder):
+            await until(lambda: not file.exists(), READY_SECONDS)
+            assert (await client.get("/health/live")).status_code == 200
+        await until(file.exists, READY_SECONDS)
+        answer = await client.get("/health/ready")
+        assert (answer.status_code, answer.json()["troubles"]) == (200, {})
+        assert answer.json()["services"][Service.API]["ready"] is True
 
 
 async def test_a_command_whose_answer_cannot_be_looked_up_is_accepted_in_the_time_asked_for(

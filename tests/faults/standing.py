@@ -59,14 +59,14 @@ def memory_told(place: Ground) -> str:
 
 
 async def _until_unready(place: Ground, told: list[str]) -> None:
-    """The API answers, and says why not; the others, which nobody can ask, let their files of readiness go."""
+    """The API answers, and says why not; all of them let their files of readiness go."""
     left = [*SERVICES]
     async with _limit(left, "say that they are ready"):
         while (trouble := await _trouble(place)) is None or "log" not in trouble:
             await asyncio.sleep(LOOK_SECONDS)
         told.append(trouble["log"])
         while left:
-            left[:] = [service for service in SERVICES if service != "api" and _is_ready(place, service)]
+            left[:] = [service for service in SERVICES if _is_ready(place, service)]
             if await place.emitter.ask("/health/live") is None:
                 raise StoodBadly("the API does not live")
             await asyncio.sleep(LOOK_SECONDS)

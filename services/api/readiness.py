@@ -1,0 +1,63 @@
+"""Whether the API can be used: asked over HTTP, and looked at by itself for those who look at its file."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from events.log.port import LogUnavailable
+from projections.database import UNAVAILABLE
+from projections.status import read_status
+from services.api.context import ApiContext
+
+LOOK_SECONDS = 2.0
+LOOK_AGAIN_SECONDS = 0.5
+USE = "use"
+logger = structlog.get_logger(__name__)
+
+
+async def read_readiness(context: ApiContext) -> Mapping[str, Any]:
+    """What is in the way, by name, and how each service of this process stands."""
+    found = await _troubles(context)
+    context.status.unhinder(USE)  # it is said under its own name
+    others = {name: status.trouble for name, status in context.statuses.items() if status.trouble is not None}
+    _tell(context, found)
+    services = {name: status.report() for name, status in context.statuses.items()}
+    troubles = found | others
+    return {"status": "not ready" if troubles else "ready", "troubles": troubles, "services": services}
+
+
+async def keep_looking(context: ApiContext) -> None:
+    """Let the API's own status say what is in the way, until cancelled: nobody need ask."""
+    _tell(context, {"readiness": "not looked at yet"})
+    while True:
+        try:
+            found = await _troubles(context)
+        except Exception as error:
+            logger.exception("looking at the readiness failed")
+            found = {"readiness": f"{type(error).__name__}: {error}"}
+        _tell(context, found)
+        await asyncio.sleep(LOOK_AGAIN_SECONDS if found else LOOK_SECONDS)
+
+
+def _tell(context: ApiContext, troubles: Mapping[str, str]) -> None:
+    if troubles:
+        context.status.hinder(USE, "; ".join(f"{name}: {trouble}" for name, trouble in troubles.items()))
+    else:
+        context.status.unhinder(USE)
+
+
+async def _troubles(context: ApiContext) -> dict[str, str]:
+    troubles: dict[str, str] = {}
+    try:
+        await context.log.check()
+        async with context.database() as connection:
+            trouble = (await read_status(connection, context.log)).trouble
+        if trouble is not None:
+            troubles["projections"] = trouble
+    except LogUnavailable as error:
+        troubles["log"] = str(error)
+    except UNAVAILABLE as error:
+        troubles["database"] = f"{type(error).__name__}: {error}"
+    return troubles
