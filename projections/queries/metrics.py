@@ -1,4 +1,4 @@
-"""Numbers: a line a run, totals over runs, and the summary of one."""
+"""Numbers: a line a run, a line a tier, and the counters of one run."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -58,54 +58,7 @@ class TierMetrics:
     tokens_used: int
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Sums over all runs, for a monitor."""
-
-    runs_by_state: Mapping[str, int]
-    events: int
-    tokens: Mapping[str, int]
-    cost_usd: float
-    ci_runs: int
-    builds: int
-    audits: int
-    phases_completed: int
-    phases_failed: int
-    failures: Mapping[str, int]
-    stages: Mapping[str, Mapping[str, float]]
-
-
-_STATES = "SELECT state, count(*) FROM runs_v1 GROUP BY state ORDER BY state"
-
-_SUMS = """
-SELECT count(*) AS runs, coalesce(sum(events), 0)::bigint AS events,
-       coalesce(sum(input_tokens), 0)::bigint AS input,
-       coalesce(sum(cached_input_tokens), 0)::bigint AS cached_input,
-       coalesce(sum(cache_write_tokens), 0)::bigint AS cache_write,
-       coalesce(sum(output_tokens), 0)::bigint AS output,
-       coalesce(sum(cost_usd), 0)::double precision AS cost_usd,
-       coalesce(sum(ci_runs), 0)::bigint AS ci_runs, coalesce(sum(builds), 0)::bigint AS builds,
-       coalesce(sum(audits), 0)::bigint AS audits,
-       coalesce(sum(phases_completed), 0)::bigint AS phases_completed,
-       coalesce(sum(phases_failed), 0)::bigint AS phases_failed
-FROM metrics_v1
-"""
-
-_FAILURES = """
-SELECT failure.key AS name, sum(failure.value::bigint)::bigint AS number
-FROM metrics_v1, jsonb_each_text(failures) AS failure GROUP BY 1 ORDER BY 1
-"""
-
-_STAGES = """
-SELECT stage.key AS name, sum((stage.value ->> 'count')::bigint)::bigint AS count,
-       sum((stage.value ->> 'waiting_seconds')::double precision) AS waiting_seconds,
-       sum((stage.value ->> 'working_seconds')::double precision) AS working_seconds
-FROM metrics_v1, jsonb_each(stages) AS stage GROUP BY 1 ORDER BY 1
-"""
-
 _ONE = "WHERE project = $1 AND run_id = $2"
-
-TOKEN_KINDS = ("input", "cached_input", "cache_write", "output")
 
 
 async def list_metrics(
@@ -166,25 +119,3 @@ async def read_metrics(connection: Connection, project: str, run_id: str) -> Met
     """The counters of one run."""
     found = await rows(connection, METRICS, _ONE, project, run_id)
     return found[0] if found else None
-
-
-async def read_totals(connection: Connection) -> Totals:
-    """Sums over all runs, in four statements."""
-    sums = await connection.fetchrow(_SUMS)
-    if sums is None:
-        raise LookupError("a sum without a row")
-    failures = await connection.fetch(_FAILURES)
-    stages = await connection.fetch(_STAGES)
-    return Totals(
-        runs_by_state={r["state"]: r["count"] for r in await connection.fetch(_STATES)},
-        events=sums["events"],
-        tokens={kind: sums[kind] for kind in TOKEN_KINDS},
-        cost_usd=sums["cost_usd"],
-        ci_runs=sums["ci_runs"],
-        builds=sums["builds"],
-        audits=sums["audits"],
-        phases_completed=sums["phases_completed"],
-        phases_failed=sums["phases_failed"],
-        failures={r["name"]: r["number"] for r in failures},
-        stages={r["name"]: {k: r[k] for k in ("count", "waiting_seconds", "working_seconds")} for r in stages},
-    )

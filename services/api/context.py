@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from events.log.port import EventLog
 from projections.database import Connection, Pool, lent
 from projections.queries.answers import Changes
+from projections.queries.kept_totals import KeptTotals
 from services.status import ServiceStatus
 
 DATABASE_SECONDS = 8.0
@@ -24,6 +25,7 @@ class ApiContext:
     log: EventLog
     pool: Pool
     changes: Changes
+    totals: KeptTotals
     status: ServiceStatus
     statuses: Mapping[str, ServiceStatus]
     default_project: str

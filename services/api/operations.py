@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from projections.queries.metrics import Totals, read_totals
+from projections.queries.totals import Totals
 from projections.queries.waiting import Waiting, read_waiting
 from projections.status import ProjectionStatus, Standing, read_status
 from services.api.context import Context
@@ -33,8 +33,8 @@ async def ready(context: Context) -> JSONResponse:
 @router.get("/metrics")
 async def metrics(context: Context) -> Response:
     """Counters in Prometheus' text format."""
+    totals = await context.totals.read()
     async with context.database() as connection:
-        totals = await read_totals(connection)
         waiting = await read_waiting(connection)
         status = await read_status(connection, context.log)
     registry = CollectorRegistry()

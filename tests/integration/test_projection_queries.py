@@ -10,7 +10,7 @@ from events.history import HistoryRecord
 from events.log.port import NewRecord
 from projections.database import Connection, Pool
 from projections.lane import Lane
-from projections.queries.metrics import list_metrics, read_metrics, read_totals, tier_metrics
+from projections.queries.metrics import list_metrics, read_metrics, tier_metrics
 from projections.queries.rejections import RejectionNotFound, list_rejections, read_rejection
 from projections.queries.runs import (
     RunAmbiguous,
@@ -22,6 +22,7 @@ from projections.queries.runs import (
 )
 from projections.queries.summary import summarize
 from projections.queries.timeline import list_events
+from projections.queries.totals import read_totals
 from projections.queries.waiting import Waiting, read_waiting
 from support.histories import ListLog, failure, recorded, success
 from support.scenario import START, Scenario, plan
