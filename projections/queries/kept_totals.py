@@ -23,8 +23,8 @@ from projections.queries.totals import (
 )
 from projections.runs import RUNS
 
-RUNS_A_BLOCK = 500
-BLOCKS_AT_ONCE = 20
+RUNS_A_BLOCK = 250
+BLOCKS_AT_ONCE = 40
 MOST_CHANGED = 5_000
 
 Spot = tuple[datetime, int]

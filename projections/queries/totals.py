@@ -39,6 +39,7 @@ _TOKENS = {
     "output": "output_tokens",
 }
 _COUNTS = ("events", "ci_runs", "builds", "audits", "phases_completed", "phases_failed")
+_STAGE = ("count", "waiting_seconds", "working_seconds")
 _SUMMED = (*_COUNTS, "cost_usd", *_TOKENS.values())
 
 RUNS_COLUMNS = "state"
@@ -59,10 +60,13 @@ FROM (SELECT {", ".join(f"sum({name}::numeric) AS {name}" for name in _SUMMED)} 
 WHERE figure.value IS NOT NULL
 UNION ALL
 SELECT 'failures', failure.key, '', sum(failure.value::numeric)
-FROM counted, jsonb_each_text(failures) AS failure GROUP BY failure.key
+FROM counted, jsonb_each(failures) AS failure GROUP BY failure.key
 UNION ALL
-SELECT 'stages', stage.key, figure.key, sum(figure.value::numeric)
-FROM counted, jsonb_each(stages) AS stage, jsonb_each_text(stage.value) AS figure GROUP BY stage.key, figure.key
+SELECT 'stages', stages.name, figure.name, figure.value
+FROM (
+    SELECT stage.key AS name, {", ".join(f"sum((stage.value -> '{name}')::numeric) AS {name}" for name in _STAGE)}
+    FROM counted, jsonb_each(stages) AS stage GROUP BY stage.key) AS stages,
+    LATERAL (VALUES {", ".join(f"('{name}', stages.{name})" for name in _STAGE)}) AS figure (name, value)
 """
 
 
