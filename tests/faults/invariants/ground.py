@@ -28,7 +28,8 @@ from services.settings import Settings
 from support.builds import repository, request, submitted
 
 TESTS = Path(__file__).parents[2]
-MARKER = "WORLD_OF_CHECKER"
+MARKER = f"WORLD_OF_CHECKER_{uuid4().hex}"
+"""Of this process alone: tests of another copy may run on the same machine."""
 READY_SECONDS = 60.0
 BUILDING_SECONDS = 180.0
 STOPPING_SECONDS = 30.0
