@@ -22,10 +22,12 @@ def agent(tmp_path: Path) -> tuple[str, ...]:
 
 
 async def _ended(client: httpx.AsyncClient, run_id: str = "run-1") -> dict[str, object]:
+    """The run once it has ended. A start may be answered, 202, before its run is to be seen."""
     async with asyncio.timeout(60):
         while True:
-            body: dict[str, object] = (await client.get(f"/runs/{run_id}")).json()
-            if str(body["state"]).startswith("DONE_"):
+            answer = await client.get(f"/runs/{run_id}")
+            body: dict[str, object] = answer.json()
+            if answer.status_code == 200 and str(body["state"]).startswith("DONE_"):
                 return body
             await asyncio.sleep(0.05)
 
