@@ -16,7 +16,7 @@ from projections.queries.answers import Changes
 from projections.queries.kept_totals import KeptTotals
 from services.agents import Agents, CommandDriver, Role, load_agents
 from services.api.app import ApiServer
-from services.api.context import DATABASE_SECONDS, ApiContext
+from services.api.context import ApiContext
 from services.applier.applier import Applier
 from services.artifacts import FileArtifacts, open_artifacts
 from services.auditor.auditor import Auditor
@@ -225,7 +225,7 @@ def _api(application: Application, pool: Pool, status: ServiceStatus) -> ApiServ
         log=application.log,
         pool=pool,
         changes=Changes(pool),
-        totals=KeptTotals(pool, DATABASE_SECONDS),
+        totals=KeptTotals(),
         status=status,
         statuses=application.statuses,
         default_project=settings.project,

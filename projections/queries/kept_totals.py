@@ -2,13 +2,14 @@
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 
 from events.catalogue import Topic
-from projections.database import Connection, Pool, lent
+from projections.database import Connection
 from projections.metrics import METRICS
 from projections.queries.totals import (
     METRICS_COLUMNS,
@@ -26,6 +27,9 @@ from projections.runs import RUNS
 RUNS_A_BLOCK = 250
 BLOCKS_AT_ONCE = 40
 MOST_CHANGED = 5_000
+
+Lend = Callable[[], AbstractAsyncContextManager[Connection]]
+"""Gives a connection for a moment, and no longer."""
 
 Spot = tuple[datetime, int]
 """Where a run stands among all runs: when it was asked for, and its row's id. It never changes."""
@@ -88,31 +92,31 @@ class KeptTotals:
     history, all is read for that once.
     """
 
-    def __init__(self, pool: Pool, limit_seconds: float) -> None:
-        self._pool = pool
-        self._limit_seconds = limit_seconds
-        self._reading = asyncio.Lock()
+    def __init__(self) -> None:
+        self._reading: asyncio.Task[Totals] | None = None
         self._standing: _Standing | None = None
         self._starts: list[Spot] = []
         self._blocks: dict[Spot, Figures] = {}
         self._unread: set[Spot] = set()
         self._sums: dict[Figure, Fraction] = {}
 
-    async def read(self) -> Totals:
-        """The sums, exactly those that `read_totals` gives. Raises TimeoutError."""
-        async with self._reading:
-            while True:
-                async with (
-                    lent(self._pool, self._limit_seconds) as connection,
-                    connection.transaction(isolation="repeatable_read", readonly=True),
-                ):
-                    standing = await _read_standing(connection)
-                    if standing is None:
-                        return await read_totals(connection)
-                    await self._mark_changed(connection, standing)
-                    await self._read_some(connection)
-                if not self._unread:
-                    return totals_of(self._sums)
+    async def read(self, lend: Lend) -> Totals:
+        """The sums, exactly those of `read_totals`. Who asks meanwhile gets the same. Raises TimeoutError."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read(lend), name="reading totals")
+            self._reading.add_done_callback(_told)
+        return await asyncio.shield(self._reading)
+
+    async def _read(self, lend: Lend) -> Totals:
+        while True:
+            async with lend() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+                standing = await _read_standing(connection)
+                if standing is None:
+                    return await read_totals(connection)
+                await self._mark_changed(connection, standing)
+                await self._read_some(connection)
+            if not self._unread:
+                return totals_of(self._sums)
 
     async def _mark_changed(self, connection: Connection, standing: _Standing) -> None:
         """From here on the blocks that count as read hold what stands there now."""
@@ -162,6 +166,12 @@ class KeptTotals:
     def _add(self, figures: Figures, times: int) -> None:
         for figure, value in figures.items():
             self._sums[figure] = self._sums.get(figure, Fraction(0)) + times * value
+
+
+def _told(reading: "asyncio.Task[Totals]") -> None:
+    """Whoever asked may have gone: nobody need hear of a failure."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 async def _read_standing(connection: Connection) -> _Standing | None:

@@ -33,7 +33,7 @@ async def ready(context: Context) -> JSONResponse:
 @router.get("/metrics")
 async def metrics(context: Context) -> Response:
     """Counters in Prometheus' text format."""
-    totals = await context.totals.read()
+    totals = await context.totals.read(context.database)
     async with context.database() as connection:
         waiting = await read_waiting(connection)
         status = await read_status(connection, context.log)

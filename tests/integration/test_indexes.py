@@ -186,10 +186,10 @@ async def test_no_query_scans_what_it_does_not_ask_for(database_url: str, pool: 
 
 async def all_totals(pool: Pool) -> None:
     """Sums that are kept, of runs that were never looked at, and of one that has changed since."""
-    totals = KeptTotals(pool, 30.0)
-    await totals.read()
+    totals = KeptTotals()
+    await totals.read(pool.acquire)
     await pool.execute("UPDATE projection_checkpoints SET next_offset = next_offset + 1")
-    await totals.read()
+    await totals.read(pool.acquire)
 
 
 def queries() -> set[str]:

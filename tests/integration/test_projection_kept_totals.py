@@ -25,7 +25,6 @@ from support.tables import tables_at_zero
 
 PARTITIONS = 2
 READERS = (RUNS, METRICS)
-LIMIT_SECONDS = 30.0
 
 
 @pytest.fixture
@@ -112,8 +111,8 @@ class Story:
         one = self.random.choice(READERS)
         change = "state = 'DONE_SUCCESS'" if one is RUNS else "builds = builds + 7, cost_usd = 0.1"
         await self._pool.execute(f"UPDATE {one.table} SET {change}")
-        kept = KeptTotals(self._pool, LIMIT_SECONDS)
-        assert await kept.read() == await whole(self._pool)
+        kept = KeptTotals()
+        assert await kept.read(self._pool.acquire) == await whole(self._pool)
         await rebuild(self._pool, self.log, one)
         return kept
 
@@ -123,16 +122,16 @@ class Story:
 async def test_kept_totals_are_those_of_all_rows_through_rebuilds_and_restarts(pool: Pool, seed: int) -> None:
     story = Story(pool, seed)
     await story.begin()
-    kept = KeptTotals(pool, LIMIT_SECONDS)
+    kept = KeptTotals()
     while await story.goes_on():
         chance = story.random.random()
         if chance < 0.1:
             kept = await story.is_made_again()
         elif chance < 0.2:
-            kept = KeptTotals(pool, LIMIT_SECONDS)
-        assert await kept.read() == await whole(pool)
+            kept = KeptTotals()
+        assert await kept.read(pool.acquire) == await whole(pool)
     await story.catches_up()
-    assert await kept.read() == await whole(pool)
+    assert await kept.read(pool.acquire) == await whole(pool)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -144,15 +143,15 @@ async def test_only_the_block_of_a_run_that_has_changed_is_read_again(
     while await story.goes_on():
         pass
     await story.catches_up()
-    kept, read = KeptTotals(pool, LIMIT_SECONDS), []
+    kept, read = KeptTotals(), []
     monkeypatch.setattr(kept_totals, "read_figures", lambda *asked: (read.append(asked), read_figures(*asked))[1])
-    before = await kept.read()
+    before = await kept.read(pool.acquire)
     assert len(read) > 4
     read.clear()
-    assert (await kept.read(), read) == (before, [])
+    assert (await kept.read(pool.acquire), read) == (before, [])
     story.log.write(recorded(success(), "another", "project-1")[:1])
     await story.catches_up()
-    after = await kept.read()
+    after = await kept.read(pool.acquire)
     assert sum(after.runs_by_state.values()) == sum(before.runs_by_state.values()) + 1
     assert len(read) in (1, 2), "its block, in two where it has become too large for one"
 
@@ -161,7 +160,7 @@ async def test_only_the_block_of_a_run_that_has_changed_is_read_again(
 async def test_reading_that_was_broken_off_goes_on_from_there(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(pool, 8)
     await story.begin()
-    kept = KeptTotals(pool, LIMIT_SECONDS)
+    kept = KeptTotals()
     breaks = iter([True, False, True, False, False] * 100)
 
     async def breaking(*asked: Any) -> Any:
@@ -172,7 +171,7 @@ async def test_reading_that_was_broken_off_goes_on_from_there(pool: Pool, monkey
     monkeypatch.setattr(kept_totals, "read_figures", breaking)
     while await story.goes_on():
         with suppress(ConnectionResetError):
-            await kept.read()
+            await kept.read(pool.acquire)
     await story.catches_up()
     monkeypatch.setattr(kept_totals, "read_figures", read_figures)
-    assert await kept.read() == await whole(pool)
+    assert await kept.read(pool.acquire) == await whole(pool)
