@@ -7,7 +7,8 @@ from typing import Any
 
 from faults.builds import TRACKED_PHASE, end_of, tracked
 from faults.ground import Ground
-from faults.invariants import check
+from faults.invariants import judge
+from faults.invariants.gathering import gather
 from faults.observer import Run
 
 LOOK_SECONDS = 0.2
@@ -71,10 +72,11 @@ async def verdict(place: Ground) -> list[str]:
     No fault is an agent's, and none uses up an attempt: what nobody cancelled has succeeded.
     """
     ends = {run: state for run, state in place.observer.ended.items() if state != end_of(run[1])}
+    evidence = await gather(place.world)
     return [
-        *await check(place.world),
+        *judge(evidence),
         *(f"end: run {'/'.join(run)} ended as {state}" for run, state in ends.items()),
-        *(f"stream: {gap}" for gap in place.emitter.broken_streams),
+        *(f"stream: {broken}" for broken in place.emitter.watches.violations(evidence.log)),
         *(f"temporary: {left} is left" for left in sorted(place.temporary.iterdir())),
         *(f"service: {end}" for end in place.fleet.unexpected),
         *(f"service: {name} did not stop when it was told to" for name in place.fleet.stuck),

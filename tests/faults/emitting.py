@@ -12,16 +12,16 @@ import httpx
 from events.catalogue import Topic
 from events.log.port import EventLog, LogUnavailable, NewRecord
 from faults.observer import Run
+from faults.watching import Watches
 from support.builds import submitted
 
 AGAIN_SECONDS = 0.2
 ISSUES_AT_ONCE = RUNS_AT_ONCE = 500
 TAKEN = (201, 202)
-NDJSON = {"Accept": "application/x-ndjson"}
 
 
 class Emitter:
-    """Submits, and remembers what was acknowledged. What it watches over HTTP must come without gap."""
+    """Submits, and remembers what was acknowledged. What was asked for over HTTP is watched there as well."""
 
     def __init__(self, log: EventLog, url: str, told: list[tuple[str, int, int, str]]) -> None:
         self._log = log
@@ -30,17 +30,13 @@ class Emitter:
         self._client = httpx.AsyncClient(
             base_url=url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0)
         )
-        self._watching: set[asyncio.Task[None]] = set()
+        self.watches = Watches(self._client)
         self.acknowledged: set[Run] = set()
         self.pending = 0
-        self.broken_streams: list[str] = []
 
     async def close(self) -> None:
         """Watch no more."""
-        for task in self._watching:
-            task.cancel()
-        if self._watching:
-            await asyncio.wait(self._watching)
+        await self.watches.close()
         await self._client.aclose()
 
     async def submit(self, data: Mapping[str, Any]) -> None:
@@ -89,7 +85,7 @@ class Emitter:
             self.pending -= 1
         self._told.append((Topic.COMMANDS.value, -1, -1, event_id))
         self.acknowledged.add((data["project"], data["run_id"]))
-        self._watching.add(asyncio.create_task(self._watch(data["project"], data["run_id"])))
+        self.watches.begin((data["project"], data["run_id"]))
 
     async def _is_taken(self, data: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
         try:
@@ -117,26 +113,3 @@ class Emitter:
         """How many records the read models have yet to read, as the service says; None where it does not say."""
         lags = re.findall(r"^autopack_projection_lag\{.*\} (\S+)$", await self.get("/metrics"), re.MULTILINE)
         return sum(map(float, lags)) if lags else None
-
-    async def _watch(self, project: str, run_id: str) -> None:
-        """Follow a run's events, and go on behind the last one whenever the answer ends too early."""
-        last = -1
-        while True:
-            parameters = {"project": project, "after": last, "follow": "true"}
-            try:
-                async with self._client.stream(
-                    "GET", f"/runs/{run_id}/events", params=parameters, headers=NDJSON
-                ) as answer:
-                    if answer.status_code == 200:
-                        async for line in answer.aiter_lines():
-                            last = self._followed(run_id, last, line)
-                        return
-            except (httpx.TransportError, json.JSONDecodeError):
-                pass  # a service that was killed has sent half a line at most
-            await asyncio.sleep(AGAIN_SECONDS)
-
-    def _followed(self, run_id: str, last: int, line: str) -> int:
-        sequence: int = json.loads(line)["sequence"]
-        if sequence != last + 1:
-            self.broken_streams.append(f"{run_id}: event {sequence} was sent behind {last}")
-        return sequence

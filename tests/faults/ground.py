@@ -80,10 +80,13 @@ class Ground:
             (self.world.homes[0] / "ready" / name).unlink(missing_ok=True)
 
     async def until_served(self, seconds: float) -> None:
-        """Wait until the tables and the files of runs hold all that the log holds. Raises TimeoutError."""
+        """Wait until the tables and the files of runs hold all that the log holds, and all that is watched has
+        been sent. Raises TimeoutError.
+        """
         async with asyncio.timeout(seconds):
             while await self.emitter.lag() != 0:
                 await asyncio.sleep(LOOK_SECONDS)
+        await self.emitter.watches.until_ended(seconds)
 
 
 class RunsUnended(Exception):
