@@ -31,7 +31,22 @@ async def build_until(place: Ground, load: Load, is_enough: Callable[[], bool], 
 
     Runs that wait until they are cancelled take the events that no build makes. Raises TimeoutError.
     """
+    async with asyncio.timeout(seconds):
+        await _build(place, load, is_enough)
+
+
+async def build_while(place: Ground, load: Load, faults: Coroutine[Any, Any, object], seconds: float) -> None:
+    """Build until the faults are over, and go down with them at once where they fail.
+
+    Raises TimeoutError, and in a group whatever the faults raise.
+    """
     async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+        striking = group.create_task(faults, name="faults")
+        await _build(place, load, striking.done)
+
+
+async def _build(place: Ground, load: Load, is_enough: Callable[[], bool]) -> None:
+    async with asyncio.TaskGroup() as group:
         lengthening = group.create_task(_lengthen(place, load))
         asked: set[Run] = set()
         while not (is_enough() and lengthening.done()):
@@ -40,17 +55,6 @@ async def build_until(place: Ground, load: Load, is_enough: Callable[[], bool], 
                 group.create_task((place.emitter.post if len(asked) % 2 else place.emitter.submit)(data))
                 asked.add((data["project"], data["run_id"]))
             await place.observer.moved(LOOK_SECONDS)
-
-
-async def build_while(place: Ground, load: Load, faults: Coroutine[Any, Any, object], seconds: float) -> None:
-    """Build until the faults are over, and go down with them where they fail. Raises TimeoutError."""
-    striking = asyncio.create_task(faults, name="faults")
-    try:
-        await build_until(place, load, striking.done, seconds)
-        await striking
-    finally:
-        striking.cancel()
-        await asyncio.wait({striking})
 
 
 async def _lengthen(place: Ground, load: Load) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from faults.driving import Load, build_until, verdict
+from faults.driving import Load, build_while, verdict
 from faults.ground import Ground, ground
 from faults.invariants.gathering import read_starts
 from faults.outages import keep_unwritten, kill_server, stop_immediately
@@ -64,12 +64,11 @@ async def test_nothing_is_lost_or_done_twice_where_postgres_does_not_answer_stop
     async with own_server.fresh_database() as direct, postgres_proxy(direct) as proxy:
         url = proxy.through(direct)
         async with ground(tmp_path, url, url) as place:
-            faults = asyncio.create_task(_strike_at_each(proxy, place, tmp_path / "postgres"), name="faults")
+            faults = _strike_at_each(proxy, place, tmp_path / "postgres")
             try:
-                await build_until(place, Load(3), faults.done, FAULTS_SECONDS)
+                await build_while(place, Load(3), faults, FAULTS_SECONDS)
             except TimeoutError:
                 pytest.fail(f"faults that never came about\n{place.fleet.tails()}")
-            await faults
             await place.until_all_ended(SETTLING_SECONDS)
             await place.until_served(SETTLING_SECONDS)
         found = await verdict(place)
