@@ -13,6 +13,8 @@ from events.log.port import EventLog
 from faults.builds import Plans, references, targets
 from faults.emitting import Emitter
 from faults.fleet import Fleet
+from faults.invariants.acknowledged import unread
+from faults.invariants.gathering import read_log
 from faults.observer import Observer, Run
 from faults.starts import AgentStarts
 from faults.template import Template
@@ -80,10 +82,12 @@ class Ground:
             (self.world.homes[0] / "ready" / name).unlink(missing_ok=True)
 
     async def until_served(self, seconds: float) -> None:
-        """Wait until the tables and the files of runs hold all that the log holds, and all that is watched has
-        been sent. Raises TimeoutError.
+        """Wait until all that was submitted is decided, tables and files of runs hold all that the log holds, and
+        all that is watched has been sent. Raises TimeoutError.
         """
         async with asyncio.timeout(seconds):
+            while unread(await read_log(self.world)):
+                await asyncio.sleep(LOOK_SECONDS)
             while await self.emitter.lag() != 0:
                 await asyncio.sleep(LOOK_SECONDS)
         await self.emitter.watches.until_ended(seconds)
@@ -133,7 +137,8 @@ async def ground(
         )
         log = await _opened(settings, stack)
         observer = Observer(log)
-        following = asyncio.create_task(observer.follow(), name="observer")
+        group = await stack.enter_async_context(asyncio.TaskGroup())  # what goes wrong with it ends the block
+        following = group.create_task(observer.follow(), name="observer")
         stack.callback(following.cancel)
         template = Template()
         stack.push_async_callback(template.close)

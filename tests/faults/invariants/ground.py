@@ -18,6 +18,7 @@ import httpx
 from events.catalogue import Topic
 from events.log.port import EventLog, Place
 from faults.invariants import read_models, repositories
+from faults.invariants.acknowledged import unread
 from faults.invariants.evidence import TERMINAL
 from faults.invariants.gathering import read_log
 from faults.invariants.served import lagging
@@ -207,8 +208,10 @@ async def until_ended(ground: Ground, projects: Iterable[str]) -> None:
 
 
 async def until_served(ground: Ground) -> None:
-    """Wait until the read models have taken in all that the log holds now."""
-    log, world = await read_log(ground.world), ground.world
+    """Wait until all that was submitted is decided, and the read models have taken in what the log holds now."""
+    world = ground.world
     async with asyncio.timeout(BUILDING_SECONDS):
+        while unread(log := await read_log(world)):
+            await asyncio.sleep(0.05)
         while lagging(await read_models.served(world.database_url), log):
             await asyncio.sleep(0.05)

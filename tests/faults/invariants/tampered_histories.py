@@ -10,7 +10,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
-from faults.invariants.evidence import COMMANDS, HISTORY, REJECTIONS, Acknowledged, Evidence, Record
+from faults.invariants.evidence import COMMANDS, HISTORY, REJECTIONS, RESULTS, Acknowledged, Evidence, Record
 
 Tampering = Callable[[Evidence], Evidence]
 
@@ -79,6 +79,12 @@ def an_acknowledged_command_is_lost(evidence: Evidence) -> Evidence:
 def a_record_is_refused_twice(evidence: Evidence) -> Evidence:
     refused = next(evidence.log.of(REJECTIONS))
     return _with_records(evidence, [*evidence.log.records, replace(refused, offset=refused.offset + 1_000)])
+
+
+def an_answer_was_never_read(evidence: Evidence) -> Evidence:
+    number = max(record.offset for record in evidence.log.records) + 1_000
+    answer = replace(_changed(_first(evidence, "BuildSucceeded"), id="unread"), topic=RESULTS, offset=number)
+    return _with_records(evidence, [*evidence.log.records, answer])
 
 
 def an_apply_request_is_never_answered(evidence: Evidence) -> Evidence:
@@ -190,6 +196,7 @@ TAMPERED_HISTORIES: Mapping[str, Sequence[Tampering]] = {
     "I1": (
         an_acknowledged_command_is_lost,
         a_record_is_refused_twice,
+        an_answer_was_never_read,
     ),
     "I2": (
         an_apply_request_is_never_answered,
