@@ -39,14 +39,18 @@ _QUARANTINED = "SELECT project, run_id, quarantine FROM projection_heads WHERE q
 
 async def read(database_url: str, run_files: Path, environment: Mapping[str, str]) -> ReadModels:
     """What is served, and what a rebuild makes. `environment` is what `autopack` is told of log and artifacts."""
-    found = await served(database_url)
-    files = await asyncio.to_thread(_files, run_files)
+    found = await read_served(database_url, run_files)
     async with _fresh_database(database_url) as fresh_url:
         with TemporaryDirectory(prefix="autopack-rebuild-") as folder:
             failure = await _rebuild(fresh_url, Path(folder), environment)
             rebuilt = (await served(fresh_url)).served
             rebuilt_files = await asyncio.to_thread(_files, Path(folder) / "files")
-    return replace(found, rebuilt=rebuilt, served_files=files, rebuilt_files=rebuilt_files, failure=failure)
+    return replace(found, rebuilt=rebuilt, rebuilt_files=rebuilt_files, failure=failure)
+
+
+async def read_served(database_url: str, run_files: Path) -> ReadModels:
+    """Tables and run files as they are served, and no others to compare them with."""
+    return replace(await served(database_url), served_files=await asyncio.to_thread(_files, run_files))
 
 
 async def served(url: str) -> ReadModels:
@@ -58,12 +62,21 @@ async def served(url: str) -> ReadModels:
                 return ReadModels({}, {})
             tables = [row["table_name"] for row in await connection.fetch(_TABLES)]
             rows = {table: await _rows(connection, table) for table in tables}
-            checkpoints = [Checkpoint(**row) for row in await connection.fetch(_CHECKPOINTS)]
+            read_to = [Checkpoint(**row) for row in await connection.fetch(_CHECKPOINTS)]
             forked = await connection.fetch(_QUARANTINED)
     finally:
         await connection.close()
     quarantined = {(row["project"], row["run_id"]): row["quarantine"] for row in forked}
-    return ReadModels(rows, {}, checkpoints, quarantined)
+    return ReadModels(rows, {}, read_to, quarantined)
+
+
+async def checkpoints(url: str) -> list[Checkpoint]:
+    """How far each projection has read, and nothing besides."""
+    connection = await asyncpg.connect(url)
+    try:
+        return [Checkpoint(**row) for row in await connection.fetch(_CHECKPOINTS)]
+    finally:
+        await connection.close()
 
 
 async def _rows(connection: "asyncpg.Connection[asyncpg.Record]", table: str) -> Counter[str]:
