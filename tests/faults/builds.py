@@ -47,29 +47,51 @@ def references(repo: Path) -> dict[str, str]:
     return dict(line.split(" ") for line in lines)
 
 
-TRACKED = "tracked-"
+RUN, CANCELLED, REFUSED, TRACKED, NOWHERE = "run", "cancelled", "refused", "tracked", "nowhere"
+"""With which the ids of runs begin: what is to become of them follows from that."""
 TRACKED_PHASE = "elsewhere"
+ENDS: Mapping[str, frozenset[str]] = {
+    RUN: frozenset({"DONE_SUCCESS"}),
+    # Whoever cancels may come too late, and is told so.
+    CANCELLED: frozenset({"DONE_FAILED_CANCELLED", "DONE_SUCCESS"}),
+    REFUSED: frozenset(),
+    TRACKED: frozenset({"DONE_FAILED_CANCELLED"}),
+    NOWHERE: frozenset({"DONE_FAILED_ENVIRONMENT"}),
+}
+"""How runs end if all is well. Those that are refused do not even begin."""
 
 
 def tracked(number: int) -> dict[str, Any]:
     """The data of a run that waits for somebody else's builder, until it is cancelled."""
     phases = [{"phase_id": TRACKED_PHASE}]
-    return request(None, phases, run_id=f"{TRACKED}{number}", agents={"builder": "external"})
+    return request(None, phases, run_id=f"{TRACKED}-{number}", agents={"builder": "external"})
 
 
-def end_of(run_id: str) -> str:
-    """How a run ends if all is well."""
-    return "DONE_FAILED_CANCELLED" if run_id.startswith(TRACKED) else "DONE_SUCCESS"
+def kind_of(run_id: str) -> str:
+    """Which kind of run it is."""
+    return run_id.partition("-")[0]
+
+
+def nowhere(name: str) -> dict[str, Any]:
+    """The data of a run that ends at once, since there is no such repository."""
+    return request("/nowhere/at/all", 1, project="nowhere", run_id=f"{NOWHERE}-{name}")
+
+
+def unacceptable(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with a phase in a tier that there is not."""
+    first, *others = data["phases"]
+    return {**data, "phases": [{**first, "tier_id": "T9"}, *others]}
 
 
 class Plans:
     """Runs without end, now on this target, now on that, whose phases behave in all the ways there are."""
 
     def __init__(self, aimed_at: tuple[Target, ...]) -> None:
+        self.projects = tuple(target.project for target in aimed_at)
         self._targets = itertools.cycle(aimed_at)
         self._numbers = itertools.count(1)
 
-    def next(self, phases: int) -> dict[str, Any]:
+    def next(self, phases: int, kind: str = RUN) -> dict[str, Any]:
         """The data of a RunRequested with so many phases."""
         number, target = next(self._numbers), next(self._targets)
         chosen = itertools.islice(itertools.cycle(BEHAVIOURS), number % len(BEHAVIOURS), None)
@@ -77,4 +99,4 @@ class Plans:
             {**behaviour, "phase_id": f"{behaviour['phase_id']}-{place}"}
             for place, behaviour in enumerate(itertools.islice(chosen, phases), 1)
         ]
-        return request(target.address, listed, project=target.project, run_id=f"run-{number}")
+        return request(target.address, listed, project=target.project, run_id=f"{kind}-{number}")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +18,17 @@ from support.builds import submitted
 
 AGAIN_SECONDS = 0.2
 ISSUES_AT_ONCE = RUNS_AT_ONCE = 500
+ANSWER_SECONDS = 30.0
 TAKEN = (201, 202)
+REFUSED, AWAY = 400, 503
+
+
+class Unanswered(Exception):
+    """A service that is there did not answer in time."""
+
+
+class AnsweredBadly(Exception):
+    """A service answered what nobody promises."""
 
 
 class Emitter:
@@ -28,7 +39,7 @@ class Emitter:
         self._told = told
         # A connection each: the service behind one may have been killed since the last answer.
         self._client = httpx.AsyncClient(
-            base_url=url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0)
+            base_url=url, timeout=ANSWER_SECONDS, limits=httpx.Limits(max_keepalive_connections=0)
         )
         self.watches = Watches(self._client)
         self.acknowledged: set[Run] = set()
@@ -39,14 +50,25 @@ class Emitter:
         await self.watches.close()
         await self._client.aclose()
 
-    async def submit(self, data: Mapping[str, Any]) -> None:
-        """Ask for a run by a record of one's own."""
-        await self._submit([submitted("RunRequested", data, data["run_id"], data["project"], id=str(uuid4()))])
+    async def submit(self, data: Mapping[str, Any], key: str | None = None) -> None:
+        """Ask for a run by a record of one's own; under another key than its project it may have to move."""
+        await self._submit([replace(_asked(data), key=key or data["project"])])
         self.acknowledged.add((data["project"], data["run_id"]))
+
+    async def submit_unacceptable(self, data: Mapping[str, Any]) -> None:
+        """Ask for a run that is to be refused by whoever reads the record."""
+        await self._submit([_asked(data)])
+
+    async def post_unacceptable(self, data: Mapping[str, Any]) -> None:
+        """Ask over HTTP for a run that is to be refused at once. Raises Unanswered and AnsweredBadly."""
+        while (status := await self.post_once(data, {})) != REFUSED:
+            if status not in (None, AWAY):
+                raise AnsweredBadly(f"{status}, where a plan was to be refused")
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def submit_all(self, plans: Sequence[Mapping[str, Any]]) -> None:
         """Ask for many runs, in this order."""
-        asked = [submitted("RunRequested", one, one["run_id"], one["project"], id=str(uuid4())) for one in plans]
+        asked = [_asked(one) for one in plans]
         for start in range(0, len(asked), RUNS_AT_ONCE):
             await self._submit(asked[start : start + RUNS_AT_ONCE])
 
@@ -74,28 +96,36 @@ class Emitter:
             self._told.append((place.topic.value, place.partition, offset, json.loads(record.value)["id"]))
 
     async def post(self, data: Mapping[str, Any]) -> None:
-        """Ask for a run over HTTP, and watch it to its end."""
-        event_id = str(uuid4())
+        """Ask for a run over HTTP, and watch it to its end. Raises Unanswered and AnsweredBadly."""
+        run, event_id = (data["project"], data["run_id"]), str(uuid4())
         headers = {"Idempotency-Key": event_id, "Prefer": "wait=2"}
         self.pending += 1
         try:
-            while not await self._is_taken(data, headers):
+            while (status := await self.post_once(data, headers)) not in TAKEN:
+                if status not in (None, AWAY):
+                    raise AnsweredBadly(f"{status}, where run {run} was asked for")
                 await asyncio.sleep(AGAIN_SECONDS)
         finally:
             self.pending -= 1
-        self._told.append((Topic.COMMANDS.value, -1, -1, event_id))
-        self.acknowledged.add((data["project"], data["run_id"]))
-        self.watches.begin((data["project"], data["run_id"]))
+        self.tell_posted(event_id)
+        self.acknowledged.add(run)
+        self.watches.begin(run)
 
-    async def _is_taken(self, data: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+    def tell_posted(self, event_id: str) -> None:
+        """It was acknowledged over HTTP."""
+        self._told.append((Topic.COMMANDS.value, -1, -1, event_id))
+
+    async def post_once(self, data: Mapping[str, Any], headers: Mapping[str, str]) -> int | None:
+        """The status with which a run that is asked for is answered; None where the service died over it, or is
+        not there. Raises Unanswered: whoever is there and says nothing hangs.
+        """
         try:
             answer = await self._client.post("/runs/start", json=data, headers=headers)
+        except httpx.TimeoutException as error:
+            raise Unanswered(f"nothing within {ANSWER_SECONDS:g} s: {error!r}") from error
         except httpx.TransportError:
-            return False
-        if answer.status_code in TAKEN:
-            return True
-        assert answer.status_code == 503, f"{answer.status_code}: {answer.text}"
-        return False
+            return None
+        return answer.status_code
 
     async def ask(self, path: str) -> httpx.Response | None:
         """What the service answers; None where it does not."""
@@ -113,3 +143,7 @@ class Emitter:
         """How many records the read models have yet to read, as the service says; None where it does not say."""
         lags = re.findall(r"^autopack_projection_lag\{.*\} (\S+)$", await self.get("/metrics"), re.MULTILINE)
         return sum(map(float, lags)) if lags else None
+
+
+def _asked(data: Mapping[str, Any]) -> NewRecord:
+    return submitted("RunRequested", data, data["run_id"], data["project"], id=str(uuid4()))
