@@ -3,15 +3,18 @@
 import asyncio
 import time
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from events.failpoints import STOP
 from faults.crowd import Crowd, crowd, told
 from faults.driving import Load, build_while, verdict
 from faults.failpoints import deaths_table, points_on
+from faults.fleet import SERVICES, Fleet
 from faults.ground import Ground, ground
 from faults.kills import Killer
 from faults.servers import Servers, servers
-from faults.standing import memory_told, stand
+from faults.standing import come_back, go_on_without, memory_told, stand
 from faults.storm import WORKING, storm
 from faults.unanswered import cut_all
 from faults.zombies import Zombies, stops_on
@@ -36,11 +39,16 @@ async def crowds(log: str, given: Namespace, folder: Path) -> list[str]:
     return found
 
 
-async def chaos(log: str, given: Namespace, folder: Path) -> list[str]:
-    """All faults on one log, one kind after another, while builds go on; what does not hold afterwards."""
+async def chaos(
+    log: str, given: Namespace, folder: Path, points: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """All faults on one log, one kind after another, while builds go on; what does not hold afterwards.
+
+    Services die and stop at each failpoint as often as is given, or at these points once.
+    """
     began = time.monotonic()
     async with servers(log, folder) as made:
-        points = _points("postgres" if log == "postgres" else "kafka", given)
+        points = points or _points("postgres" if log == "postgres" else "kafka", given)
         world = ground(
             folder, made.log_url, made.database_url, failpoints=points, session_seconds=given.session_seconds
         )
@@ -64,28 +72,42 @@ def _points(kind: str, given: Namespace) -> dict[str, list[str]]:
 
 
 async def _faults(place: Ground, given: Namespace, made: Servers) -> None:
-    zombies = asyncio.create_task(Zombies(place.fleet).replace_and_wake(3 * given.session_seconds))
-    while place.fleet.missing() or place.fleet.stopped():
-        await place.observer.moved(1.0)
-    zombies.cancel()
+    await _die_and_sleep(place, 3 * given.session_seconds)
     tell(f"deaths and stops at failpoints:\n{deaths_table(place.fleet.deaths())}")
     traps = cut_all(made.proxy, place.kind_of_log, given.cuts) if given.cuts else {}
     for name, trap in traps.items():
         await trap.sprung.wait()
         tell(f"{name}: committed and not answered, {trap.struck} times")
-    for name, outage in made.outages.of_some.items():
-        await outage(lambda: asyncio.sleep(given.outage_seconds))
-        before, began = place.observer.events, time.monotonic()
-        while place.observer.events == before:
-            await place.observer.moved(1.0)
-        tell(f"{name}: the history moved {time.monotonic() - began:.1f} s later; MiB {memory_told(place)}")
-    for name, outage in made.outages.of_all.items():
-        tell(await stand(place, name, outage, given.outage_seconds))
+    kinds = (
+        (come_back, made.outages.passing),
+        (go_on_without, made.outages.of_one_of_several),
+        (stand, made.outages.of_the_log),
+    )
+    for strike, outages in kinds:
+        for name, outage in outages.items():
+            tell(await strike(place, name, outage, given.outage_seconds))
     came = await storm(place.fleet, WORKING, given.storm_seconds, given.storm_every)
     tell(f"{came} members joined and left; MiB {memory_told(place)}")
     killer = Killer(place, given.seed, LONGEST_PAUSE_SECONDS)
     await killer.kill(given.kills)
     tell(f"kills by seed {given.seed}:\n{killer.table()}")
+
+
+async def _die_and_sleep(place: Ground, sleep_seconds: float) -> None:
+    """Until every failpoint has been died or stopped at, and all who slept are awake and replaced no more."""
+    zombies = Zombies(place.fleet)
+    async with asyncio.TaskGroup() as group:
+        waking = group.create_task(zombies.replace_and_wake(sleep_seconds))
+        while place.fleet.missing() or not _are_all_awake(place.fleet, zombies):
+            await place.observer.moved(1.0)
+        waking.cancel()
+
+
+def _are_all_awake(fleet: Fleet, zombies: Zombies) -> bool:
+    """A service leaves its mark before it stops: all of them have slept when as many were replaced as left one."""
+    stops = sum(count for (_, name), count in fleet.deaths().items() if name.endswith(STOP))
+    is_anybody_asleep = zombies.replaced < stops or zombies.replaced_by or fleet.stopped()
+    return not is_anybody_asleep and fleet.process_ids().keys() == set(SERVICES)
 
 
 def tell(text: str) -> None:

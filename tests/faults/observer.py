@@ -43,7 +43,7 @@ class Observer:
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
-        self._positions = dict.fromkeys(range(log.partition_count), 0)
+        self.positions = dict.fromkeys(range(log.partition_count), 0)
         self._moved = asyncio.Event()
         self.newest: dict[Run, str] = {}
         self.open: dict[str, OpenRequest] = {}
@@ -56,7 +56,7 @@ class Observer:
         while True:
             tail = self._log.tail()
             try:
-                for partition, position in self._positions.items():
+                for partition, position in self.positions.items():
                     tail.follow(Place(Topic.EVENTS, partition), position)
                 await self._follow(tail)
             except LogUnavailable:
@@ -69,7 +69,7 @@ class Observer:
             for place, records in (await tail.batches(1.0)).items():
                 for record in records:
                     self._take(record)
-                    self._positions[place.partition] = record.offset + 1
+                    self.positions[place.partition] = record.offset + 1
             self._moved.set()
 
     async def moved(self, seconds: float) -> None:
@@ -79,6 +79,19 @@ class Observer:
             await asyncio.wait_for(self._moved.wait(), seconds)
         except TimeoutError:
             return
+
+    async def until_moved(self) -> None:
+        """Wait for what is written from now on: what was written before and is only seen now is no movement."""
+        while (ends := await self._ends()) is None:
+            await asyncio.sleep(AGAIN_SECONDS)
+        while all(position <= ends.get(one, 0) for one, position in self.positions.items()):
+            await self.moved(1.0)
+
+    async def _ends(self) -> Mapping[int, int] | None:
+        try:
+            return await self._log.ends(Topic.EVENTS)
+        except LogUnavailable:
+            return None
 
     def active(self) -> list[Run]:
         """The runs that have begun and not ended."""

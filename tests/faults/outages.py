@@ -16,6 +16,8 @@ Wait = Callable[[], Awaitable[None]]
 Outage = Callable[[Wait], Awaitable[None]]
 """Takes what is awaited while the server is away, if that is up to us."""
 
+POSTGRES_AWAY = "Postgres away, and continued"
+
 
 def outages_of_postgres(home: Path) -> Mapping[str, Outage]:
     """Of the server in a home, which its keeper starts again when it has died."""
@@ -36,7 +38,7 @@ def outages_of_postgres(home: Path) -> Mapping[str, Outage]:
         kill_server(home)
 
     return {
-        "Postgres away, and continued": stopped,
+        POSTGRES_AWAY: stopped,
         "Postgres restarted with -m immediate": restarted,
         "Postgres killed with its keeper": killed,
     }

@@ -1,11 +1,11 @@
 """The servers of one log that chaos takes away: `kafka` is one broker, `cluster` three, killed one at a time."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults.outages import Outage, outages_of_cluster, outages_of_kafka, outages_of_postgres
+from faults.outages import POSTGRES_AWAY, Outage, outages_of_cluster, outages_of_kafka, outages_of_postgres
 from servers.kafka import KafkaBroker
 from servers.kafka_cluster import KafkaCluster
 from servers.postgres import PostgresServer
@@ -16,16 +16,23 @@ LOGS = ("postgres", "kafka", "cluster")
 
 @dataclass(frozen=True)
 class Outages:
-    """Those that some services can do without or hear of late, and those that make all of them say so."""
+    """Those that end by themselves or leave the log alone; those of one broker of several, without which all goes
+    on; and those of the log, of which all services say so.
+    """
 
-    of_some: dict[str, Outage]
-    of_all: dict[str, Outage]
+    passing: Mapping[str, Outage]
+    of_one_of_several: Mapping[str, Outage]
+    of_the_log: Mapping[str, Outage]
 
-    def with_broker(self, broker: KafkaBroker | KafkaCluster) -> "Outages":
-        """Those of the log as well: without the one broker there is nobody can go on, without one of three all."""
-        if isinstance(broker, KafkaCluster):
-            return Outages(self.of_some | dict(outages_of_cluster(broker)), self.of_all)
-        return Outages(self.of_some, self.of_all | dict(outages_of_kafka(broker)))
+
+def _outages(postgres: Path, broker: KafkaBroker | KafkaCluster | None) -> Outages:
+    of_postgres = dict(outages_of_postgres(postgres))
+    if isinstance(broker, KafkaCluster):
+        return Outages(of_postgres, outages_of_cluster(broker), {})
+    if isinstance(broker, KafkaBroker):
+        return Outages(of_postgres, {}, outages_of_kafka(broker))
+    away = {POSTGRES_AWAY: of_postgres.pop(POSTGRES_AWAY)}
+    return Outages(of_postgres, {}, away)
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,10 @@ async def servers(log: str, folder: Path) -> AsyncIterator[Servers]:
         direct_url = await stack.enter_async_context(server.fresh_database())
         proxy = await stack.enter_async_context(postgres_proxy(direct_url))
         database_url = log_url = proxy.through(direct_url)
-        outages = Outages(dict(outages_of_postgres(folder / "postgres")), {})
+        broker: KafkaBroker | KafkaCluster | None = None
         if log != "postgres":
             broker = KafkaBroker(folder / "kafka") if log == "kafka" else KafkaCluster(folder / "kafka")
             stack.push_async_callback(broker.stop)
             await broker.start()
             log_url = f"kafka://{broker.bootstrap}"
-            outages = outages.with_broker(broker)
-        yield Servers(log_url, database_url, proxy, outages)
+        yield Servers(log_url, database_url, proxy, _outages(folder / "postgres", broker))

@@ -35,6 +35,8 @@ class Zombies:
         self._fleet = fleet
         self.replaced_by: dict[str, str] = {}
         """The names of those that sleep, and of whoever took the place of each."""
+        self.replaced = 0
+        """How many there have been."""
 
     async def replace(self) -> None:
         """Until cancelled."""
@@ -62,6 +64,7 @@ class Zombies:
         found = [name for name in self._fleet.stopped() if name not in self.replaced_by]
         for name in found:
             self.replaced_by[name] = self._fleet.join(service_of(name))
+            self.replaced += 1
         return found
 
     async def _wake_later(self, name: str, sleep_seconds: float) -> None:
