@@ -7,7 +7,8 @@ import asyncio
 import shutil
 import sys
 import tempfile
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from random import SystemRandom
 
@@ -15,8 +16,8 @@ from faults.chaos import chaos, crowds, tell
 from faults.servers import LOGS
 
 
-def main() -> None:
-    """Chaos on the logs that are asked for, and the verdict."""
+def arguments(words: Sequence[str] | None = None) -> Namespace:
+    """What is asked for on the command line, or by these words."""
     parser = ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--log", choices=LOGS, action="append", help="this log alone")
     parser.add_argument("--only", choices=("faults", "crowd"), help="these alone")
@@ -32,8 +33,12 @@ def main() -> None:
     parser.add_argument("--session-seconds", type=float, default=3.0, help="silence that says a service is dead")
     parser.add_argument("--hours", type=float, default=4.0, help="the longest that the faults of a log may take")
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
-    given = parser.parse_args()
-    found = []
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    """Chaos on the logs that are asked for, and the verdict."""
+    given, found = arguments(), []
     for log in given.log or LOGS:
         folder = Path(tempfile.mkdtemp(prefix=f"autopack-chaos-{log}-"))
         tell(f"chaos on {log}, seed {given.seed}, in {folder}, which stays where something does not hold")
