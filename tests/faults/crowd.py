@@ -13,6 +13,8 @@ from events.catalogue import Topic
 from events.log.port import Place, StoredRecord
 from faults.changed import QUICK
 from faults.ground import Ground, ground
+from faults.invariants import judge_log
+from faults.invariants.gathering import read_log
 from support.builds import request
 
 PROJECTS = ("shop", "yard", "mill")
@@ -21,6 +23,9 @@ BASE_RUNS = 30
 """Come first, so that every service has done all that it does before its memory is looked at."""
 MEMORY_MIB = 48.0
 """What a service may grow by, whatever the crowd: batches, caches, and what the allocator keeps."""
+ALLOCATOR_MIB = 12.0
+RUN_KIB = 16.0
+"""What a service may grow by for a small crowd: a leak in each run has to be seen before thousands have come."""
 SUPERVISOR_KIB_A_RUN = 24.0
 """What its supervisor keeps of a run that waits: the plan, and where the run stands."""
 _WAITING = re.compile(r'^autopack_(waiting|oldest_waiting_seconds)\{kind="run"\} (\S+)$', re.MULTILINE)
@@ -68,19 +73,17 @@ async def crowd(
     world = ground(folder, log_url, database_url, topic_prefix=prefix, change=QUICK, settings_of_services=limit)
     async with world as place:
         seen = Seen()
-        async with asyncio.timeout(asked.limit_seconds):
-            following = asyncio.create_task(_follow(place, seen))
-            try:
-                await _submit(place, "base", BASE_RUNS)
-                await _until_ended(place, seen, BASE_RUNS)
-                seen.base_mib = _memory_mib(place)
-                await _submit(place, "crowd", asked.runs)
-                await _until_ended(place, seen, BASE_RUNS + asked.runs)
-            finally:
-                following.cancel()
-                await asyncio.wait({following})
+        async with asyncio.timeout(asked.limit_seconds), asyncio.TaskGroup() as group:
+            following = group.create_task(_follow(place, seen))
+            await _submit(place, "base", BASE_RUNS)
+            await _until_ended(place, seen, BASE_RUNS)
+            seen.base_mib = _memory_mib(place)
+            await _submit(place, "crowd", asked.runs)
+            await _until_ended(place, seen, BASE_RUNS + asked.runs)
+            following.cancel()
         await place.until_served(asked.limit_seconds)
-    return seen, [*_violations(seen, asked), *map(str, place.fleet.unexpected)]
+    broken = judge_log(await read_log(place.world), place.world)
+    return seen, [*_violations(seen, asked), *broken, *map(str, place.fleet.unexpected), *place.fleet.stuck]
 
 
 def _plans(place: Ground, name: str, count: int) -> Iterator[dict[str, Any]]:
@@ -136,7 +139,7 @@ def _violations(seen: Seen, asked: Crowd) -> Iterator[str]:
         if seen.events[name]:
             yield f"{seen.events[name]} of {name}, and nothing went wrong"
     yield from _untold(seen, asked)
-    yield from _grown(seen, asked)
+    yield from grown(seen, asked)
 
 
 def _out_of_order(seen: Seen) -> Iterator[str]:
@@ -162,11 +165,12 @@ def _untold(seen: Seen, asked: Crowd) -> Iterator[str]:
         yield f"the metrics showed {longest} s of waiting at most"
 
 
-def _grown(seen: Seen, asked: Crowd) -> Iterator[str]:
+def grown(seen: Seen, asked: Crowd) -> Iterator[str]:
+    """Services that took more memory for a crowd than they may."""
     for name, base in seen.base_mib.items():
         most = max(sample.get(name, 0.0) for sample in seen.memory_mib)
         own = SUPERVISOR_KIB_A_RUN * asked.runs / 1024 if name == "supervisor" else 0.0
-        if most - base > MEMORY_MIB + own:
+        if most - base > min(MEMORY_MIB, ALLOCATOR_MIB + RUN_KIB * asked.runs / 1024) + own:
             yield f"the {name} grew from {base:.0f} to {most:.0f} MiB"
 
 
@@ -176,5 +180,5 @@ def told(seen: Seen) -> str:
         f"  {name:<11}{base:6.0f} MiB before, {max(s.get(name, 0.0) for s in seen.memory_mib):6.0f} MiB at most"
         for name, base in sorted(seen.base_mib.items())
     ]
-    count, seconds = (max(values, default=0) for values in zip(*seen.waiting, strict=True))
+    count, seconds = (max((one[part] for one in seen.waiting), default=0.0) for part in (0, 1))
     return "\n".join([*lines, f"  {count:.0f} runs waited at most, the oldest for {seconds:.1f} s"])

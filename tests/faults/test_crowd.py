@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.crowd import Crowd, crowd, told
+from faults.crowd import Crowd, Seen, crowd, grown, told
 
 RUNS = 240
 LIMIT_SECONDS = 120.0
@@ -18,3 +18,16 @@ async def test_a_crowd_of_runs_is_worked_off_first_come_first_served_in_bounded_
     seen, found = await crowd(tmp_path, database_url, database_url, "", asked)
     print(told(seen))
     assert found == [], "\n".join(found)
+
+
+def _leaking(kib_a_run: float, runs: int) -> list[str]:
+    """What is said of a service that keeps so much of each run."""
+    seen = Seen(base_mib={"builder": 75.0}, memory_mib=[{"builder": 75.0 + 5.0 + kib_a_run * runs / 1024}])
+    assert told(seen)
+    return list(grown(seen, Crowd(runs, 4, LIMIT_SECONDS)))
+
+
+def test_a_service_that_keeps_something_of_each_run_is_found_before_thousands_have_come() -> None:
+    assert _leaking(0.0, RUNS) == []
+    assert _leaking(60.0, RUNS) == ["the builder grew from 75 to 94 MiB"]
+    assert _leaking(6.0, 10_000) == ["the builder grew from 75 to 139 MiB"]
