@@ -105,11 +105,19 @@ class Template:
             told = json.loads(line)
             if "started" in told:
                 child = self._children[told["started"]] = Child(told["started"])
-                self._waiting.popleft().set_result(child)
-            else:
-                self._children.pop(told["ended"]).ended.set_result(told["status"])
+                self._hand_over(child, self._waiting.popleft())
+            elif not (ended := self._children.pop(told["ended"]).ended).done():
+                ended.set_result(told["status"])
         for started in self._waiting:
-            started.set_exception(TemplateEnded())
+            if not started.done():
+                started.set_exception(TemplateEnded())
+
+    def _hand_over(self, child: Child, started: "asyncio.Future[Child]") -> None:
+        """To whoever waits for it; where nobody does any more, nobody would end it."""
+        if started.done():
+            child.send(signal.SIGKILL)
+        else:
+            started.set_result(child)
 
 
 class _Forking:

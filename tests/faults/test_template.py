@@ -80,3 +80,17 @@ async def test_a_signal_to_the_group_of_a_test_session_does_not_end_a_template_b
     own = template._process
     assert own is not None
     assert os.getpgid(own.pid) == own.pid != os.getpgid(0)
+
+
+async def test_a_start_that_is_given_up_leaves_no_child_and_others_are_started_as_before(
+    template: Template, tmp_path: Path
+) -> None:
+    home, output = _environment(tmp_path), tmp_path / "said"
+    async with asyncio.timeout(LIMIT_SECONDS):
+        given_up = asyncio.create_task(template.start(["serve", "applier"], home, tmp_path, output))
+        await asyncio.sleep(0)  # it has been asked for
+        given_up.cancel()
+        told = await template.start(["--version"], home, tmp_path, output)
+        assert await told.ended == 0
+        while template._children:
+            await asyncio.sleep(0.02)
