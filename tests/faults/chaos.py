@@ -86,7 +86,7 @@ async def _faults(place: Ground, given: Namespace, made: Servers) -> None:
     for strike, outages in kinds:
         for name, outage in outages.items():
             tell(await strike(place, name, outage, given.outage_seconds))
-    came = await storm(place.fleet, WORKING, given.storm_seconds, given.storm_every)
+    came = await storm(place, WORKING, given.storm_seconds, given.storm_every)
     tell(f"{came} members joined and left; MiB {memory_told(place)}")
     killer = Killer(place, given.seed, LONGEST_PAUSE_SECONDS)
     await killer.kill(given.kills)

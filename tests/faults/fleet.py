@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from events.failpoints import STOP
 from faults import changed
 from faults.template import Child, Template
 
@@ -59,6 +60,8 @@ class Fleet:
         self._group = asyncio.TaskGroup()
         self._leaving: set[str] = set()
         self._is_stopping = False
+        self._deaf: set[Child] = set()
+        self._killed: Counter[str] = Counter()
         self.change = ""
         self.kills: Counter[str] = Counter()
         self.unexpected: list[UnexpectedEnd] = []
@@ -87,8 +90,8 @@ class Fleet:
         self._keeping[name] = self._group.create_task(self._keep(name), name=name)
 
     def _send_all(self, number: signal.Signals) -> None:
-        for child in self._children.values():
-            child.send(number)
+        for name in self._children:
+            self.send(name, number)
 
     def join(self, service: str) -> str:
         """Have one more process of a service; its name."""
@@ -96,16 +99,23 @@ class Fleet:
         self._begin(name)
         return name
 
-    async def leave(self, name: str) -> None:
-        """Have one process drain and end, for good."""
+    async def leave(self, name: str, by: signal.Signals = signal.SIGTERM) -> None:
+        """Have one process end for good: by SIGTERM it drains, by SIGKILL it does not."""
         self._leaving.add(name)
-        self.send(name, signal.SIGTERM)
+        self.send(name, by)
         await asyncio.wait({self._keeping[name]})
 
-    def send(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to one process, where it runs at this moment."""
-        if (child := self._children.get(name)) is not None:
-            child.send(number)
+    def send(self, name: str, number: signal.Signals) -> bool:
+        """Send a signal to one process; False where it does not run at this moment."""
+        child = self._children.get(name)
+        if child is None or child.ended.done():
+            return False
+        if number is signal.SIGKILL:
+            self.kills[name] += 1
+        if number is signal.SIGTERM and not _hears_sigterm(child.pid):
+            self._deaf.add(child)
+        child.send(number)
+        return True
 
     def stopped(self) -> list[str]:
         """The processes that have been stopped in their tracks, and not continued."""
@@ -114,30 +124,11 @@ class Fleet:
 
     def kill(self, service: str) -> bool:
         """SIGKILL a service; False where it does not run at this moment."""
-        child = self._children.get(service)
-        if child is None or child.ended.done():
-            return False
-        child.send(signal.SIGKILL)
-        self.kills[service] += 1
-        return True
+        return self.send(service, signal.SIGKILL)
 
     def process_ids(self) -> Mapping[str, int]:
         """The process of each service that runs at this moment."""
         return {service: child.pid for service, child in self._children.items() if not child.ended.done()}
-
-    @asynccontextmanager
-    async def another(self, service: str, ends_by: signal.Signals) -> AsyncIterator[None]:
-        """One more process of a service as long as the block lasts, ended by a signal, and gone afterwards."""
-        child = await self._template.start(
-            ("serve", service), self._environment, self._folder, self._output(service)
-        )
-        try:
-            yield
-        finally:
-            child.send(ends_by)
-            status = await asyncio.wait_for(child.ended, STOPPING_SECONDS)
-            if status not in (0, -ends_by):
-                self.unexpected.append(UnexpectedEnd(service, status, self._said(service)))
 
     async def clear_leftovers(self) -> None:
         """Have removed what those who were killed left in the home, as an operator has it removed."""
@@ -177,9 +168,9 @@ class Fleet:
         while not self._is_to_end(name):
             child = await self._started(name)
             if self._is_to_end(name):
-                child.send(signal.SIGTERM)
+                self.send(name, signal.SIGTERM)
             status = await child.ended
-            if status not in self._expected(name):
+            if not self._is_expected(name, child, status):
                 self.unexpected.append(UnexpectedEnd(name, status, self._said(name)))
             if sum(end.service == name for end in self.unexpected) > MOST_UNEXPECTED:
                 raise ServiceUnfit(str(self.unexpected[-1]))
@@ -187,10 +178,23 @@ class Fleet:
     def _is_to_end(self, name: str) -> bool:
         return self._is_stopping or name in self._leaving
 
-    def _expected(self, name: str) -> set[int]:
-        """A SIGTERM that comes before a service can hear it ends it as well."""
-        stopped = {0, -signal.SIGTERM} if self._is_to_end(name) else set()
-        return stopped | {-signal.SIGKILL}
+    def _is_expected(self, name: str, child: Child, status: int) -> bool:
+        """Whoever was told to stop ends in order, or by the SIGTERM itself where it could not hear that yet.
+
+        By SIGKILL no more end than were killed, or died at a failpoint: memory that ran out kills as well.
+        """
+        if status == -signal.SIGKILL:
+            service = service_of(name)
+            self._killed[service] += 1
+            return self._killed[service] <= self._sent_to_death(service)
+        orderly = (0, -signal.SIGTERM) if child in self._deaf else (0,)
+        return status in orderly and self._is_to_end(name)
+
+    def _sent_to_death(self, service: str) -> int:
+        """How often it was killed by us, and by itself."""
+        kills = sum(count for name, count in self.kills.items() if service_of(name) == service)
+        deaths = self.deaths().items()
+        return kills + sum(n for (one, point), n in deaths if one == service and not point.endswith(STOP))
 
     async def _started(self, name: str) -> Child:
         environment, service = self._own_environment(), service_of(name)
@@ -212,6 +216,16 @@ class Fleet:
 def service_of(name: str) -> str:
     """The service of a process."""
     return name.partition("-")[0]
+
+
+def _hears_sigterm(pid: int) -> bool:
+    """Whether a process has said what it does at SIGTERM; before that it ends at once, as any process does."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
 def _is_stopped(pid: int) -> bool:

@@ -5,28 +5,77 @@ import itertools
 import signal
 from collections.abc import Sequence
 
-from faults.fleet import Fleet
+from faults.ground import Ground
+from faults.members import Shares, shares
 
 WORKING = ("supervisor", "builder", "auditor", "applier", "verifier")
 """The services that share out partitions among their instances."""
+LOOK_SECONDS = 0.1
+JOINING_SECONDS = 30.0
+ENDS = (signal.SIGTERM, signal.SIGKILL)
 
 
-async def storm(fleet: Fleet, services: Sequence[str], seconds: float, every_seconds: float) -> int:
+class StormTooCalm(Exception):
+    """Members that never joined, or that nothing was given to."""
+
+
+async def storm(place: Ground, services: Sequence[str], seconds: float, every_seconds: float) -> int:
     """Every so often a member of each group leaves and another joins. Returns how many have come and gone.
 
-    Each stays for two of those spans, so that none is alone with the member that is always there.
+    Each stays for two of those spans, from when the group knows it, so that none is alone with the member that is
+    always there; and the next one to come waits for it. Raises, in a group, StormTooCalm.
     """
     until = asyncio.get_running_loop().time() + seconds
-    ends, came = itertools.cycle((signal.SIGTERM, signal.SIGKILL)), 0
-    async with asyncio.TaskGroup() as members:
-        while asyncio.get_running_loop().time() < until:
-            for service in services:
-                members.create_task(_stay(fleet, service, next(ends), 2 * every_seconds))
+    async with asyncio.TaskGroup() as group:
+        raging = [group.create_task(_Group(place, one).rage(until, every_seconds)) for one in services]
+    return sum(task.result() for task in raging)
+
+
+class _Group:
+    """What one group goes through, and who has held partitions of it."""
+
+    def __init__(self, place: Ground, service: str) -> None:
+        self._place = place
+        self._service = service
+        self._holders: set[str] = set()
+
+    async def rage(self, until: float, every_seconds: float) -> int:
+        loop, ends = asyncio.get_running_loop(), itertools.cycle(ENDS)
+        came = 0
+        async with asyncio.TaskGroup() as members:
+            while loop.time() < until or came < len(ENDS):
+                name = await self._joined()
+                members.create_task(self._stay(name, 2 * every_seconds, next(ends)))
                 came += 1
-            await asyncio.sleep(every_seconds)
-    return came
+                await asyncio.sleep(every_seconds)
+        if len(self._holders) < 2:
+            raise StormTooCalm(f"{came} members joined {self._service}, and only {self._holders} held partitions")
+        return came
 
+    async def _joined(self) -> str:
+        """One more member, once the group knows one that it has not known before."""
+        known = await self._other_than(frozenset())
+        name = self._place.fleet.join(self._service)
+        try:
+            await self._other_than(known)
+        except TimeoutError:
+            said = self._place.fleet.said(name)
+            raise StormTooCalm(f"{name} was no member after {JOINING_SECONDS:g} s\n{said}") from None
+        return name
 
-async def _stay(fleet: Fleet, service: str, ends_by: signal.Signals, seconds: float) -> None:
-    async with fleet.another(service, ends_by):
+    async def _other_than(self, known: frozenset[str]) -> frozenset[str]:
+        """The members, once there are others than these. Raises TimeoutError."""
+        async with asyncio.timeout(JOINING_SECONDS):
+            while not (members := frozenset(await self._look())) - known:
+                await asyncio.sleep(LOOK_SECONDS)
+        return members
+
+    async def _stay(self, name: str, seconds: float, ends_by: signal.Signals) -> None:
         await asyncio.sleep(seconds)
+        await self._look()
+        await self._place.fleet.leave(name, ends_by)
+
+    async def _look(self) -> Shares:
+        found = await shares(self._place.world, self._service)
+        self._holders |= {member for member, partitions in found.items() if partitions}
+        return found

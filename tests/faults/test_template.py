@@ -23,7 +23,8 @@ async def template(tmp_path: Path) -> AsyncIterator[Template]:
     await made.close()
 
 
-def _environment(home: Path) -> dict[str, str]:
+def environment_of(home: Path) -> dict[str, str]:
+    """Of services whose servers are nowhere."""
     return {
         "PATH": os.environ["PATH"],
         "AUTOPACK_HOME": str(home),
@@ -37,9 +38,9 @@ async def test_a_forked_command_reads_its_own_environment_and_tells_its_exit_cod
 ) -> None:
     output = tmp_path / "said"
     async with asyncio.timeout(LIMIT_SECONDS):
-        told = await template.start(["--version"], _environment(tmp_path), tmp_path, output)
+        told = await template.start(["--version"], environment_of(tmp_path), tmp_path, output)
         assert await told.ended == 0
-        wrong = {**_environment(tmp_path), "AUTOPACK_LOG": "nowhere"}
+        wrong = {**environment_of(tmp_path), "AUTOPACK_LOG": "nowhere"}
         refused = await template.start(["serve", "supervisor"], wrong, tmp_path, output)
         assert await refused.ended == 2
     said = output.read_text()
@@ -52,7 +53,7 @@ async def test_a_forked_service_leads_a_session_bears_the_marker_and_is_missed_w
 ) -> None:
     output = tmp_path / "said"
     async with asyncio.timeout(LIMIT_SECONDS):
-        child = await template.start(["serve", "applier"], _environment(tmp_path), tmp_path, output)
+        child = await template.start(["serve", "applier"], environment_of(tmp_path), tmp_path, output)
         while not (output.exists() and "applier is running" in output.read_text()):
             await asyncio.sleep(0.02)
         assert os.getsid(child.pid) == child.pid
@@ -65,12 +66,12 @@ async def test_what_a_template_has_started_ends_with_it(tmp_path: Path) -> None:
     template = Template()
     await template.open(tmp_path / "template.log", MARKER)
     async with asyncio.timeout(LIMIT_SECONDS):
-        child = await template.start(["serve", "applier"], _environment(tmp_path), tmp_path, tmp_path / "said")
+        child = await template.start(["serve", "applier"], environment_of(tmp_path), tmp_path, tmp_path / "said")
         await template.close()
         with pytest.raises(ProcessLookupError):
             os.kill(child.pid, 0)
         with pytest.raises(TemplateEnded):
-            await template.start(["--version"], _environment(tmp_path), tmp_path, tmp_path / "said")
+            await template.start(["--version"], environment_of(tmp_path), tmp_path, tmp_path / "said")
 
 
 async def test_a_signal_to_the_group_of_a_test_session_does_not_end_a_template_before_its_children(
@@ -85,7 +86,7 @@ async def test_a_signal_to_the_group_of_a_test_session_does_not_end_a_template_b
 async def test_a_start_that_is_given_up_leaves_no_child_and_others_are_started_as_before(
     template: Template, tmp_path: Path
 ) -> None:
-    home, output = _environment(tmp_path), tmp_path / "said"
+    home, output = environment_of(tmp_path), tmp_path / "said"
     async with asyncio.timeout(LIMIT_SECONDS):
         given_up = asyncio.create_task(template.start(["serve", "applier"], home, tmp_path, output))
         await asyncio.sleep(0)  # it has been asked for
