@@ -50,7 +50,12 @@ async def chaos(
     async with servers(log, folder) as made:
         points = points or _points("postgres" if log == "postgres" else "kafka", given)
         world = ground(
-            folder, made.log_url, made.database_url, failpoints=points, session_seconds=given.session_seconds
+            folder,
+            made.log_url,
+            made.database_url,
+            failpoints=points,
+            session_seconds=given.session_seconds,
+            direct_url=made.direct_url,
         )
         async with world as place:
             load = Load(RUNS_AT_ONCE, given.events)
@@ -76,7 +81,7 @@ async def _faults(place: Ground, given: Namespace, made: Servers) -> None:
     tell(f"deaths and stops at failpoints:\n{deaths_table(place.fleet.deaths())}")
     traps = cut_all(made.proxy, place.kind_of_log, given.cuts) if given.cuts else {}
     for name, trap in traps.items():
-        await trap.sprung.wait()
+        await trap.until_sprung()
         tell(f"{name}: committed and not answered, {trap.struck} times")
     kinds = (
         (come_back, made.outages.passing),

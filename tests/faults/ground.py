@@ -110,13 +110,16 @@ async def ground(
     change: str = "",
     settings_of_services: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Ground]:
+    direct_url: str | None = None,
     """Make a world, and run all services in it as long as the block lasts. Then they have stopped.
 
-    They are changed in the way that `change` names, if it does (`faults.changed`).
+    They are changed in the way that `change` names, if it does (`faults.changed`). Where services reach Postgres
+    by a proxy alone, `direct_url` is how everybody else does, so that no trap counts what is not theirs.
     """
-    settings = Settings(
-        home=folder / "home", log=log_url, database=database_url, partitions=PARTITIONS, topic_prefix=topic_prefix
-    )
+    chosen = {"home": folder / "home", "partitions": PARTITIONS, "topic_prefix": topic_prefix}
+    settings = Settings(log=log_url, database=database_url, **chosen)
+    if direct_url is not None:
+        log_url, database_url = direct_url if log_url == database_url else log_url, direct_url
     aimed_at = targets(folder / "repositories")
     async with AsyncExitStack() as stack:
         starts = AgentStarts(folder)
@@ -135,7 +138,7 @@ async def ground(
             partitions=PARTITIONS,
             topic_prefix=topic_prefix,
         )
-        log = await _opened(settings, stack)
+        log = await _opened(Settings(log=log_url, database=database_url, **chosen), stack)
         observer = Observer(log)
         group = await stack.enter_async_context(asyncio.TaskGroup())  # what goes wrong with it ends the block
         following = group.create_task(observer.follow(), name="observer")

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -50,10 +51,17 @@ def stop_immediately(home: Path) -> None:
 
 
 def kill_server(home: Path) -> None:
-    """SIGKILL the server, every process of it, and its keeper: nothing that was not written is any more."""
-    server = psutil.Process(_postmaster(Layout.under(home).data))
-    keepers = [parent for parent in server.parents() if str(home) in " ".join(parent.cmdline())]
-    _send([process.pid for process in (*keepers, server, *server.children(recursive=True))], signal.SIGKILL)
+    """SIGKILL the server, every process of it, and its keeper: nothing that was not written is any more.
+
+    Whoever carries out a statement at this moment dies first, before it has done so: looking for all the others
+    takes longer than a commit, and meanwhile their parent must not start anew.
+    """
+    postmaster = _postmaster(Layout.under(home).data)
+    _send(_children(postmaster), signal.SIGKILL)
+    os.kill(postmaster, signal.SIGSTOP)
+    parents = psutil.Process(postmaster).parents()
+    keepers = [parent.pid for parent in parents if str(home) in " ".join(parent.cmdline())]
+    _send([*keepers, postmaster, *_children(postmaster)], signal.SIGKILL)
 
 
 def outages_of_kafka(broker: KafkaBroker) -> Mapping[str, Outage]:
@@ -121,11 +129,15 @@ def _postmaster(data: Path) -> int:
     return int((data / "postmaster.pid").read_text().splitlines()[0])
 
 
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def _with_children(pid: int) -> list[int]:
     return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
 
 def _send(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
-        if psutil.pid_exists(pid):
+        with suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -37,10 +37,14 @@ def _outages(postgres: Path, broker: KafkaBroker | KafkaCluster | None) -> Outag
 
 @dataclass(frozen=True)
 class Servers:
-    """A log and a database of their own, through a proxy that can cut their connections."""
+    """A log and a database of their own, through a proxy that can cut their connections.
+
+    `direct_url` is the address of the database past that proxy.
+    """
 
     log_url: str
     database_url: str
+    direct_url: str
     proxy: PostgresProxy
     outages: Outages
 
@@ -61,4 +65,4 @@ async def servers(log: str, folder: Path) -> AsyncIterator[Servers]:
             stack.push_async_callback(broker.stop)
             await broker.start()
             log_url = f"kafka://{broker.bootstrap}"
-        yield Servers(log_url, database_url, proxy, _outages(folder / "postgres", broker))
+        yield Servers(log_url, database_url, direct_url, proxy, _outages(folder / "postgres", broker))

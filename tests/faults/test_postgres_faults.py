@@ -45,7 +45,7 @@ SLEEPING = ("supervisor", "projector", "builder")
 async def _strike_at_each(proxy: PostgresProxy, place: Ground, home: Path) -> None:
     """First unanswered commits, then a server that goes down in the midst of a step, and of a batch of rows."""
     for trap in cut_all(proxy, "postgres", CUTS).values():
-        await trap.sprung.wait()
+        await trap.until_sprung()
     for strike in (stop_immediately, kill_server):
         for name in ("step of the supervisor", "batch of the projector"):
             await _struck(proxy, name, lambda: strike(home))  # noqa: B023 - called before the next round
@@ -55,7 +55,10 @@ async def _strike_at_each(proxy: PostgresProxy, place: Ground, home: Path) -> No
 
 
 async def _struck(proxy: PostgresProxy, name: str, strike: Callable[[], None]) -> None:
-    await proxy.strike(COMMITS[name], strike).sprung.wait()
+    """Until the server has gone down in the midst of such a statement, and has never said that it is done."""
+    trap = proxy.strike(COMMITS[name], strike)
+    await trap.until_sprung()
+    print(f"{name}: struck in its midst, after {trap.in_vain} times in which the answer was sooner")
 
 
 async def test_nothing_is_lost_or_done_twice_where_postgres_does_not_answer_stops_or_dies(
@@ -63,7 +66,7 @@ async def test_nothing_is_lost_or_done_twice_where_postgres_does_not_answer_stop
 ) -> None:
     async with own_server.fresh_database() as direct, postgres_proxy(direct) as proxy:
         url = proxy.through(direct)
-        async with ground(tmp_path, url, url) as place:
+        async with ground(tmp_path, url, url, direct_url=direct) as place:
             faults = _strike_at_each(proxy, place, tmp_path / "postgres")
             try:
                 await build_while(place, Load(3), faults, FAULTS_SECONDS)

@@ -9,9 +9,9 @@ from pathlib import Path
 class World:
     """A world whose faults have stopped and whose services have ended, while its servers still run.
 
-    `log_url` and `database_url` are as the services had them (`kafka://host:port` or `postgresql://…`), with
-    `partitions` and `topic_prefix`; `homes` are the folders AUTOPACK_HOME of the services, `artifacts` a URL as
-    fsspec takes it.
+    `log_url` and `database_url` lead to the servers that the services had (`kafka://host:port` or
+    `postgresql://…`), with `partitions` and `topic_prefix`; `homes` are the folders AUTOPACK_HOME of the services,
+    `artifacts` a URL as fsspec takes it.
 
     `protected` holds, for each of the `repositories`, its refs as they stood before the first run, name to commit.
     `acknowledged` are submissions of which the emitter was told that the log has taken them: topic, partition,

@@ -39,7 +39,7 @@ async def test_a_step_that_was_committed_and_not_answered_is_found_by_taking_ove
     await log.submit(Topic.COMMANDS, [NewRecord("shop", b"asked")])
     writer = await log.take_over(0, "one")
     step = Step([NewRecord("shop", b"decided")], rejections, positions=Positions(1, 0))
-    proxy.cut(lambda text: text == statement)
+    proxy.cut(lambda one: one.text == statement)
     for _ in range(2):  # the second time the writer is dropped already
         with pytest.raises(LogUnavailable):
             await writer.append(step)
@@ -53,7 +53,7 @@ async def test_a_taking_over_that_is_not_answered_fences_all_the_same_and_is_don
     log: PostgresLog, proxy: PostgresProxy
 ) -> None:
     await (await log.take_over(0, "one")).append(Step([NewRecord("shop", b"first")]))
-    proxy.cut(lambda text: text == TAKE_OVER)
+    proxy.cut(lambda one: one.text == TAKE_OVER)
     with pytest.raises(LogUnavailable):
         await log.take_over(0, "two")
     heir = await log.take_over(0, "two")
@@ -65,7 +65,7 @@ async def test_a_submission_that_was_committed_and_not_answered_is_in_the_log_an
     log: PostgresLog, proxy: PostgresProxy
 ) -> None:
     """It is there twice then, under one id: the supervisor passes over the second."""
-    proxy.cut(lambda text: text == SUBMIT)
+    proxy.cut(lambda one: one.text == SUBMIT)
     with pytest.raises(LogUnavailable):
         await log.submit(Topic.COMMANDS, [NewRecord("shop", b"asked")])
     assert await log.submit(Topic.COMMANDS, [NewRecord("shop", b"asked")]) == [(COMMANDS, 1)]

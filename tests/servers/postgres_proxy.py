@@ -14,33 +14,75 @@ from services.embedded.layout import SOCKET_NAME
 HOST = "127.0.0.1"
 ENCRYPTION_REQUESTS = (80877103, 80877104)
 """The codes by which a client asks for TLS or GSSAPI before it says who it is; it is answered with one byte."""
-PARSE, BIND, QUERY, READY = b"P", b"B", b"Q", b"Z"
+PARSE, BIND, QUERY, SYNC = b"P", b"B", b"Q", b"S"
+COMPLETE, ERROR, READY = b"C", b"E", b"Z"
+IDLE = b"I"
+"""What a server that is ready says of the transaction: that there is none."""
 
-Wanted = Callable[[str], bool]
-"""Whether a statement, by its text, is one to strike at."""
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement as a client has it carried out.
+
+    `bound` are its parameters as they go over the wire; `reads_only` says that its transaction began by saying so.
+    """
+
+    text: str
+    bound: bytes = b""
+    reads_only: bool = False
+
+
+Wanted = Callable[[Statement], bool]
+"""Whether a statement is one to strike at."""
 
 
 @dataclass(slots=True, eq=False)
 class Trap:
     """Strikes at so many wanted statements: cuts the connection, or calls `strike` in the place of that.
 
-    A connection is cut when the server has carried the statement out, before the answer to it is passed back.
+    A connection is cut when the server has carried the statement out and committed, before the answer to it is
+    passed back: what failed, or did nothing, does not count, and is answered. `strike` is called when the server
+    has the statement but for its end, at which it commits; that counts where no answer ever comes.
     """
 
     wanted: Wanted
     times: int
     strike: Callable[[], None] | None = None
     struck: int = 0
-    sprung: asyncio.Event = field(default_factory=asyncio.Event)
+    in_vain: int = 0
+    _open: int = 0
+    _failure: Exception | None = None
+    _sprung: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def takes(self, statement: str) -> bool:
-        """Whether it strikes at this statement; then that counts."""
-        if self.struck == self.times or not self.wanted(statement):
+    def takes(self, statement: Statement) -> bool:
+        """Whether it strikes at this statement; then it is told how that went."""
+        if self._failure is not None or self.struck + self._open == self.times or not self.wanted(statement):
             return False
-        self.struck += 1
-        if self.struck == self.times:
-            self.sprung.set()
+        self._open += 1
         return True
+
+    def told(self, *, has_struck: bool) -> None:
+        """What became of a statement that was taken."""
+        self._open -= 1
+        self.struck += has_struck
+        self.in_vain += not has_struck
+        if self.struck == self.times:
+            self._sprung.set()
+
+    def call(self) -> None:
+        """Strike. What goes wrong there is raised to those who wait."""
+        assert self.strike is not None
+        try:
+            self.strike()
+        except Exception as error:
+            self._failure = error
+            self._sprung.set()
+
+    async def until_sprung(self) -> None:
+        """Wait until it has struck so often. Raises whatever `strike` has raised."""
+        await self._sprung.wait()
+        if self._failure is not None:
+            raise self._failure
 
 
 class PostgresProxy:
@@ -52,19 +94,22 @@ class PostgresProxy:
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._traps: list[Trap] = []
+        self._failures: list[Exception] = []
 
     async def start(self) -> None:
         """Begin to listen."""
         self._server = await asyncio.start_server(self._accept, HOST, 0)
 
     async def stop(self) -> None:
-        """End everything."""
+        """End everything. Raises, in a group, what went wrong here meanwhile."""
         if self._server is not None:
             self._server.close()
         for task in self._connections:
             task.cancel()
         if self._connections:
             await asyncio.wait(self._connections)
+        if self._failures:
+            raise ExceptionGroup("the proxy has failed", self._failures)
 
     def through(self, url: str) -> str:
         """The address of the same database by way of this proxy."""
@@ -78,10 +123,10 @@ class PostgresProxy:
         return self._set(Trap(wanted, times))
 
     def strike(self, wanted: Wanted, strike: Callable[[], None], times: int = 1) -> Trap:
-        """Call this when a wanted statement has just been sent to the server."""
+        """Call this when a wanted statement has just been sent to the server, but for its end."""
         return self._set(Trap(wanted, times, strike))
 
-    def trap(self, statement: str) -> Trap | None:
+    def trap(self, statement: Statement) -> Trap | None:
         """Who strikes at this statement."""
         return next((trap for trap in self._traps if trap.takes(statement)), None)
 
@@ -97,6 +142,8 @@ class PostgresProxy:
             with suppress(OSError, asyncio.IncompleteReadError):
                 server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
                 await _Connection(self, reader, writer, server_reader, server_writer).run()
+        except Exception as error:
+            self._failures.append(error)
         finally:
             writer.close()
             del self._connections[task]
@@ -117,7 +164,10 @@ class _Connection:
         self._server_reader = server_reader
         self._server_writer = server_writer
         self._statements: dict[bytes, str] = {}
-        self._is_to_be_cut = False
+        self._reads_only = False
+        self._trap: Trap | None = None
+        self._did_nothing = False
+        self._withheld: list[tuple[bytes, bytes]] = []
 
     async def run(self) -> None:
         """Carry both ways until one side has gone, or the connection is cut."""
@@ -129,9 +179,14 @@ class _Connection:
             finally:
                 for way in ways:
                     way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
+                await asyncio.wait(ways)
+            for way in ways:
+                if not way.cancelled():
+                    way.result()
         finally:
             self._server_writer.close()
+            if self._trap is not None:  # no answer will come any more
+                self._settle(has_struck=self._trap.strike is not None)
 
     async def _begin(self) -> None:
         """What a client says first has no type; to the server we speak in the clear."""
@@ -147,32 +202,59 @@ class _Connection:
     async def _carry_requests(self) -> None:
         while True:
             kind, body = await _message(self._client_reader)
-            trap = self._trap(kind, body)
-            if trap is not None and trap.strike is None:
-                self._is_to_be_cut = True
+            self._look(kind, body)
+            if kind in (SYNC, QUERY) and self._trap is not None and self._trap.strike is not None:
+                self._trap.call()
             _send(self._server_writer, kind, body)
-            if trap is not None and trap.strike is not None:
-                trap.strike()
 
-    def _trap(self, kind: bytes, body: bytes) -> Trap | None:
-        """Who strikes at what this message asks for. A statement is named when parsed, and run by its name."""
+    def _look(self, kind: bytes, body: bytes) -> None:
+        """Take note of what is asked for. A statement is named when parsed, and run by its name."""
         if kind == PARSE:
             name, text, _ = body.split(b"\0", 2)
             self._statements[name] = text.decode()
-        elif kind == BIND:
-            return self._proxy.trap(self._statements.get(body.split(b"\0", 2)[1], ""))
-        elif kind == QUERY:
-            return self._proxy.trap(body.rstrip(b"\0").decode())
-        return None
+        elif kind == BIND and self._trap is None:
+            _, name, bound = body.split(b"\0", 2)
+            self._trap = self._proxy.trap(Statement(self._statements.get(name, ""), bound, self._reads_only))
+        elif kind == QUERY and self._trap is None:
+            text = body.rstrip(b"\0").decode()
+            if text.startswith("BEGIN"):
+                self._reads_only = "READ ONLY" in text
+            self._trap = self._proxy.trap(Statement(text, b"", self._reads_only))
 
     async def _carry_answers(self) -> None:
         """A client asks one thing at a time, so the next time that the server is ready it has done that."""
         while True:
             kind, body = await _message(self._server_reader)
-            if not self._is_to_be_cut:
+            if self._trap is None:
                 _send(self._client_writer, kind, body)
-            elif kind == READY:
+            elif self._is_cut(self._trap, kind, body):
                 return
+
+    def _is_cut(self, trap: Trap, kind: bytes, body: bytes) -> bool:
+        """Take one message of the answer to a statement that was taken; whether the connection ends with it."""
+        self._withheld.append((kind, body))
+        self._did_nothing |= kind == ERROR or (kind == COMPLETE and _says_nothing_was_done(body))
+        if kind == READY:
+            has_struck = trap.strike is None and body == IDLE and not self._did_nothing
+            self._settle(has_struck=has_struck)
+            if has_struck:
+                return True
+        if trap.strike is not None or kind == READY:
+            for message in self._withheld:
+                _send(self._client_writer, *message)
+            self._withheld.clear()
+        return False
+
+    def _settle(self, *, has_struck: bool) -> None:
+        assert self._trap is not None
+        self._trap.told(has_struck=has_struck)
+        self._trap, self._did_nothing = None, False
+
+
+def _says_nothing_was_done(tag: bytes) -> bool:
+    """No row was written or returned, as where somebody was fenced; or a COMMIT found that there was an error."""
+    words = tag.rstrip(b"\0").split()
+    return words == [b"ROLLBACK"] or words[-1] == b"0"
 
 
 async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
