@@ -1,6 +1,6 @@
 """What builder and auditor work with, and what may stand in their way before an agent has begun."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -120,9 +120,13 @@ def session_of(assignment: Assignment, give_up_at: float, lent: tuple[Mount, ...
     )
 
 
-async def paid(assignment: Assignment, work: Awaitable[AnswerT]) -> AnswerT:
-    """What an agent answers. What it cost stands with the assignment, whatever becomes of the answer."""
+async def paid(assignment: Assignment, work: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
+    """What an agent answers. What it cost stands with the assignment, whatever becomes of the answer.
+
+    Raises WorkReplaced where nobody has asked for it any more, and then the agent has not begun.
+    """
+    await assignment.still_ours()
     assignment.spending.begun = True
-    answer = await work
+    answer = await work()
     assignment.spending.usage = usage_of(answer.usage)
     return answer

@@ -56,7 +56,7 @@ class Auditor:
         diff = await self._diff(assignment, data)
         request = await asyncio.to_thread(auditor_request, assignment.run_id, data, diff)
         session = session_of(assignment, give_up_at)
-        answer = await paid(assignment, self._workshop.driver.audit(agent, request, session))
+        answer = await paid(assignment, lambda: self._workshop.driver.audit(agent, request, session))
         failpoint("verdict-read")
         log = await self._workshop.store.put(answer.log) if answer.log else None
         if isinstance(answer, AgentFailure):

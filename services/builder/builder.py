@@ -95,8 +95,8 @@ class Builder:
         session: Session,
     ) -> BuildSucceeded | BuildFailed:
         request = builder_request(assignment.run_id, data)
-        work = self._workshop.driver.build(agent, workspace.tree, request, session)
-        answer = await paid(assignment, work)
+        driver = self._workshop.driver
+        answer = await paid(assignment, lambda: driver.build(agent, workspace.tree, request, session))
         log = await self._kept_log(answer.log)
         if isinstance(answer, AgentFailure):
             return self.failed(assignment, answer.failure, answer.reason, log)

@@ -27,7 +27,7 @@ class Followed:
 
     @property
     def caught_up(self) -> bool:
-        """Everything that stood in the history when following began has been folded."""
+        """Everything that stood in the history when following began, or was to catch up, has been folded."""
         return self.unreadable is None and self.position >= self.target
 
     def fold(self, records: Iterable[StoredRecord]) -> None:
@@ -79,6 +79,12 @@ class Following:
         start = await self._membership.committed(partition) or 0
         self.followed[partition] = Followed(partition, OpenRequests(self._traits), start, end)
         self._tail.follow(Place(Topic.EVENTS, partition), start, self._prompt)
+
+    async def catch_up(self) -> None:
+        """From now on who has caught up has folded all that stands in the history now. Raises LogUnavailable."""
+        ends = await self._log.ends(Topic.EVENTS)
+        for followed in self.followed.values():
+            followed.target = max(followed.target, ends.get(followed.partition, 0))
 
     def hurry(self) -> None:
         """From now on everything is waited for: work that has been answered is to end at once."""

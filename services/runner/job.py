@@ -1,7 +1,7 @@
 """One claimed piece of work, from the claim to the answer in the history."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from time import monotonic, time
 
@@ -46,12 +46,14 @@ class Job:
         instance: str,
         results: RememberedResults | None,
         say: Callable[[str], None],
+        abreast: Callable[[], Awaitable[None]],
     ) -> None:
         self._log = log
         self._worker = worker
         self._instance = instance
         self._results = results
         self._say = say
+        self._abreast = abreast
         self.work = work
         self.signals = Signals()
         self.claim_id = derived_id("claim", work.id, instance, self._replaced_id or "")
@@ -229,7 +231,15 @@ class Job:
             limit_seconds=terms.limit_seconds,
             say=self._say,
             earlier_claim_ids=self.work.claim_ids,
+            still_ours=self._still_ours,
         )
+
+    async def _still_ours(self) -> None:
+        """Whoever was stopped in its tracks may have been replaced meanwhile, and even answered by another."""
+        await self._abreast()
+        for signal in (Signal.LOST, Signal.CLOSED):
+            if self.signals.have(signal):
+                raise WorkReplaced(signal.value)
 
     async def _limited(self, assignment: Assignment) -> AnyEventData | None:
         """Perform within the claim's limit; a fault of ours is tried again, then reported as such.

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from events.log.port import EventLog, LogUnavailable, Membership
 from services.retrying import Backoff
 from services.room import EVERYWHERE, Room
+from services.runner.abreast import Abreast
 from services.runner.chains import RunKey
 from services.runner.following import Following
 from services.runner.job import Job
@@ -59,6 +61,7 @@ class Runner:
         self._output = LiveOutput(log, worker.traits.name)
         self._jobs: dict[str, tuple[int, Job, asyncio.Task[None]]] = {}
         self._pauses = Pauses(RETRY_SECONDS)
+        self._abreast = Abreast()
         self._committed_at = monotonic()
         self._let_go_of: set[str] = set()
         self._alarms: frozenset[str] = frozenset()
@@ -131,6 +134,7 @@ class Runner:
                 await following.adjust(membership.partitions, self._busy())
                 if stop.is_set():
                     following.hurry()
+                await self._abreast.look(following)
                 await following.read(POLL_SECONDS)
                 self._reconcile(following)
                 if self._is_drained(stop):
@@ -179,6 +183,7 @@ class Runner:
                 self._let_go(request_id, task)
             elif followed is not None and followed.caught_up:
                 _tell(job, followed.requests.get(request_id))
+        self._abreast.told(following)
 
     def _finish(self, request_id: str, task: asyncio.Task[None]) -> None:
         """A job that ended without its request being closed comes again after a while, not at once."""
@@ -229,7 +234,8 @@ class Runner:
     def _start(self, partition: int, work: OpenWork, instance: str) -> None:
         phase_id = str(getattr(work.event.data, "phase_id", ""))
         say = self._output.channel(work.project, work.event.run_id, phase_id, work.id)
-        job = Job(self._log, self._worker, work, instance, self._results, say)
+        abreast = partial(self._abreast.until_told, partition)
+        job = Job(self._log, self._worker, work, instance, self._results, say, abreast)
         task = asyncio.create_task(job.run(), name=f"{self._worker.traits.name}-{work.id}")
         self._jobs[work.id] = (partition, job, task)
 

@@ -1,7 +1,7 @@
 """What the runner asks of a worker, and what it hands it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -19,6 +19,10 @@ class Spending:
     usage: Usage = field(default_factory=Usage)
 
 
+async def _nothing_heard() -> None:
+    """Nobody else is there who could hold it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """A request that this instance has claimed. `say` shows a line of output to whoever watches.
@@ -26,6 +30,8 @@ class Assignment:
     `earlier_claim_ids` are all claims of the request before this one; the last of them is the one it replaces.
     `revoked` is set when nobody needs the answer any more: an agent that works then is told to stop, and what
     it used is still reported. `spending` is the worker's to fill in, whatever becomes of its answer.
+    `still_ours` is awaited before an agent begins: it returns when the history, as of the last seconds, leaves the
+    request to us, and raises WorkReplaced where it does not.
     """
 
     project: str
@@ -39,6 +45,7 @@ class Assignment:
     earlier_claim_ids: tuple[str, ...] = ()
     revoked: asyncio.Event = field(default_factory=asyncio.Event)
     spending: Spending = field(default_factory=Spending)
+    still_ours: Callable[[], Awaitable[None]] = _nothing_heard
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from events.families.build import BuildFailed, BuildSucceeded
 from events.families.failure import FailureClass
 from services.agents import CommandAgent
 from services.git.patch import TakeLimits, take_patch
+from services.runner.worker import WorkReplaced
 from support.repositories import git, write
 from support.workers import EVENT_LIMIT_BYTES, Home, event_bytes, open_home, shell, with_command_line
 
@@ -317,3 +318,13 @@ async def test_the_claim_names_the_agent_and_the_lesser_limit(home: Home):
     assert (terms.limit_seconds, terms.agent, terms.sandbox) == (5, "scripted", home.sandbox.name)
     terms = await home.builder(shell("true", timeout_seconds=500)).terms(home.build_request())
     assert terms.limit_seconds == 60
+
+
+async def test_no_agent_is_started_for_a_request_that_another_holds_by_now(home: Home) -> None:
+    async def replaced() -> None:
+        raise WorkReplaced("another holds it")
+
+    assignment = home.assignment(home.build_request(), still_ours=replaced)
+    with pytest.raises(WorkReplaced):
+        await home.builder(shell("echo started")).perform(assignment)
+    assert (home.lines, assignment.spending.begun, home.left_over()) == ([], False, [])

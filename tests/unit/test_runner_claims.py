@@ -7,8 +7,10 @@ import pytest
 from events.catalogue import Topic
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.work import WorkStarted
+from services.runner import abreast as abreast_module
 from services.runner import job as job_module
 from services.runner import runner as runner_module
+from services.runner.following import Following
 from services.runner.worker import WorkReplaced
 from support.stage import SIDE_BY_SIDE, Doer, hasten, supervised, until, working
 
@@ -176,3 +178,46 @@ async def test_work_that_ends_without_an_answer_is_begun_again_more_and_more_sel
         began = asyncio.get_running_loop().time()
         await until(lambda: len(worker.begun) == 6)
         assert asyncio.get_running_loop().time() - began > 0.02 * (1 + 2 + 4 + 8)
+
+
+async def test_whoever_was_away_hears_what_it_missed_before_it_starts_an_agent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stopped in its tracks after it had claimed, it was replaced: its agent would work for nobody."""
+    awake, read, now = asyncio.Event(), Following.read, abreast_module.monotonic
+    awake.set()
+
+    async def read_awake(following: Following, wait_seconds: float) -> frozenset[int]:
+        await awake.wait()
+        return await read(following, wait_seconds)
+
+    monkeypatch.setattr(Following, "read", read_awake)
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker):
+        await stage.start()
+        await until(lambda: len(worker.begun) == 1)
+        (assignment,) = worker.begun
+        await assignment.still_ours()
+        awake.clear()
+        heir = WorkStarted(
+            request_id=assignment.request_id, instance="heir", limit_seconds=60, replaces=assignment.claim_id
+        )
+        await stage.say(Topic.RESULTS, heir)
+        await until(lambda: len(stage.history(WorkStarted)) == 2)
+        monkeypatch.setattr(abreast_module, "monotonic", lambda: now() + 10)
+        asking = asyncio.create_task(assignment.still_ours())
+        await stage.turns(3)
+        assert not asking.done()
+        awake.set()
+        with pytest.raises(WorkReplaced):
+            await asking
+
+
+async def test_whoever_was_away_and_not_replaced_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = abreast_module.monotonic
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker):
+        await stage.start()
+        await until(lambda: len(worker.begun) == 1)
+        monkeypatch.setattr(abreast_module, "monotonic", lambda: now() + 10)
+        await asyncio.wait_for(worker.begun[0].still_ours(), 10)
