@@ -64,6 +64,7 @@ class Fleet:
         self._killed: Counter[str] = Counter()
         self.change = ""
         self.kills: Counter[str] = Counter()
+        self._stopped: set[str] = set()
         self.unexpected: list[UnexpectedEnd] = []
         self.stuck: list[str] = []
 
@@ -112,6 +113,8 @@ class Fleet:
             return False
         if number is signal.SIGKILL:
             self.kills[name] += 1
+        if number is signal.SIGSTOP:
+            self._stopped.add(service_of(name))
         if number is signal.SIGTERM and not _hears_sigterm(child.pid):
             self._deaf.add(child)
         child.send(number)
@@ -129,6 +132,15 @@ class Fleet:
     def process_ids(self) -> Mapping[str, int]:
         """The process of each service that runs at this moment."""
         return {service: child.pid for service, child in self._children.items() if not child.ended.done()}
+
+    def ends_by_kill(self) -> list[str]:
+        """The service of each process that ended by SIGKILL."""
+        return sorted(self._killed.elements())
+
+    def stopped_services(self) -> list[str]:
+        """The services of which a process was stopped in its tracks, by us or by itself."""
+        own = {service for service, point in self.deaths() if point.endswith(STOP)}
+        return sorted(self._stopped | own)
 
     async def clear_leftovers(self) -> None:
         """Have removed what those who were killed left in the home, as an operator has it removed."""

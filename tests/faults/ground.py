@@ -15,6 +15,7 @@ from faults.emitting import Emitter
 from faults.fleet import Fleet
 from faults.invariants.acknowledged import unread
 from faults.invariants.gathering import read_log
+from faults.invariants.machine import early
 from faults.observer import Observer, Run
 from faults.starts import AgentStarts
 from faults.template import Template
@@ -109,8 +110,8 @@ async def ground(
     session_seconds: float = 3.0,
     change: str = "",
     settings_of_services: Mapping[str, str] | None = None,
-) -> AsyncIterator[Ground]:
     direct_url: str | None = None,
+) -> AsyncIterator[Ground]:
     """Make a world, and run all services in it as long as the block lasts. Then they have stopped.
 
     They are changed in the way that `change` names, if it does (`faults.changed`). Where services reach Postgres
@@ -148,7 +149,7 @@ async def ground(
         await template.open(folder / "template.log", world.marker)
         settings.home_folder.mkdir()
         (folder / "tmp").mkdir()
-        _write_agents(settings.agents_file, starts.pipe, agent_seconds)
+        _write_agents(settings.agents_file, starts.pipe, agent_seconds, world.marker)
         listen = f"127.0.0.1:{free_ports(1)[0]}"
         environment = _environment(settings, world.marker, listen, session_seconds)
         fleet = Fleet(template, {**environment, **(settings_of_services or {})}, folder, failpoints or {})
@@ -157,6 +158,9 @@ async def ground(
         stack.push_async_callback(emitter.close)
         async with fleet.running():
             yield Ground(world, fleet, emitter, observer, Plans(aimed_at), folder / "tmp", log)
+        world.killed.extend(fleet.ends_by_kill())
+        world.stopped.extend(fleet.stopped_services())
+        world.left.extend(await early(world, template.pid))
         await fleet.clear_leftovers()
 
 
@@ -167,9 +171,9 @@ async def _opened(settings: Settings, stack: AsyncExitStack) -> EventLog:
     return log
 
 
-def _write_agents(file: Path, pipe: Path, seconds: float) -> None:
+def _write_agents(file: Path, pipe: Path, seconds: float, marker: str) -> None:
     """Isolated from all that is installed, an agent in Python starts in no time."""
-    argv = [str(Path(sys.executable).resolve()), "-I", "-S", str(AGENT), str(pipe), str(seconds)]
+    argv = [str(Path(sys.executable).resolve()), "-I", "-S", str(AGENT), str(pipe), str(seconds), marker]
     file.write_text(AGENTS.format(argv=argv))
 
 

@@ -57,6 +57,12 @@ class Template:
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process that forks."""
+        assert self._process is not None, "the template has not been opened"
+        return self._process.pid
+
     async def open(self, said: Path, marker: str) -> None:
         """Start the template, under the environment variable that marks it and what it forks.
 

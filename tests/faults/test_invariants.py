@@ -54,7 +54,7 @@ async def _sabotaged(server: PostgresServer, folder: Path) -> list[str]:
                     await _build_under_sabotage(ground)
                 return await check(ground.world)
             finally:
-                _end_stray(settings.home_folder / "stray")
+                _end_stray(folder / "stray")
 
 
 async def _build_under_sabotage(ground: Ground) -> None:

@@ -18,8 +18,13 @@ class World:
     offset, event id; partition and offset are -1 where it was told over HTTP, which does not name them.
 
     `agent_starts` is a folder with one file `*.json` for each start of a command agent: an object with `role`,
-    `run_id`, `phase_id`, `attempt` and `at`, the time in ISO 8601. `marker` is the name of an environment
+    `run_id`, `phase_id`, `attempt` and `at`, the time in ISO 8601, and where it is known `folder`, in which it
+    worked. `marker` is the name of an environment
     variable, of no other world's, that every process of this world carries, the servers aside.
+
+    `left` is what was left too much when the services had just ended, before anything was collected; `killed`
+    names the service of each process that was killed, whoever did it, `stopped` those of which one was stopped in
+    its tracks.
     """
 
     log_url: str
@@ -34,3 +39,6 @@ class World:
     partitions: int = 8
     topic_prefix: str = ""
     acknowledged: list[tuple[str, int, int, str]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)

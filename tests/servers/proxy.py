@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import struct
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 PRODUCE, METADATA, FIND_COORDINATOR, ADD_PARTITIONS, END_TRANSACTION = 0, 3, 10, 24, 26
@@ -50,10 +50,14 @@ class HeldRequest:
 
 
 class KafkaProxy:
-    """Clients that begin here stay here: the broker's address in its answers is replaced by ours."""
+    """Clients that begin here stay here: the broker's address in its answers is replaced by ours.
+
+    Where there are several brokers, each with a proxy before it, so are the addresses of the others (`proxies`).
+    """
 
     def __init__(self, broker_port: int) -> None:
         self._broker_port = broker_port
+        self._others: list[KafkaProxy] = []
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -78,6 +82,16 @@ class KafkaProxy:
     async def start(self) -> None:
         """Begin to listen."""
         self._server = await asyncio.start_server(self._accept, HOST, 0)
+
+    def stand_beside(self, others: Sequence["KafkaProxy"]) -> None:
+        """Lead clients of these other brokers to the proxies before them."""
+        self._others = [other for other in others if other is not self]
+
+    def rewritten(self, frame: bytes) -> bytes:
+        """An answer of the broker with the proxies' addresses instead of the brokers'."""
+        for proxy in (self, *self._others):
+            frame = frame.replace(_address(proxy.broker_port), _address(proxy.port))
+        return frame
 
     async def stop(self) -> None:
         """End everything, held requests too."""
@@ -144,17 +158,24 @@ class _Connection:
         self._asked: dict[int, tuple[int, HeldRequest | None]] = {}
 
     async def run(self) -> None:
-        """Carry requests and answers until one side has gone and nothing is held any more."""
-        answering = asyncio.create_task(self._carry_answers())
+        """Carry requests and answers until the broker has gone, or the client and nothing is held any more."""
+        ways = [asyncio.create_task(self._carry_requests()), asyncio.create_task(self._carry_answers())]
         try:
-            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-                await self._carry_requests()
-            held = [held for _, held in self._asked.values() if held is not None]
-            for request in held:
-                await request.answered.wait()
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            ways += [asyncio.create_task(self._until_answered())]
+            await asyncio.wait(ways[1:], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            answering.cancel()
-            await asyncio.gather(answering, return_exceptions=True)
+            for way in ways:
+                way.cancel()
+            await asyncio.wait(ways)
+        for way in ways:
+            with contextlib.suppress(asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
+                way.result()
+
+    async def _until_answered(self) -> None:
+        for _, held in list(self._asked.values()):
+            if held is not None:
+                await held.answered.wait()
 
     def close(self) -> None:
         """Break both sides."""
@@ -178,7 +199,7 @@ class _Connection:
             if held is not None:
                 held.answered.set()
             if api_key in (METADATA, FIND_COORDINATOR):
-                frame = frame.replace(_address(self._proxy.broker_port), _address(self._proxy.port))
+                frame = self._proxy.rewritten(frame)
             with contextlib.suppress(ConnectionError):
                 _send(self.client_writer, frame)
 
@@ -195,3 +216,17 @@ async def _frame(reader: asyncio.StreamReader) -> bytes:
 
 def _send(writer: asyncio.StreamWriter, frame: bytes) -> None:
     writer.write(struct.pack(">i", len(frame)) + frame)
+
+
+@contextlib.asynccontextmanager
+async def proxies(broker_ports: Sequence[int]) -> AsyncIterator[list[KafkaProxy]]:
+    """A proxy before each of these brokers of one cluster, as long as the block lasts."""
+    made = [KafkaProxy(port) for port in broker_ports]
+    try:
+        for one in made:
+            await one.start()
+            one.stand_beside(made)
+        yield made
+    finally:
+        for one in made:
+            await one.stop()

@@ -119,13 +119,14 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A start of an agent: which run's, for which phase and attempt, and when."""
+    """A start of an agent: which run's, for which phase and attempt, when; its folder, if that is known."""
 
     role: str
     run_id: str
     phase_id: str
     attempt: int
     at: datetime
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,16 +200,20 @@ class ReadModels:
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """What should have gone, each in a few words."""
+    """What should have gone, each in a few words; `early` is what that was before anything was collected."""
 
     processes: Sequence[str] = ()
-    folders: Sequence[str] = ()
+    files: Sequence[str] = ()
     locks: Sequence[str] = ()
+    early: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All of it. `repositories` are the targets, `mirrors` those of the services."""
+    """All of it. `repositories` are the targets, `mirrors` those of the services.
+
+    `disturbed` names the services of which a process was killed or stopped.
+    """
 
     log: Log
     acknowledged: Sequence[Acknowledged]
@@ -217,3 +222,4 @@ class Evidence:
     mirrors: Sequence[Repository]
     leftovers: Leftovers
     starts: Sequence[Start]
+    disturbed: frozenset[str] = frozenset()

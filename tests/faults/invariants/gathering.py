@@ -18,7 +18,8 @@ async def gather(world: World) -> Evidence:
     )
     targets, mirrors, leftovers, starts = outside
     acknowledged = [Acknowledged(*told) for told in world.acknowledged]
-    return Evidence(log, acknowledged, models, targets, mirrors, leftovers, starts)
+    disturbed = frozenset((*world.killed, *world.stopped))
+    return Evidence(log, acknowledged, models, targets, mirrors, leftovers, starts, disturbed)
 
 
 async def read_log(world: World) -> Log:
@@ -40,7 +41,7 @@ async def read_read_models(world: World) -> ReadModels:
 
 
 def _outside(world: World) -> tuple[list[Repository], list[Repository], Leftovers, list[Start]]:
-    leftovers = machine.read(world.marker, world.homes, [*world.repositories, world.agent_starts])
+    leftovers = machine.read(world)
     targets = [repositories.read(path, world.protected[path]) for path in world.repositories]
     mirrors = [repositories.read(path) for home in world.homes for path in sorted(home.glob("mirrors/*.git"))]
     return targets, mirrors, leftovers, read_starts(world.agent_starts)
@@ -53,4 +54,4 @@ def read_starts(folder: Path) -> Sequence[Start]:
 
 def _start(told: dict) -> Start:
     at = datetime.fromisoformat(told["at"])
-    return Start(told["role"], told["run_id"], told["phase_id"], told["attempt"], at)
+    return Start(told["role"], told["run_id"], told["phase_id"], told["attempt"], at, told.get("folder", ""))

@@ -9,8 +9,9 @@ def violations(evidence: Evidence) -> Iterator[str]:
     """Whatever is left."""
     found = evidence.leftovers
     yield from (f"{process} is left" for process in found.processes)
-    yield from (f"{folder} is left" for folder in found.folders)
+    yield from (f"{file} is left" for file in found.files)
     yield from (f"lock {lock} is held" for lock in found.locks)
+    yield from (f"before anything was collected, {one}" for one in found.early)
     for repository in (*evidence.repositories, *evidence.mirrors):
         yield from (f"{lock} is left" for lock in repository.locks)
     yield from (f"an open transaction keeps readers from {place}" for place in evidence.log.unsettled)

@@ -1,37 +1,108 @@
 """The reader of the machine: processes, and what lies in the homes of the services."""
 
+import asyncio
 import fcntl
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from faults.invariants.evidence import Leftovers
+from faults.invariants.homes import kind_of_what_is_kept, left_in
+from faults.world import World
 
 PROCESSES = Path("/proc")
-WORK = ("work/*", "scratch/*", "mirrors/*/autopack/quarantines/*", "mirrors/.new-*")
-"""What is made for one piece of work, in a home: clones, requests of agents, quarantines, half-made mirrors."""
 LOCKS = ("mirrors/*/autopack/*.flock", "prepared/*.lock")
 """Files that stay, and that nobody may hold any more."""
+WORK = re.compile(r"work/|scratch/|mirrors/\.new-|mirrors/[^/]+/autopack/quarantines/")
+"""What is made for one piece of work: clones, requests of agents, half-made mirrors, quarantines."""
+AT_ONCE = 4
+"""Pieces of work that a service has in hand, and leaves where it is killed."""
+DYING_SECONDS = 10.0
+LOOK_SECONDS = 0.1
 _COMMAND_CHARACTERS = 200
 
 
-def read(marker: str, homes: Sequence[Path], folders: Sequence[Path] = ()) -> Leftovers:
-    """What is left of services with these homes, which worked in these folders besides."""
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A process of the world that should have ended; `is_half_made` is that of a sandbox that came never to be."""
+
+    told: str
+    is_half_made: bool
+
+    def __str__(self) -> str:
+        return self.told
+
+
+def read(world: World) -> Leftovers:
+    """What is left of a world in which whoever collects has done so."""
     return Leftovers(
-        processes=list(_strays(marker, [*homes, *folders])),
-        folders=[str(path) for home in homes for pattern in WORK for path in sorted(home.glob(pattern))],
-        locks=[str(path) for home in homes for path in _held(home)],
+        processes=[str(stray) for stray in _strays(world)],
+        files=[path for home in world.homes for path in _files(home, len(world.killed))],
+        locks=[str(path) for home in world.homes for path in _held(home)],
+        early=tuple(world.left),
     )
 
 
-def _strays(marker: str, folders: Sequence[Path]) -> Iterator[str]:
-    names = [os.fsencode(folder) for folder in folders]
-    mine, own_mounts = _line_of(os.getpid()), os.readlink("/proc/self/ns/mnt")
+async def early(world: World, apart_from: int) -> list[str]:
+    """What is left too much when the services have just ended, and nobody has collected anything.
+
+    No process but that one, and one half-made sandbox a kill. Of work only what those had in hand who were killed;
+    where nobody was, nothing at all.
+    """
+    give_up_at = monotonic() + DYING_SECONDS
+    while (strays := await asyncio.to_thread(_too_many, world, apart_from)) and monotonic() < give_up_at:
+        await asyncio.sleep(LOOK_SECONDS)  # what a sandbox held ends a moment after it
+    return [*map(str, strays), *await asyncio.to_thread(_work_left, world)]
+
+
+def _too_many(world: World, apart_from: int) -> list[Stray]:
+    strays = list(_strays(world, apart_from))
+    half_made = [stray for stray in strays if stray.is_half_made]
+    return [stray for stray in strays if not stray.is_half_made] + half_made[len(world.killed) :]
+
+
+def _work_left(world: World) -> Iterator[str]:
+    for home in world.homes:
+        names = [path.relative_to(home).as_posix() for path in left_in(home)]
+        kinds = Counter(found.group() for name in names if (found := WORK.match(name)) is not None)
+        for kind, count in kinds.items():
+            if count > AT_ONCE * len(world.killed):
+                yield f"{count} of {kind} are left by {len(world.killed)} that were killed"
+        if not world.killed:
+            yield from (f"{name} is left, and nobody was killed" for name in names)
+
+
+def _files(home: Path, killed: int) -> Iterator[str]:
+    """What has no name that stays. Of what may be another's at work a file of each kind is kept for each kill."""
+    kept: Counter[str] = Counter()
+    for path in left_in(home):
+        if (kind := kind_of_what_is_kept(home, path)) is None:
+            yield str(path)
+            continue
+        kept[kind] += 1
+        if kept[kind] > killed:
+            yield str(path)
+
+
+def _strays(world: World, apart_from: int | None = None) -> Iterator[Stray]:
+    names = [os.fsencode(folder) for folder in (*world.homes, *world.repositories, world.agent_starts)]
+    mine, own_mounts = {*_line_of(os.getpid()), apart_from}, os.readlink("/proc/self/ns/mnt")
     for process in PROCESSES.iterdir():
         if process.name.isdigit() and int(process.name) not in mine:
-            tie = _tie(process, marker.encode(), names, own_mounts)
+            tie = _tie(process, world.marker.encode(), names, own_mounts)
             if tie is not None:
-                yield f"process {process.name} ({_command(process)}), which {tie},"
+                told = f"process {process.name} ({_command(process)}), which {tie},"
+                yield Stray(told, _is_half_made(process))
+
+
+def _is_half_made(process: Path) -> bool:
+    """Whether it makes a sandbox, and has begun nothing in it."""
+    begun = b"".join(word for file in process.glob("task/*/children") for word in _words(file))
+    return not begun and any(word.endswith(b"/bwrap") for word in _words(process / "cmdline")[:1])
 
 
 def _tie(process: Path, marker: bytes, names: Sequence[bytes], own_mounts: str) -> str | None:

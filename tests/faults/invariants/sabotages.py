@@ -166,7 +166,7 @@ def left_behind() -> None:
     def remove(folder: Path) -> None:
         if _building.get() == "left-behind":
             stray = subprocess.Popen(["sleep", "600"], start_new_session=True, cwd="/")
-            (Settings().home_folder / "stray").write_text(str(stray.pid))
+            Settings().home_folder.with_name("stray").write_text(str(stray.pid))
         else:
             remove_folder(folder)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from faults.invariants.evidence import Commit, Evidence, ReadModels, Repository
+from faults.invariants.evidence import Commit, Evidence, ReadModels, Record, Repository, Start
 
 Tampering = Callable[[Evidence], Evidence]
 
@@ -160,7 +160,7 @@ def a_process_is_left(evidence: Evidence) -> Evidence:
 
 
 def a_clone_is_left(evidence: Evidence) -> Evidence:
-    return replace(evidence, leftovers=replace(evidence.leftovers, folders=["work/claim"]))
+    return replace(evidence, leftovers=replace(evidence.leftovers, files=["work/claim"]))
 
 
 def a_lock_is_held(evidence: Evidence) -> Evidence:
@@ -178,6 +178,47 @@ def an_agent_was_started_again(evidence: Evidence) -> Evidence:
 def an_agent_was_started_after_the_answer(evidence: Evidence) -> Evidence:
     first, *others = evidence.starts
     return replace(evidence, starts=[replace(first, at=first.at + timedelta(hours=1)), *others])
+
+
+def an_agent_was_started_again_though_nobody_was_disturbed(evidence: Evidence) -> Evidence:
+    """Under another claim, so that there are as many claims as starts."""
+    first = evidence.starts[0]
+    claim = _claim_of(evidence, first)
+    again = replace(claim, event={**claim.event, "id": "another-claim"})
+    log = replace(evidence.log, records=[*evidence.log.records, again])
+    return replace(evidence, log=log, starts=[*evidence.starts, first])
+
+
+def _claim_of(evidence: Evidence, start: Start) -> Record:
+    asked = {
+        r.id
+        for r in evidence.log.history
+        if r.name == "BuildRequested" and (r.run[1], r.data["phase_id"]) == (start.run_id, start.phase_id)
+    }
+    return next(r for r in evidence.log.history if r.name == "WorkStarted" and r.request_id in asked)
+
+
+def _with_claim(evidence: Evidence, folder: str, replaced_by: bool = False) -> Evidence:
+    """With the first start in the folder of a claim, named by the claim's id where it is there."""
+    first, *others = evidence.starts
+    claim = _claim_of(evidence, first)
+    start = replace(first, folder=folder.format(claim.id))
+    records = list(evidence.log.records)
+    if replaced_by:
+        data = {**claim.data, "replaces": claim.id}
+        at = start.at - timedelta(seconds=2)
+        records.append(replace(claim, event={**claim.event, "id": "heir", "data": data}, recorded_at=at))
+    disturbed = frozenset({"builder"})
+    log = replace(evidence.log, records=records)
+    return replace(evidence, log=log, starts=[start, *others], disturbed=disturbed)
+
+
+def an_agent_was_started_under_a_claim_that_nobody_made(evidence: Evidence) -> Evidence:
+    return _with_claim(evidence, "/home/work/nobodys-claim/tree")
+
+
+def an_agent_was_started_under_a_claim_that_was_replaced(evidence: Evidence) -> Evidence:
+    return _with_claim(evidence, "/home/work/{}/tree", replaced_by=True)
 
 
 def an_agent_was_started_for_nobody(evidence: Evidence) -> Evidence:
@@ -222,6 +263,9 @@ TAMPERED_SURROUNDINGS: Mapping[str, Sequence[Tampering]] = {
         an_agent_was_started_again,
         an_agent_was_started_after_the_answer,
         an_agent_was_started_for_nobody,
+        an_agent_was_started_again_though_nobody_was_disturbed,
+        an_agent_was_started_under_a_claim_that_nobody_made,
+        an_agent_was_started_under_a_claim_that_was_replaced,
     ),
 }
 """By the invariant that each breaks."""
