@@ -201,6 +201,8 @@ class Job:
         if performing.done():
             return performing.result()
         if self.signals.have(Signal.LOST) or not self.signals.have(Signal.REVOKED):
+            fact = Signal.LOST if self.signals.have(Signal.LOST) else Signal.CLOSED
+            logger.info("work given up", request=self.work.id, fact=fact.value)
             return None
         return await self._last_words(assignment, performing)
 

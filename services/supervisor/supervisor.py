@@ -76,6 +76,7 @@ class Supervisor:
             )
 
     def _give_up(self, partition: int) -> None:
+        logger.info("partition given up", partition=partition)
         self._troubles.pop(partition, None)
         task = self._owners.pop(partition)
         task.cancel()

@@ -100,7 +100,7 @@ async def _faults(place: Ground, given: Namespace, made: Servers) -> None:
 
 async def _die_and_sleep(place: Ground, sleep_seconds: float) -> None:
     """Until every failpoint has been died or stopped at, and all who slept are awake and replaced no more."""
-    zombies = Zombies(place.fleet)
+    zombies = Zombies(place.fleet, place.world)
     async with asyncio.TaskGroup() as group:
         waking = group.create_task(zombies.replace_and_wake(sleep_seconds))
         while place.fleet.missing() or not _are_all_awake(place.fleet, zombies):

@@ -12,7 +12,7 @@ from faults.driving import PHASES, verdict
 from faults.fleet import service_of
 from faults.ground import Ground, ground
 from faults.invariants.gathering import read_log
-from faults.zombies import TELLING_STOPS, Zombies
+from faults.zombies import LOOK_SECONDS, SAYING, TELLING_STOPS, Zombies
 from servers.kafka import KafkaBroker
 
 SLEEPING_SECONDS = 150.0
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(SLEEPING_SECONDS + 3 * SETTLING_SECONDS)
 
 @asynccontextmanager
 async def _replacing(place: Ground) -> AsyncIterator[Zombies]:
-    zombies = Zombies(place.fleet)
+    zombies = Zombies(place.fleet, place.world)
     task = asyncio.create_task(zombies.replace(), name="zombies")
     try:
         yield zombies
@@ -48,6 +48,16 @@ async def _until_all_sleep(place: Ground) -> None:
         pytest.fail(f"never stopped at {place.fleet.missing()}\n{place.fleet.tails()}")
 
 
+async def _until_all_are_refused(zombies: Zombies, place: Ground) -> None:
+    try:
+        async with asyncio.timeout(SLEEPING_SECONDS):
+            while not all(zombies.refusals().values()):
+                await asyncio.sleep(LOOK_SECONDS)
+    except TimeoutError:
+        pytest.fail(f"nobody refused all of {zombies.refusals()}\n{place.fleet.tails()}")
+    print("\n".join(f"  {name}: {', '.join(said)}" for name, said in zombies.refusals().items()))
+
+
 async def _taken_over(place: Ground) -> set[str]:
     """The services of which a claim was replaced by another process's."""
     history = (await read_log(place.world)).history
@@ -58,16 +68,19 @@ async def _taken_over(place: Ground) -> set[str]:
 
 async def _wake_the_dead(folder: Path, log_url: str, database_url: str, prefix: str) -> None:
     """Runs end though one of each service sleeps; then all wake up, and runs end among them as well."""
-    world = ground(folder, log_url, database_url, topic_prefix=prefix, failpoints=TELLING_STOPS)
+    given = {"topic_prefix": prefix, "failpoints": TELLING_STOPS, "settings_of_services": SAYING}
+    world = ground(folder, log_url, database_url, **given)
     async with world as place, _replacing(place) as zombies:
         await _build(place)
         await _until_all_sleep(place)
         await place.until_all_ended(SETTLING_SECONDS)
         await place.until_served(SETTLING_SECONDS)
-        assert sorted(map(service_of, place.fleet.stopped())) == sorted(TELLING_STOPS)
+        stops = [service for service, points in TELLING_STOPS.items() for _ in points]
+        assert sorted(map(service_of, place.fleet.stopped())) == sorted(stops)
         assert await _taken_over(place) == set(WORK.values())
         zombies.wake_all()
         await _build(place)
+        await _until_all_are_refused(zombies, place)
         await place.until_all_ended(SETTLING_SECONDS)
         await place.until_served(SETTLING_SECONDS)
         assert place.fleet.stopped() == []

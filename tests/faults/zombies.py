@@ -2,24 +2,45 @@
 
 import asyncio
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from events.failpoints import STOP
 from faults.failpoints import points_on
 from faults.fleet import Fleet, service_of
+from faults.members import shares
+from faults.world import World
 
 LOOK_SECONDS = 0.1
 ALONE = "api"
 """Of this one there is no second: nobody else can listen where it does."""
 TELLING_STOPS: Mapping[str, Sequence[str]] = {
     "supervisor": ("decided:stop",),
-    "builder": ("diff-taken:stop",),
+    "builder": ("clone-made:stop", "diff-taken:stop"),
     "auditor": ("verdict-read:stop",),
     "applier": ("fence-set:stop",),
     "verifier": ("tree-made:stop",),
     "projector": ("rows-folded:stop",),
 }
-"""Each service before the one thing that it must not do any more once it has been replaced."""
+"""Each service before the one thing that it must not do any more once it has been replaced; a builder before two:
+its agent must not start.
+"""
+SAYING = {"AUTOPACK_LOG_LEVEL": "info"}
+"""The settings with which services say what they are refused."""
+REFUSALS = (
+    "has been expelled from",
+    "was not recognized",
+    "fenced",
+    "partition given up",
+    "projector overtaken",
+    "work given up",
+    "left to another instance",
+)
+"""What a zombie says of itself: that its group has given it up, or its log, its checkpoint, its target refused it.
+
+Which of them comes first is a race within it: it hears from the log that it was replaced while it does what it was
+about to do. What it would do if it heard nothing is shown where nothing races, in tests of the log, of checkpoints
+and of integration.
+"""
 
 
 def stops_on(log: str) -> dict[str, list[str]]:
@@ -31,8 +52,10 @@ def stops_on(log: str) -> dict[str, list[str]]:
 class Zombies:
     """Has another process join for each that is found to be stopped: then the first is one too many."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, world: World) -> None:
         self._fleet = fleet
+        self._world = world
+        self._lengths: dict[str, int] = {}
         self.replaced_by: dict[str, str] = {}
         """The names of those that sleep, and of whoever took the place of each."""
         self.replaced = 0
@@ -45,12 +68,23 @@ class Zombies:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def replace_and_wake(self, sleep_seconds: float) -> None:
-        """Until cancelled; each goes on after that time, and then the one that took its place leaves."""
+        """Until cancelled; each goes on after that time, once its group knows others without it.
+
+        Then the one that took its place leaves.
+        """
         async with asyncio.TaskGroup() as group:
             while True:
                 for name in self._look():
                     group.create_task(self._wake_later(name, sleep_seconds))
                 await asyncio.sleep(LOOK_SECONDS)
+
+    def refusals(self) -> Mapping[str, list[str]]:
+        """What each of those that were woken has said since, of the REFUSALS."""
+        return {name: list(self._refused(name)) for name in self._lengths}
+
+    def _refused(self, name: str) -> Iterator[str]:
+        said = self._fleet.output_of(name).read_text("utf-8", "replace")[self._lengths[name] :]
+        yield from (words for words in REFUSALS if words in said)
 
     def wake_all(self) -> list[str]:
         """Let all go on; their names."""
@@ -68,11 +102,21 @@ class Zombies:
         return found
 
     async def _wake_later(self, name: str, sleep_seconds: float) -> None:
+        known = await self._members(name)
         await asyncio.sleep(sleep_seconds)
+        while known <= await self._members(name):
+            await asyncio.sleep(LOOK_SECONDS)
         replacement = self.replaced_by[name]
         self._wake(name)
         await self._fleet.leave(replacement)
 
+    async def _members(self, name: str) -> frozenset[str]:
+        """Those of its group, which always has some."""
+        while not (found := await shares(self._world, service_of(name))):
+            await asyncio.sleep(LOOK_SECONDS)
+        return frozenset(found)
+
     def _wake(self, name: str) -> None:
         del self.replaced_by[name]
+        self._lengths[name] = len(self._fleet.output_of(name).read_text("utf-8", "replace"))
         self._fleet.send(name, signal.SIGCONT)
