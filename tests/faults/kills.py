@@ -1,15 +1,16 @@
-"""SIGKILL at random moments, to services that hold open work: what they were at is read from the history."""
+"""SIGKILL at random moments, to services that hold open work: what they were at is read from the log."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from random import Random
 
 from faults.fleet import SERVICES
 from faults.ground import Ground
+from faults.members import shares
 from faults.observer import WORKERS
 
 LOOK_SECONDS = 0.02
+WORKING = frozenset(WORKERS.values())
 
 
 class Killer:
@@ -19,6 +20,7 @@ class Killer:
         self._place = place
         self._random = Random(seed)
         self._longest_pause_seconds = longest_pause_seconds
+        self._dead: set[str] = set()
         self.struck: Counter[str] = Counter()
 
     async def kill(self, times: int) -> None:
@@ -26,20 +28,39 @@ class Killer:
         for _ in range(times):
             await asyncio.sleep(self._random.uniform(0.0, self._longest_pause_seconds))
             chosen = self._random.choice(SERVICES)
-            while not (steps := sorted(self._steps(chosen))) or not self._place.fleet.kill(chosen):
+            while not (steps := await self._steps(chosen)) or not self._place.fleet.kill(chosen):
                 await self._place.observer.moved(LOOK_SECONDS)
-            self.struck[f"{chosen}: {self._random.choice(steps)}"] += 1
+            self.struck.update(f"{chosen}: {step}" for step in steps)
 
-    def _steps(self, service: str) -> Iterator[str]:
-        """What a service has begun or is about to begin, as it can be seen from outside."""
-        observer = self._place.observer
-        if service in ("supervisor", "projector"):
-            yield from {f"behind {observer.newest[run]}" for run in observer.active()}
-        elif service == "api":
-            yield from ["a command is not answered"] * bool(self._place.emitter.pending)
-            yield from ["a run is watched"] * bool(observer.active())
-        else:
-            yield from {str(one) for one in observer.open.values() if WORKERS[one.kind] == service}
+    async def _steps(self, service: str) -> set[str]:
+        """What a service has begun and not ended, as it can be seen from outside."""
+        observer, emitter = self._place.observer, self._place.emitter
+        if service in WORKING:
+            return await self._claimed(service)
+        if service == "supervisor":
+            return {f"{name} not decided" for name in observer.undecided.values()}
+        if service == "projector":
+            return {"rows not written"} if await emitter.lag() else set()
+        pending = {"a command is not answered"} if emitter.pending else set()
+        return pending | ({"a run is watched"} if emitter.watching else set())
+
+    async def _claimed(self, service: str) -> set[str]:
+        """Of the open work that some instance has claimed that of whoever runs now.
+
+        All who were members when one was killed are taken for dead: so nothing counts that it had claimed.
+        """
+        found = {
+            (one.claimer, str(one))
+            for one in self._place.observer.open.values()
+            if WORKERS[one.kind] == service and one.is_claimed and not one.is_external
+        }
+        if not found:
+            return set()
+        members = (await shares(self._place.world, service)).keys()
+        steps = {step for claimer, step in found if claimer in members - self._dead}
+        if steps:
+            self._dead |= members
+        return steps
 
     def table(self) -> str:
         """A line a step, with how often it was struck."""
