@@ -42,9 +42,9 @@ def targets(folder: Path) -> tuple[Target, ...]:
 
 
 def references(repo: Path) -> dict[str, str]:
-    """The refs of a repository, name to object."""
+    """The refs of a repository, name to object, and what HEAD names."""
     lines = git(repo, "for-each-ref", "--format=%(refname) %(objectname)").splitlines()
-    return dict(line.split(" ") for line in lines)
+    return dict(line.split(" ") for line in lines) | {"HEAD": git(repo, "symbolic-ref", "HEAD")}
 
 
 RUN, CANCELLED, REFUSED, TRACKED, NOWHERE = "run", "cancelled", "refused", "tracked", "nowhere"

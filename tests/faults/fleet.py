@@ -158,6 +158,10 @@ class Fleet:
     def _own_environment(self) -> dict[str, str]:
         return {**self._environment, **({changed.VARIABLE: self.change} if self.change else {})}
 
+    def output_of(self, name: str) -> Path:
+        """The file with all that a process, and whoever had its name before, has said."""
+        return self._output(name)
+
     def said(self, service: str) -> str:
         """The end of what a service has said."""
         return self._said(service)

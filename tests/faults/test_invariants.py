@@ -4,14 +4,15 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
-from faults.invariants import check, judge
+from faults.invariants import INVARIANTS, check, judge
 from faults.invariants.evidence import Evidence
 from faults.invariants.gathering import gather
 from faults.invariants.ground import Ground, grounded, services, until_ended, until_served
@@ -32,6 +33,7 @@ CAUGHT_AS = {
     "passed-over": "I1",
     "committed-twice": "I2",
     "written-twice": "I3",
+    "answered-twice": "answers",
     "left-out": "I3",
     "skipped-row": "I4",
     "counted-twice": "I4",
@@ -52,7 +54,8 @@ async def _sabotaged(server: PostgresServer, folder: Path) -> list[str]:
             try:
                 async with services(ground, sys.executable, "-m", "faults.invariants.sabotages"):
                     await _build_under_sabotage(ground)
-                return await check(ground.world)
+                async with _open_transaction(url):
+                    return await check(ground.world)
             finally:
                 _end_stray(folder / "stray")
 
@@ -71,9 +74,20 @@ async def _build_under_sabotage(ground: Ground) -> None:
     ground.keep_starts()
 
 
+@asynccontextmanager
+async def _open_transaction(url: str) -> AsyncIterator[None]:
+    """Somebody's who has begun something and gone to sleep."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("BEGIN")
+        yield
+    finally:
+        await connection.close()
+
+
 def _end_stray(file: Path) -> None:
     with suppress(ProcessLookupError, FileNotFoundError):
-        os.kill(int(file.read_text()), signal.SIGKILL)
+        os.killpg(int(file.read_text()), signal.SIGKILL)
 
 
 async def _whole(settings: Settings, folder: Path) -> Evidence:
@@ -137,11 +151,15 @@ def test_a_log_that_acknowledges_what_it_does_not_write_is_caught(violations: li
     assert [one for one in violations if one.startswith("I1: event ") and "/-1/-1" in one], violations
 
 
-def test_a_clone_a_process_and_a_lock_that_are_left_behind_are_caught(violations: list[str]) -> None:
+def test_a_clone_a_sandbox_locks_and_a_transaction_that_are_left_behind_are_caught(violations: list[str]) -> None:
     found = [violation for violation in violations if violation.startswith("I6: ")]
-    for sign in ("sleep 600", "home/work/", "left-behind/.git/refs/heads/main.lock"):
+    signs = (
+        *("sleep 600", "home/work/", "left-behind/.git/refs/heads/main.lock", "collection.flock is held"),
+        "a transaction stands open",
+    )
+    for sign in signs:
         assert [violation for violation in found if sign in violation], found
-    assert len(found) == 3, found
+    assert len([violation for violation in found if "sleep 600" not in violation]) == len(signs) - 1, found
 
 
 def test_nothing_is_found_in_the_build_beside_the_sabotaged_ones(violations: list[str]) -> None:
@@ -150,6 +168,7 @@ def test_nothing_is_found_in_the_build_beside_the_sabotaged_ones(violations: lis
 
 def test_every_sabotage_has_an_invariant_that_catches_it() -> None:
     assert CAUGHT_AS.keys() == SABOTAGES.keys()
+    assert set(CAUGHT_AS.values()) >= INVARIANTS.keys()
 
 
 def test_builds_on_postgres_that_nobody_has_tampered_with_keep_every_invariant(whole: Evidence) -> None:

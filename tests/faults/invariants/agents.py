@@ -1,5 +1,6 @@
 """Beside I1 to I8: no agent is started again for what was answered, and none without a claim of its own."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -7,32 +8,60 @@ from faults.invariants.evidence import ANSWERS, Evidence, Record, Start
 
 HEARSAY = timedelta(seconds=5)
 """An answer of another instance is heard of a while after it was written; an agent may start within that."""
+STARTING = timedelta(seconds=1)
+"""From the last look at the own claim to the agent's first word."""
 ROLES = {"BuildRequested": "builder", "AuditRequested": "auditor"}
 _ANSWERS = {answer for request in ROLES for answer in ANSWERS[request]}
+_CLONE = re.compile(r"/work/([^/]+)/")
+"""A builder's clone lies in a folder that is named by its claim."""
 
 Key = tuple[str, str, str, int]
 """Role, run id, phase and attempt: what an agent knows of its request."""
 
 
 def violations(evidence: Evidence) -> Iterator[str]:
-    """Starts that nobody had asked for any more, or more of them than claims."""
+    """Starts that nobody had asked for any more, under no claim that stood, or more of them than claims."""
     starts: dict[Key, list[Start]] = {}
     for start in evidence.starts:
         starts.setdefault((start.role, start.run_id, start.phase_id, start.attempt), []).append(start)
-    requests = _requests(evidence.log.history)
-    claims = _counted(evidence.log.history, {"WorkStarted"})
-    answers = _answered(evidence.log.history)
+    history = evidence.log.history
+    requests, answers = _requests(history), _answered(history)
+    claims = _counted(history, {"WorkStarted"})
     for key, found in starts.items():
         asked = requests.get(key, [])
         claimed = sum(claims.get(request.id, 0) for request in asked)
         if len(found) > claimed:
             yield f"the agent of {_named(key)} was started {len(found)} times, and claimed {claimed} times"
+        if len(found) > len(asked) and key[0] not in evidence.disturbed:
+            yield f"the agent of {_named(key)} was started {len(found)} times, and nobody had disturbed it"
         # Audits of one attempt look alike to their agents: the last of them says when all were answered.
         times = [answers.get(request.id) for request in asked]
         if times and None not in times:
             last = max(time for time in times if time is not None)
             for late in (start for start in found if start.at > last + HEARSAY):
                 yield f"the agent of {_named(key)} was started at {late.at}, and had been answered at {last}"
+    yield from _unclaimed(starts, requests, history)
+
+
+def _unclaimed(
+    starts: Mapping[Key, Sequence[Start]], requests: Mapping[Key, Sequence[Record]], history: Sequence[Record]
+) -> Iterator[str]:
+    """Starts under a claim that is another request's or nobody's, or that another had replaced by then."""
+    claims = {record.id: record for record in history if record.name == "WorkStarted"}
+    replaced = {str(claim.data.get("replaces")): claim.recorded_at for claim in claims.values()}
+    for key, found in starts.items():
+        own = {request.id for request in requests.get(key, ())}
+        for start in found:
+            if (folder := _CLONE.search(start.folder)) is None:
+                continue
+            claim = claims.get(folder[1])
+            if claim is None or claim.request_id not in own:
+                yield f"the agent of {_named(key)} was started under {folder[1]}, which is no claim of its request"
+            elif claim.id in replaced and start.at > replaced[claim.id] + STARTING:
+                yield (
+                    f"the agent of {_named(key)} was started at {start.at} under claim {claim.id}, "
+                    f"which had been replaced at {replaced[claim.id]}"
+                )
 
 
 def _named(key: Key) -> str:

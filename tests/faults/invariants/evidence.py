@@ -81,7 +81,7 @@ class Log:
     """All records that are committed, those of a place in the order of their offsets.
 
     `passed` says up to where the supervisor has read each place of commands and results. `ends` are set where
-    offsets are contiguous from 0. `unsettled` names places where a transaction stands open.
+    offsets are contiguous from 0. `unsettled` names transactions that stand open, or what they keep readers from.
     """
 
     records: Sequence[Record]

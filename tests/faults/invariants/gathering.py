@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from faults.world import World
 
 async def gather(world: World) -> Evidence:
     """Everything that the invariants are judged on."""
+    unsettled = await postgres_log.unsettled(world.database_url)
     log, models, outside = await asyncio.gather(
         read_log(world), read_read_models(world), asyncio.to_thread(_outside, world)
     )
+    log = replace(log, unsettled=[*log.unsettled, *unsettled])
     targets, mirrors, leftovers, starts = outside
     acknowledged = [Acknowledged(*told) for told in world.acknowledged]
     disturbed = frozenset((*world.killed, *world.stopped))

@@ -14,4 +14,4 @@ def violations(evidence: Evidence) -> Iterator[str]:
     yield from (f"before anything was collected, {one}" for one in found.early)
     for repository in (*evidence.repositories, *evidence.mirrors):
         yield from (f"{lock} is left" for lock in repository.locks)
-    yield from (f"an open transaction keeps readers from {place}" for place in evidence.log.unsettled)
+    yield from (f"a transaction stands open: {told}" for told in evidence.log.unsettled)

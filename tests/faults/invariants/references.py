@@ -49,8 +49,6 @@ def _standing(repository: Repository, runs: Sequence[Sequence[Record]]) -> Itera
     for records in runs:
         _claim(expected, records)
     found = {name: value for name, value in repository.refs.items() if not name.startswith(FENCE)}
-    if "HEAD" not in expected.refs:
-        found.pop("HEAD", None)
     for name in sorted(found.keys() | expected.refs.keys()):
         allowed, actual = expected.refs.get(name, {None}), found.get(name)
         if actual not in allowed:
@@ -100,12 +98,20 @@ def _branch(repository: Repository, records: Sequence[Record]) -> Iterator[str]:
         if record.name == "IntegrationFailed":
             known |= repository.history_of(record.data.get("head")) - candidates
     held = repository.history_of(repository.refs.get(branch))
-    unanswered = candidates - {r.data["commit"] for r in records if r.name == "SnapshotCreated"}
-    for commit in sorted(held - known - set(snapshots) - unanswered):
+    for commit in sorted(held - known - set(snapshots) - _unanswered(records)):
         yield f"{repository.path}: {branch} holds {commit}, which is no snapshot of its run"
     for commit in (commit for commit in snapshots if commit not in held):
         yield f"{repository.path}: {branch} does not hold {commit}, a snapshot of its run"
+    if snapshots and not repository.moves.get(branch):
+        yield f"{repository.path}: nothing tells how {branch} has moved"
     yield from _moves(repository, branch)
+
+
+def _unanswered(records: Sequence[Record]) -> set[str]:
+    """The candidates that may have landed or not."""
+    answered = {r.data["request_id"] for r in records if r.name in ("SnapshotCreated", "IntegrationFailed")}
+    asked = (r for r in records if r.name == "IntegrationRequested" and r.id not in answered)
+    return {record.data["candidate"] for record in asked}
 
 
 def _moves(repository: Repository, branch: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 Each sabotage falls on the runs of the project that has its name, and leaves all others alone.
 """
 
+import fcntl
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from services.builder import builder as builder_module
 from services.builder.builder import Builder
 from services.cli import main
 from services.git import integration as integration_module
+from services.sandbox import find_bubblewrap
 from services.settings import Settings
 from services.supervisor.judging import Judge, Judgement
 from support.repositories import ENVIRONMENT
@@ -91,6 +93,11 @@ def _is(record: NewRecord, name: str) -> bool:
 def written_twice() -> None:
     """The writer writes a record twice."""
     _rewriting("written-twice", lambda one: (one, one) if _is(one, "PhaseStarted") else (one,))
+
+
+def answered_twice() -> None:
+    """The writer writes an answer twice."""
+    _rewriting("answered-twice", lambda one: (one, one) if _is(one, "SnapshotCreated") else (one,))
 
 
 def left_out() -> None:
@@ -160,13 +167,12 @@ def rewound() -> None:
 
 
 def left_behind() -> None:
-    """The builder leaves its clone, a process, and a lock at the target."""
+    """The builder leaves its clone, a sandbox that holds a lock of its mirror, and a lock at the target."""
     remove_folder = builder_module.remove_folder
 
     def remove(folder: Path) -> None:
         if _building.get() == "left-behind":
-            stray = subprocess.Popen(["sleep", "600"], start_new_session=True, cwd="/")
-            Settings().home_folder.with_name("stray").write_text(str(stray.pid))
+            _leave_a_sandbox(Settings().home_folder)
         else:
             remove_folder(folder)
 
@@ -179,6 +185,15 @@ def left_behind() -> None:
         return await honest(target, order, fence)
 
     integration_module.make_tag = make_tag
+
+
+def _leave_a_sandbox(home: Path) -> None:
+    """Its processes make a group of their own, whose number is written beside the home."""
+    command = [str(find_bubblewrap()), *["--dev-bind", "/", "/", "--unshare-pid", "sleep", "600"]]
+    with next(home.glob("mirrors/*/autopack/collection.flock")).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # which keeps nobody but whoever collects
+        stray = subprocess.Popen(command, start_new_session=True, cwd="/", pass_fds=[lock.fileno()])
+    home.with_name("stray").write_text(str(stray.pid))
 
 
 def endless() -> None:
@@ -225,7 +240,8 @@ def _told_of_projects() -> None:
 SABOTAGES: Mapping[str, Callable[[], None]] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        *(unwritten, passed_over, committed_twice, written_twice, left_out, skipped_row, counted_twice),
+        *(unwritten, passed_over, committed_twice, written_twice, answered_twice, left_out, skipped_row),
+        counted_twice,
         *(moved_main, rewound, left_behind, endless, unchained, started_twice),
     )
 }

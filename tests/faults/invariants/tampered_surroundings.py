@@ -110,6 +110,15 @@ def a_protected_ref_was_removed(evidence: Evidence) -> Evidence:
     return _with_refs(evidence, lambda refs: {n: v for n, v in refs.items() if n != "refs/heads/main"})
 
 
+def head_names_another_branch(evidence: Evidence) -> Evidence:
+    branch = _branch(evidence)
+    return _with_refs(evidence, lambda refs: {**refs, "HEAD": branch})
+
+
+def nothing_tells_of_the_moves_of_a_branch(evidence: Evidence) -> Evidence:
+    return replace(evidence, repositories=[replace(one, moves={}) for one in evidence.repositories])
+
+
 def another_branch_was_made(evidence: Evidence) -> Evidence:
     return _with_refs(evidence, lambda refs: {**refs, "refs/heads/stray": refs["refs/heads/main"]})
 
@@ -246,6 +255,8 @@ TAMPERED_SURROUNDINGS: Mapping[str, Sequence[Tampering]] = {
     "I5": (
         a_protected_ref_was_removed,
         another_branch_was_made,
+        head_names_another_branch,
+        nothing_tells_of_the_moves_of_a_branch,
         a_tag_is_missing,
         a_branch_was_set_back,
         a_branch_holds_a_commit_of_somebody_else,
