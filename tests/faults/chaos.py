@@ -63,7 +63,7 @@ async def chaos(
             tell(f"faults over after {time.monotonic() - began:.0f} s; {len(place.unended())} runs go on")
             await place.until_all_ended(SETTLING_SECONDS)
             await place.until_served(SETTLING_SECONDS)
-        seen, kills = place.observer, sum(place.fleet.kills.values())
+        seen, kills = place.observer, sum(place.fleet.kills[service] for service in SERVICES)
         tell(f"{log}: {seen.events} events, {len(seen.ended)} runs ended, {kills} kills")
         return await verdict(place)
 

@@ -42,7 +42,7 @@ class Killer:
         if service == "projector":
             return {"rows not written"} if await emitter.lag() else set()
         pending = {"a command is not answered"} if emitter.pending else set()
-        return pending | ({"a run is watched"} if emitter.watching else set())
+        return pending | ({"a run is watched"} if emitter.watches.are_open else set())
 
     async def _claimed(self, service: str) -> set[str]:
         """Of the open work that some instance has claimed that of whoever runs now.

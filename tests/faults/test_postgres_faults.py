@@ -12,6 +12,7 @@ import pytest
 from faults.driving import Load, build_while, verdict
 from faults.ground import Ground, ground
 from faults.invariants.gathering import read_starts
+from faults.observer import Run
 from faults.outages import keep_unwritten, kill_server, stop_immediately
 from faults.unanswered import COMMITS, cut_all
 from servers.postgres import PostgresServer
@@ -35,10 +36,12 @@ async def own_server(tmp_path: Path) -> AsyncIterator[PostgresServer]:
 
 ANSWERS_OF_BUILDERS = """
 SELECT count(*) FROM autopack_log.records
-WHERE topic = 'autopack.results' AND headers->>'type' = 'autopack.BuildSucceeded.v1'
+WHERE topic = ANY ($2::text[]) AND headers->>'type' = 'autopack.BuildSucceeded.v1'
     AND convert_from(value, 'UTF8')::json->>'runid' = $1
 """
-SLEEPING = ("supervisor", "projector", "builder")
+RESULTS, HISTORY = "autopack.results", "autopack.events"
+DECIDING = ("supervisor", "projector")
+SLEEPING = (*DECIDING, "builder")
 """Whoever commits so that it waits for the disk, and whoever could submit again what is to be lost."""
 
 
@@ -90,21 +93,36 @@ async def _answer(url: str, statement: str, *arguments: object) -> int | None:
         return None
 
 
+async def _building(place: Ground) -> str:
+    """A run whose builder was at work, or just done, when those who would write down its answer were stopped."""
+    plan = place.plans.next(1)
+    await place.emitter.submit(plan)
+    run = (plan["project"], plan["run_id"])
+    while not (run in place.observer.ended or _is_being_built(place, run)):
+        await place.observer.moved(LOOK_SECONDS)
+    for service in DECIDING:
+        place.fleet.send(service, signal.SIGSTOP)
+    return run[1]
+
+
+def _is_being_built(place: Ground, run: Run) -> bool:
+    requests = (one for one in place.observer.open.values() if one.run == run)
+    return any(one.kind == "BuildRequested" and one.is_claimed for one in requests)
+
+
 async def _lose_a_result(place: Ground, url: str, home: Path) -> None:
     """A builder's answer is in the log and not on the disk when the server dies. All who could help are asleep."""
     async with asyncio.timeout(FAULTS_SECONDS):
-        plan = place.plans.next(1)
-        await place.emitter.submit(plan)
-        while not any(r.kind == "BuildRequested" and r.is_claimed for r in place.observer.open.values()):
-            await place.observer.moved(LOOK_SECONDS)
-        for service in ("supervisor", "projector"):
-            place.fleet.send(service, signal.SIGSTOP)
+        while await _answer(url, ANSWERS_OF_BUILDERS, run_id := await _building(place), [RESULTS, HISTORY]) != 0:
+            for service in DECIDING:  # they were stopped too late for this one
+                place.fleet.send(service, signal.SIGCONT)
+            await place.until_all_ended(SETTLING_SECONDS)
         keep_unwritten(home)
-        while not await _answer(url, ANSWERS_OF_BUILDERS, plan["run_id"]):
+        while not await _answer(url, ANSWERS_OF_BUILDERS, run_id, [RESULTS]):
             await asyncio.sleep(LOOK_SECONDS)
         place.fleet.send("builder", signal.SIGSTOP)
         kill_server(home)
-        while (left := await _answer(url, ANSWERS_OF_BUILDERS, plan["run_id"])) is None:
+        while (left := await _answer(url, ANSWERS_OF_BUILDERS, run_id, [RESULTS])) is None:
             await asyncio.sleep(LOOK_SECONDS)
         assert left == 0, "the answer was to be lost, or the test shows nothing"
 

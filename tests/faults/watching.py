@@ -48,6 +48,11 @@ class Watches:
         watch = self._watches[run] = _Watch()
         self._tasks[run] = asyncio.create_task(self._follow(run, watch), name="/".join(run))
 
+    @property
+    def are_open(self) -> bool:
+        """Whether anything of what was begun is still being sent."""
+        return any(not task.done() for task in self._tasks.values())
+
     async def until_ended(self, seconds: float) -> None:
         """Wait until all that was begun has been sent, or cannot be. Raises TimeoutError, naming what has not."""
         if self._tasks:
