@@ -68,12 +68,13 @@ def _too_many(world: World, apart_from: int) -> list[Stray]:
 def _work_left(world: World) -> Iterator[str]:
     for home in world.homes:
         names = [path.relative_to(home).as_posix() for path in left_in(home)]
+        if not world.killed:
+            yield from (f"{name} is left, and nobody was killed" for name in names)
+            continue
         kinds = Counter(found.group() for name in names if (found := WORK.match(name)) is not None)
         for kind, count in kinds.items():
             if count > AT_ONCE * len(world.killed):
                 yield f"{count} of {kind} are left by {len(world.killed)} that were killed"
-        if not world.killed:
-            yield from (f"{name} is left, and nobody was killed" for name in names)
 
 
 def _files(home: Path, killed: int) -> Iterator[str]:
