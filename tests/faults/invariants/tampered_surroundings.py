@@ -223,11 +223,11 @@ def _with_claim(evidence: Evidence, folder: str, replaced_by: bool = False) -> E
 
 
 def an_agent_was_started_under_a_claim_that_nobody_made(evidence: Evidence) -> Evidence:
-    return _with_claim(evidence, "/home/work/nobodys-claim/tree")
+    return _with_claim(evidence, "/anywhere/work/nobodys-claim/tree")
 
 
 def an_agent_was_started_under_a_claim_that_was_replaced(evidence: Evidence) -> Evidence:
-    return _with_claim(evidence, "/home/work/{}/tree", replaced_by=True)
+    return _with_claim(evidence, "/anywhere/work/{}/tree", replaced_by=True)
 
 
 def an_agent_was_started_for_nobody(evidence: Evidence) -> Evidence:
