@@ -28,7 +28,9 @@ SAYING = {"AUTOPACK_LOG_LEVEL": "info"}
 """The settings with which services say what they are refused."""
 REFUSALS = (
     "has been expelled from",
-    "was not recognized",
+    "member_id was not recognized",
+    "generation id is not",
+    "Heartbeat session expired",
     "fenced",
     "partition given up",
     "projector overtaken",
