@@ -19,6 +19,7 @@ from support.builds import submitted
 AGAIN_SECONDS = 0.2
 ISSUES_AT_ONCE = RUNS_AT_ONCE = 500
 ANSWER_SECONDS = 30.0
+"""The API gives the database 8 s, and then the log 10 s, before it says that one of them is away."""
 TAKEN = (201, 202)
 REFUSED, AWAY = 400, 503
 

@@ -85,6 +85,7 @@ async def test_a_request_of_a_flood_is_sent_again_under_its_id_until_it_is_taken
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flooding, "EVERY_SECONDS", LIMIT_SECONDS)
+    monkeypatch.setattr(flooding, "AGAIN_SECONDS", 0.0)
     keys: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
