@@ -14,7 +14,7 @@ from faults.ground import Ground
 
 EVERY_SECONDS = 0.05
 AGAIN_SECONDS = 2.0
-MOST_WAITING = 200
+MOST_WAITING = 100
 """Requests that are not taken yet: more of them would measure the machine."""
 NEW_EVERY = 10
 """Every so many requests one is for a run that is new, and ends at once; the others are for one that there is."""
