@@ -27,6 +27,13 @@ UNAVAILABLE = (
 )
 """The server is away or going, or the connection is: wait, connect anew, and look where things stand."""
 
+WRITING_SECONDS = 30.0
+"""Whoever keeps tables or files up to date waits no longer for the database: then it is away, and that is said.
+A batch takes a second at most.
+"""
+INSTALLING_SECONDS = 600.0
+"""Making tables and indexes may take a while where there are many rows."""
+
 CHANNEL = "autopack_projections"
 """Notified by the very transaction that makes rows visible."""
 

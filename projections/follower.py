@@ -9,7 +9,7 @@ import structlog
 
 from events.log.port import EventLog, Place, StoredRecord
 from projections.checkpoints import begin, stop
-from projections.database import Pool
+from projections.database import WRITING_SECONDS, Pool, lent
 from projections.lane import NOTHING_KNOWN, Alarm, Lane, no_alarm
 from projections.projection import Projection
 
@@ -65,7 +65,7 @@ class Follower:
         if self._catching_up or len(self._live.projections) == len(self._projections):
             return False
         following = {(p.name, p.version) for p in self._live.projections}
-        async with self._pool.acquire() as connection:
+        async with lent(self._pool, WRITING_SECONDS) as connection:
             standings = await begin(connection, self._projections, self.place)
         return any(s.stopped_at is None and (s.projection, s.version) not in following for s in standings)
 
@@ -74,7 +74,7 @@ class Follower:
         by_name = {(p.name, p.version): p for p in self._projections}
         groups: dict[int, list[Projection[Any]]] = defaultdict(list)
         generations: dict[str, int] = {}
-        async with self._pool.acquire() as connection:
+        async with lent(self._pool, WRITING_SECONDS) as connection:
             standings = await begin(connection, self._projections, self.place)
             # Looked up afterwards: another projector may still be moving the checkpoints.
             end = (await self._log.ends(self.place.topic)).get(self.place.partition, 0)

@@ -12,7 +12,7 @@ from events.failpoints import failpoint
 from events.log.port import Place, StoredRecord
 from events.log.telling import event_id
 from projections.checkpoints import RunKey, stop
-from projections.database import UNAVAILABLE, Connection, Pool
+from projections.database import UNAVAILABLE, WRITING_SECONDS, Connection, Pool, lent
 from projections.folding import (
     Changes,
     ProjectionStopped,
@@ -122,7 +122,7 @@ class Lane:
             return
         logger.error("projection stopped", projection=stopped.projection.table, **_where(stopped, self.place))
         self._stopped(f"{stopped.projection.table} {self.place.topic}/{self.place.partition}", str(stopped))
-        async with self._pool.acquire() as connection:
+        async with lent(self._pool, WRITING_SECONDS) as connection:
             await stop(connection, stopped.projection, self.place, stopped.offset, stopped.error)
 
     def _lane_of(self, projection: Projection[Any]) -> "Lane":
@@ -135,7 +135,7 @@ class Lane:
         """Rows, heads and checkpoint at once. Whatever fails, nothing is known any more of what was there."""
         move = Move(self.place, self.projections, self.offset, end, self._generations)
         try:
-            async with self._pool.acquire() as connection:
+            async with lent(self._pool, WRITING_SECONDS) as connection:
                 forked = await fold_into(connection, move, news, self._memories)
         except BaseException:
             self._memories.forget()

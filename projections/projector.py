@@ -11,7 +11,7 @@ from events.catalogue import Topic
 from events.log.port import EventLog, HistoryCutOff, LogUnavailable, Membership, Place, StoredRecord, Tail
 from projections.catalogue import PROJECTIONS
 from projections.checkpoints import Overtaken
-from projections.database import UNAVAILABLE, Pool, install
+from projections.database import INSTALLING_SECONDS, UNAVAILABLE, Pool, install, lent
 from projections.follower import Follower
 from projections.projection import Projection
 from projections.rebuild import expire_rejections
@@ -129,7 +129,7 @@ class Projector:
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _follow(self, stop: asyncio.Event) -> None:
-        async with self._pool.acquire() as connection:
+        async with lent(self._pool, INSTALLING_SECONDS) as connection:
             await install(connection, self._projections)
         membership = await self._log.join(GROUP)
         self._session = Session(self._pool, self._log, self._projections, self._report, self._stir)

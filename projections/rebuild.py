@@ -10,7 +10,7 @@ from events.log.port import EventLog, Place
 from projections.answers import ANSWERS
 from projections.catalogue import READERS
 from projections.checkpoints import begin
-from projections.database import Connection, Pool, install
+from projections.database import WRITING_SECONDS, Connection, Pool, install, lent
 from projections.lane import fold_into
 from projections.memories import Memories
 from projections.projection import Projection
@@ -219,6 +219,6 @@ async def expire_rejections(pool: Pool, log: EventLog) -> None:
     for partition, end in (await log.ends(Topic.REJECTIONS)).items():
         records = await log.read(Place(Topic.REJECTIONS, partition), 0, end)
         first = records[0].offset if records else end
-        async with pool.acquire() as connection, connection.transaction():
+        async with lent(pool, WRITING_SECONDS) as connection, connection.transaction():
             for statement in _EXPIRE:
                 await connection.execute(statement, partition, first)

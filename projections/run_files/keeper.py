@@ -13,7 +13,7 @@ from events.failpoints import failpoint
 from events.log.port import EventLog, LogUnavailable, Place
 from projections.catalogue import RUN_FILES
 from projections.checkpoints import Overtaken, begin, begin_again, move, stop
-from projections.database import UNAVAILABLE, Pool
+from projections.database import UNAVAILABLE, WRITING_SECONDS, Pool, lent
 from projections.run_files.changes import Changed, NotBegun, changed_runs
 from projections.run_files.documents import Blobs, Content, Page, Records, Text, documents
 from projections.run_files.folder import Manifest, forget, look, this_boot, write_files
@@ -71,7 +71,7 @@ class RunFiles:
 
         The checkpoint begins at 0 again, so what is left undone here is done by a projector. Raises FilesStopped.
         """
-        async with self._pool.acquire() as connection:
+        async with lent(self._pool, WRITING_SECONDS) as connection:
             await begin_again(connection, RUN_FILES, Place(Topic.EVENTS, partition))
         start = count = 0
         while (changed := await self._changed(partition, start)) is not None:
@@ -84,14 +84,14 @@ class RunFiles:
         return count
 
     async def _changed(self, partition: int, start: int | None = None) -> Changed | None:
-        async with self._pool.acquire() as connection:
+        async with lent(self._pool, WRITING_SECONDS) as connection:
             with suppress(NotBegun):
                 return await changed_runs(connection, partition, RUNS_AT_ONCE, start)
             await begin(connection, [RUN_FILES], Place(Topic.EVENTS, partition))
             return await changed_runs(connection, partition, RUNS_AT_ONCE, start)
 
     async def _move(self, partition: int, changed: Changed) -> None:
-        async with self._pool.acquire() as connection:
+        async with lent(self._pool, WRITING_SECONDS) as connection:
             await move(connection, RUN_FILES, Place(Topic.EVENTS, partition), changed.start, changed.end)
 
     async def _write(self, partition: int, start: int, project: str, run_id: str) -> None:
@@ -101,13 +101,13 @@ class RunFiles:
             raise
         except Exception as error:
             message = f"run {project}/{run_id}: {type(error).__name__}: {error}"
-            async with self._pool.acquire() as connection:
+            async with lent(self._pool, WRITING_SECONDS) as connection:
                 await stop(connection, RUN_FILES, Place(Topic.EVENTS, partition), start, message)
             raise FilesStopped(message) from error
 
     async def write(self, project: str, run_id: str) -> None:
         """Write the files of one run, where all its rows know more than its folder."""
-        async with self._pool.acquire() as connection:
+        async with lent(self._pool, WRITING_SECONDS) as connection:
             story, reached = await read_story(connection, project, run_id)
         run = story.view.run
         if run.last_offset >= reached:

@@ -62,6 +62,27 @@ async def test_what_is_written_to_the_postgres_log_shows_soon(database_url: str)
         await pool.close()
 
 
+async def test_a_projector_whose_database_is_silent_in_mid_batch_says_so_and_goes_on_when_it_speaks(
+    pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.lane.WRITING_SECONDS", 0.5)
+    log, heard, history = ListLog(), Heard(), recorded(success())
+    other = await open_pool(database_url)
+    async with running(Projector(pool, log, heard)):
+        log.write(history[:10])
+        await until(lambda: passed(other, "timeline", 10))
+        async with other.acquire() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE timeline_v1 IN ACCESS EXCLUSIVE MODE")
+            log.write(history[10:])
+            await until(lambda: is_troubled(heard))
+            assert "TimeoutError: no answer within 0.5 s" in heard.troubles
+            assert not heard.is_ready
+        await until(lambda: passed(other, "timeline", len(history)))
+        await until(lambda: is_ready(heard))
+    assert (await view(other)).run.state == "DONE_SUCCESS"
+    await other.close()
+
+
 async def test_a_projector_whose_connections_are_cut_goes_on_where_it_was(pool: Pool, database_url: str) -> None:
     log, heard, history = ListLog(), Heard(), recorded(success())
     other = await open_pool(database_url)
