@@ -60,8 +60,16 @@ def kill_server(home: Path) -> None:
     _send(_children(postmaster), signal.SIGKILL)
     os.kill(postmaster, signal.SIGSTOP)
     parents = psutil.Process(postmaster).parents()
-    keepers = [parent.pid for parent in parents if str(home) in " ".join(parent.cmdline())]
+    keepers = [parent.pid for parent in parents if str(home) in _words(parent)]
     _send([*keepers, postmaster, *_children(postmaster)], signal.SIGKILL)
+
+
+def _words(process: psutil.Process) -> str:
+    """The command line of a process; nothing, where it has ended meanwhile, as backends do all the time."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def outages_of_kafka(broker: KafkaBroker) -> Mapping[str, Outage]:
@@ -91,7 +99,7 @@ def keep_unwritten(home: Path) -> None:
     After that the server can only be killed.
     """
     children = psutil.Process(_postmaster(Layout.under(home).data)).children()
-    writers = [child.pid for child in children if any(name in " ".join(child.cmdline()) for name in WRITERS)]
+    writers = [child.pid for child in children if any(name in _words(child) for name in WRITERS)]
     assert len(writers) == len(WRITERS), f"of the server's writers only {len(writers)} were found"
     _send(writers, signal.SIGSTOP)
 

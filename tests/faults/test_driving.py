@@ -21,7 +21,7 @@ class _Silent:
     def __init__(self) -> None:
         self.asked: list[Any] = []
 
-    async def submit(self, data: Any) -> None:
+    async def submit(self, data: Any, key: str | None = None) -> None:
         self.asked.append(data)
         await asyncio.Event().wait()
 
