@@ -40,8 +40,8 @@ REFUSALS = (
 """What a zombie says of itself: that its group has given it up, or its log, its checkpoint, its target refused it.
 
 Which of them comes first is a race within it: it hears from the log that it was replaced while it does what it was
-about to do. What it would do if it heard nothing is shown where nothing races, in tests of the log, of checkpoints
-and of integration.
+about to do. An answer that it gives before is refused by the log, and nobody tells it. What it would do without is
+shown where nothing races, in tests of the log, of checkpoints and of integration.
 """
 
 
