@@ -17,7 +17,7 @@ from faults.servers import Servers, servers
 from faults.standing import come_back, go_on_without, memory_told, stand
 from faults.storm import WORKING, storm
 from faults.unanswered import cut_all
-from faults.zombies import Zombies, stops_on
+from faults.zombies import SETTINGS, Zombies, stops_on
 
 LONGEST_PAUSE_SECONDS = 1.5
 SETTLING_SECONDS = 600.0
@@ -54,6 +54,7 @@ async def chaos(
             made.log_url,
             made.database_url,
             failpoints=points,
+            settings_of_services=SETTINGS,
             session_seconds=given.session_seconds,
             direct_url=made.direct_url,
         )

@@ -92,8 +92,10 @@ async def come_back(place: Ground, name: str, outage: Outage, seconds: float) ->
     """
     await outage(lambda: asyncio.sleep(seconds))
     began = asyncio.get_running_loop().time()
-    async with _limit(["history or tables"], "stand still", RETURN_SECONDS):
+    still = ["history"]
+    async with _limit(place, still, "stands still", RETURN_SECONDS):
         await place.observer.until_moved()
+        still[:] = ["tables"]
         await _until_read(place, dict(place.observer.positions))
     took = asyncio.get_running_loop().time() - began
     return f"{name}: history and tables moved on {took:.1f} s later; MiB {memory_told(place)}"
@@ -133,7 +135,7 @@ def memory_told(place: Ground) -> str:
 async def _until_unready(place: Ground, told: list[str]) -> None:
     """The API answers, and says why not; all of them let their files of readiness go."""
     left = [*SERVICES]
-    async with _limit(left, "say that they are ready"):
+    async with _limit(place, left, "say that they are ready"):
         while (trouble := await _trouble(place)) is None or "log" not in trouble:
             await asyncio.sleep(LOOK_SECONDS)
         told.append(trouble["log"])
@@ -146,13 +148,15 @@ async def _until_unready(place: Ground, told: list[str]) -> None:
 
 async def _until_ready(place: Ground) -> None:
     left = [*SERVICES]
-    async with _limit(left, "are not ready, or the history stands still"):
+    async with _limit(place, left, "are not ready, or the history stands still"):
         await place.observer.until_moved()
         while left:
             left[:] = [service for service in SERVICES if not _is_ready(place, service)]
             await asyncio.sleep(LOOK_SECONDS)
-        while await _trouble(place) != {}:
+        while (trouble := await _trouble(place)) != {}:
+            left[:] = [f"by /health/ready {trouble}"]
             await asyncio.sleep(LOOK_SECONDS)
+        left.clear()
 
 
 def _is_ready(place: Ground, service: str) -> bool:
@@ -171,12 +175,13 @@ async def _trouble(place: Ground) -> Mapping[str, str] | None:
 
 
 @asynccontextmanager
-async def _limit(who: list[str], what: str, seconds: float = LIMIT_SECONDS) -> AsyncIterator[None]:
+async def _limit(place: Ground, who: list[str], what: str, seconds: float = LIMIT_SECONDS) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise StoodBadly(f"{', '.join(who)} {what} after {seconds:g} s") from None
+        told = f"{', '.join(who)} {what} after {seconds:g} s, {len(place.unended())} runs go on"
+        raise StoodBadly(f"{told}\n{place.fleet.tails()}") from None
 
 
 def _listed(sizes: Mapping[str, int]) -> str:

@@ -14,7 +14,7 @@ from faults.fleet import service_of
 from faults.ground import Ground, ground
 from faults.invariants.evidence import REJECTIONS
 from faults.invariants.gathering import read_log
-from faults.zombies import LOOK_SECONDS, SAYING, TELLING_STOPS, Zombies
+from faults.zombies import LOOK_SECONDS, SETTINGS, TELLING_STOPS, Zombies
 from servers.kafka import KafkaBroker
 
 SLEEPING_SECONDS = 150.0
@@ -80,7 +80,7 @@ async def _taken_over(place: Ground) -> set[str]:
 
 async def _wake_the_dead(folder: Path, log_url: str, database_url: str, prefix: str) -> None:
     """Runs end though one of each service sleeps; then all wake up, and runs end among them as well."""
-    given = {"topic_prefix": prefix, "failpoints": TELLING_STOPS, "settings_of_services": SAYING}
+    given = {"topic_prefix": prefix, "failpoints": TELLING_STOPS, "settings_of_services": SETTINGS}
     world = ground(folder, log_url, database_url, **given)
     async with world as place, _replacing(place) as zombies:
         await _build(place)

@@ -24,8 +24,10 @@ TELLING_STOPS: Mapping[str, Sequence[str]] = {
 """Each service before the one thing that it must not do any more once it has been replaced; a builder before two:
 its agent must not start.
 """
-SAYING = {"AUTOPACK_LOG_LEVEL": "info"}
-"""The settings with which services say what they are refused."""
+SETTINGS = {"AUTOPACK_LOG_LEVEL": "info", "AUTOPACK_BUILDERS_AT_ONCE": "1", "AUTOPACK_AUDITORS_AT_ONCE": "1"}
+"""The settings with which services say what they are refused, and have one agent in hand: of several, one might be
+just about to start where the process stops for another, behind the last look whether it is still wanted.
+"""
 REFUSALS = (
     "has been expelled from",
     "member_id was not recognized",
@@ -34,6 +36,7 @@ REFUSALS = (
     "fenced",
     "partition given up",
     "projector overtaken",
+    "no answer within",
     "work given up",
     "left to another instance",
 )
