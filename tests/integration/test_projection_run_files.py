@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from projections.phases import PHASES, PhaseRow
 from projections.projector import Projector
 from projections.run_files.folder import read_manifest, write_files
 from projections.run_files.keeper import FilesStopped, RunFiles
-from projections.run_files.names import file_name, phase_file, run_folder, tier_file
 from projections.run_files.pages import phase_page
 from projections.run_files.story import rows_of
 from support.histories import ListLog, failure, recorded, success
@@ -206,30 +204,6 @@ async def test_a_folder_that_knows_more_is_not_written_by_who_knows_less(pool: P
     write_files(root / "run-1", {"run_summary.md": b"stale"}, manifest)
     assert files_of(root / "run-1") == new
     assert await files_checkpoint(pool) == len(log.records[EVENTS])
-
-
-async def test_runs_of_the_default_project_lie_where_the_first_version_had_them(root: Path) -> None:
-    assert run_folder(root, "Autopack", "Autopack", "run-1") == root / "run-1"
-    assert run_folder(root, "Autopack", "shop", "run-1") == root / "_projects/shop/run-1"
-
-
-@pytest.mark.parametrize(
-    "name", ["..", "../../x", "/etc/passwd", "a/../../b", "", ".", "a\x00b", "\u202etxt", "x" * 4000, "é" * 200]
-)
-def test_no_name_of_a_tier_leaves_its_folder(name: str, root: Path) -> None:
-    for path in (tier_file(0, name), phase_file(0, name), file_name(name)):
-        full = os.path.normpath(root / path)
-        assert Path(full).is_relative_to(root)
-        assert full != str(root)
-        assert "\x00" not in path
-        assert "\u202e" not in path
-        assert all(len(part.encode()) <= 255 for part in Path(path).parts)
-
-
-def test_names_are_the_first_versions_where_they_are_plain() -> None:
-    assert tier_file(3, "Cart and/or till") == "tiers/tier_03_Cart_and_or_till.md"
-    assert phase_file(12, "P-1.a") == "phases/phase_12_P-1.a.md"
-    assert phase_file(100, "P") == "phases/phase_100_P.md"
 
 
 async def test_a_lost_patch_costs_its_own_file_alone(pool: Pool, root: Path) -> None:
