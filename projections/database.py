@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, TypeAlias
@@ -43,9 +44,17 @@ _INDEX = re.compile(r"^CREATE INDEX IF NOT EXISTS (\w+)[^;]*;", re.MULTILINE)
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(7226512071)"
 
 
-SERVER_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
+POOL_SETTINGS: Mapping[str, Any] = {
+    "max_queries": sys.maxsize,
+    "max_cached_statement_lifetime": 0,
+    "max_cacheable_statement_size": 0,
+    "server_settings": {"plan_cache_mode": "force_generic_plan"},
+}
 """All statements go along keys and indexes, whatever the values. To plan the large one that writes a batch takes
 longer than to run it, and the server would do so for each of its first runs on every connection.
+
+Left to itself the driver ends a connection after 50,000 statements, forgets after five minutes those that it has
+prepared, and prepares none of more than 15 KiB.
 """
 
 
@@ -57,7 +66,7 @@ async def open_pool(url: str, *, most_connections: int = 8) -> Pool:
         max_size=most_connections,
         init=speak_json,
         reset=nothing_to_reset,
-        server_settings=SERVER_SETTINGS,
+        **POOL_SETTINGS,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from projections.database import SERVER_SETTINGS, Connection, Pool, install, nothing_to_reset, speak_json
+from projections.database import POOL_SETTINGS, Connection, Pool, install, nothing_to_reset, speak_json
 from projections.projection import Projection
 
 LIMIT_SECONDS = 10.0
@@ -67,7 +67,7 @@ async def lazy_pool(url: str, projections: Iterable[Projection[Any]], *, most_co
         connect=connect,
         init=prepare,
         reset=nothing_to_reset,
-        server_settings=SERVER_SETTINGS,
+        **POOL_SETTINGS,
     )
 
 

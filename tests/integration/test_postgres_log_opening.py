@@ -57,6 +57,22 @@ async def test_a_server_that_is_not_there_makes_the_log_unavailable_with_the_cau
         await PostgresLog.open(f"postgresql://autopack@/postgres?host={tmp_path}", limit_seconds=5)
 
 
+async def test_no_connection_ends_by_itself_however_much_it_has_done(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each end would be a loss: tails over, partitions taken over anew, all at work together."""
+    monkeypatch.setitem(asyncpg.create_pool.__kwdefaults__, "max_queries", 3)
+    log = await PostgresLog.open(database_url, 1)
+    tail, place = log.tail(), Place(Topic.COMMANDS, 0)
+    tail.follow(place, 0)
+    for _ in range(10):
+        await log.check()
+    await log.submit(Topic.COMMANDS, [NewRecord("shop", b"x")])
+    assert [record.value for record in (await tail.batches(10))[place]] == [b"x"]
+    await tail.close()
+    await log.close()
+
+
 async def test_a_closed_log_says_so_and_leaves_no_connection(database_url: str) -> None:
     log = await PostgresLog.open(database_url, 4)
     tail = log.tail()

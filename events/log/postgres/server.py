@@ -1,6 +1,7 @@
 """The connections of one log to its server: two pools, and what stands on a connection of its own."""
 
 import asyncio
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +16,8 @@ LAZY_CONNECTIONS = 2
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 CLOSING_SECONDS = 2.0
+UNLIMITED = sys.maxsize
+"""The driver's pools end a connection after 50,000 statements: to a log that is a loss, and all begins anew."""
 LOST = "a connection to the log was lost, and records may have been with it"
 
 
@@ -63,6 +66,8 @@ class Server:
             self._url,
             timeout=self.limit_seconds,
             target_session_attrs=SessionAttribute.read_write,
+            max_cached_statement_lifetime=0,  # for ever: each is prepared once a connection
+            max_cacheable_statement_size=0,  # none is too long for that
             server_settings={
                 "application_name": "autopack log",
                 "synchronous_commit": "on" if waits_for_disk else "off",
@@ -99,6 +104,7 @@ class Pool:
             min_size=0,
             max_size=DURABLE_CONNECTIONS if waits_for_disk else LAZY_CONNECTIONS,
             max_inactive_connection_lifetime=0,
+            max_queries=UNLIMITED,
             connect=connect,
             reset=_nothing_to_reset,
         )
