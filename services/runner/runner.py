@@ -64,6 +64,7 @@ class Runner:
         self._abreast = Abreast()
         self._committed_at = monotonic()
         self._let_go_of: set[str] = set()
+        self._unsure: set[str] = set()
         self._alarms: frozenset[str] = frozenset()
         self._give_up_at = float("inf")
 
@@ -102,6 +103,7 @@ class Runner:
                     await self._follow(membership, living, stop)
                 except LogUnavailable as error:
                     self._status.unavailable(str(error))
+                    self._unsure.update(self._jobs)
                     await self._pause(backoff, stop)
         finally:
             await self._kill_all()
@@ -183,12 +185,20 @@ class Runner:
                 self._let_go(request_id, task)
             elif followed is not None and followed.caught_up:
                 _tell(job, followed.requests.get(request_id))
+                self._hurry_unsure(request_id, job)
         self._abreast.told(following)
+
+    def _hurry_unsure(self, request_id: str, job: Job) -> None:
+        """What it has submitted may have been lost with the log: what is missing is submitted again at once."""
+        if request_id in self._unsure:
+            self._unsure.discard(request_id)
+            job.signals.hurry()
 
     def _finish(self, request_id: str, task: asyncio.Task[None]) -> None:
         """A job that ended without its request being closed comes again after a while, not at once."""
         del self._jobs[request_id]
         self._let_go_of.discard(request_id)
+        self._unsure.discard(request_id)
         self._pauses.begin(request_id)
         _tell_failure(request_id, task)
 
@@ -252,6 +262,7 @@ class Runner:
     async def _kill_all(self) -> None:
         """End running work without an answer: its request stays open for whoever comes next."""
         jobs, self._jobs = self._jobs, {}
+        self._unsure.clear()
         tasks = {request_id: task for request_id, (_, _, task) in jobs.items()}
         for task in tasks.values():
             task.cancel()

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
@@ -14,10 +16,12 @@ from events.families.run import RunFailed
 from events.families.work import WorkStarted
 from events.log.partitions import home_partition
 from events.log.port import NewRecord, Place
+from services.runner import job as job_module
 from services.runner import open_requests
 from services.runner import runner as runner_module
+from support.memory_log import MemoryLog
 from support.scenario import START
-from support.stage import SIDE_BY_SIDE, Doer, hasten, supervised, until, working
+from support.stage import SIDE_BY_SIDE, Doer, Running, hasten, supervised, until, working
 
 HISTORY = Place(Topic.EVENTS, 0)
 
@@ -100,6 +104,50 @@ async def test_a_log_that_is_away_is_waited_for_and_running_work_goes_on() -> No
         await until(lambda: bool(stage.history(BuildSucceeded)))
         await until(lambda: running.status.is_ready)
     assert len(worker.begun) == 1
+
+
+async def test_what_was_lost_with_the_log_is_submitted_again_as_soon_as_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server that dies takes claims and answers along that it has acknowledged."""
+    worker, soon = Doer(), job_module.ANSWER_AGAIN_SECONDS / 2
+    assert soon <= job_module.CLAIM_AGAIN_SECONDS / 2
+    async with supervised() as stage, working(stage, worker) as running:
+        with losing_what_the_builder_says(stage.log, monkeypatch) as lost:
+            await stage.start()
+            await until(lambda: len(lost) == 1)
+        await _lost_and_found(stage.log, running)
+        await until(lambda: len(worker.begun) == 1, soon)
+        with losing_what_the_builder_says(stage.log, monkeypatch) as lost:
+            worker.finish()
+            await until(lambda: len(lost) == 1)
+        await _lost_and_found(stage.log, running)
+        await until(lambda: bool(stage.history(BuildSucceeded)), soon)
+    assert len(stage.history(BuildSucceeded)) == 1
+
+
+@contextmanager
+def losing_what_the_builder_says(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[NewRecord]]:
+    """Acknowledged, and not there."""
+    lost: list[NewRecord] = []
+    submit = log.submit
+
+    async def losing(topic: Topic, records: Sequence[NewRecord]) -> list[tuple[Place, int]]:
+        if not any(b'"/autopack/builder/' in record.value for record in records):
+            return await submit(topic, records)
+        lost.extend(records)
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "submit", losing)
+        yield lost
+
+
+async def _lost_and_found(log: MemoryLog, running: Running) -> None:
+    log.away = True
+    log.wake()
+    await until(lambda: not running.status.is_ready)
+    log.away = False
 
 
 async def test_a_fault_of_ours_is_told_and_the_worker_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
