@@ -45,6 +45,13 @@ def test_a_member_lives_by_its_heartbeats_alone() -> None:
     assert settings["partition_assignment_strategy"] == (RangePartitionAssignor,)
 
 
+def test_a_member_outwaits_a_rebalance_and_leaves_a_silent_broker_before_its_successor_gives_it_up() -> None:
+    broker_is_given_up_ms = 9_000  # a broker's own default, `broker.session.timeout.ms`
+    settings = Connection("127.0.0.1:9092").member_settings("group", "instance")
+    assert settings["request_timeout_ms"] > settings["rebalance_timeout_ms"]
+    assert settings["request_timeout_ms"] < broker_is_given_up_ms + settings["session_timeout_ms"]
+
+
 def test_no_request_of_a_writer_is_repeated_for_lateness_within_its_step() -> None:
     settings = CONNECTION.writer_settings("id", "instance")
     assert settings["transactional_id"] == "id"

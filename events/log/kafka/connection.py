@@ -16,6 +16,8 @@ SUBMITTED_BATCH_BYTES = 512 * 1024
 RETRY_MILLISECONDS = 100
 WRITER_RETRY_MILLISECONDS = 5
 NEVER_MILLISECONDS = 2**31 - 1
+ANSWER_SECONDS = 3.0
+"""What an answer may take on its way."""
 
 Settings = dict[str, Any]
 
@@ -111,9 +113,15 @@ class Connection:
         }
 
     def member_settings(self, group: str, instance: str) -> Settings:
-        """A member of a group, which reads nothing: being polled or not says nothing of its health."""
+        """A member of a group, which reads nothing: being polled or not says nothing of its health.
+
+        The answer to joining comes when all have joined, so none is given up earlier. Nor much later: where the
+        broker that coordinates falls silent, another takes the group over, and gives up whoever goes on asking
+        the silent one.
+        """
         session = _milliseconds(self.timing.session_seconds)
-        return self._common(2 * _milliseconds(self.timing.rebalance_seconds)) | {
+        rebalance = _milliseconds(self.timing.rebalance_seconds)
+        return self._common(rebalance + _milliseconds(ANSWER_SECONDS)) | {
             "client_id": instance,
             "group_id": group,
             "isolation_level": "read_committed",
@@ -121,7 +129,7 @@ class Connection:
             "auto_offset_reset": "earliest",
             "session_timeout_ms": session,
             "heartbeat_interval_ms": min(3_000, session // 4),
-            "rebalance_timeout_ms": _milliseconds(self.timing.rebalance_seconds),
+            "rebalance_timeout_ms": rebalance,
             "max_poll_interval_ms": NEVER_MILLISECONDS,
             "partition_assignment_strategy": (RangePartitionAssignor,),
             "retry_backoff_ms": RETRY_MILLISECONDS,
