@@ -49,26 +49,19 @@ class Status:
 
     @property
     def trouble(self) -> str | None:
-        """Why answers from the tables may be old or incomplete; None where they are not."""
-        if still := self._standing_still():
-            return "; ".join(still)
-        behind = [one for one in self.projections if one.standing is Standing.BEHIND]
-        if behind:
-            names = sorted({one.projection for one in behind})
-            return f"{', '.join(names)}: up to {max(one.lag for one in behind)} records behind"
-        return None
-
-    def _standing_still(self) -> list[str]:
-        """Where and why, once for all projections that the same record stops."""
+        """What stands still, where and why: once for all projections that the same record stops. None where
+        nothing does; whoever is behind goes on.
+        """
         reasons: dict[str, list[str]] = {}
         for one in self.projections:
             if one.standing in (Standing.STOPPED, Standing.AHEAD):
                 place = f"in {one.topic}/{one.partition} at offset {one.next_offset}: {one.error}"
                 reasons.setdefault(place, []).append(one.projection)
-        return [
+        still = [
             f"{', '.join(names)} {'stands' if len(names) == 1 else 'stand'} still {place}"
             for place, names in reasons.items()
         ]
+        return "; ".join(still) or None
 
 
 _ALL = """

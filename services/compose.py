@@ -10,6 +10,7 @@ from events.failpoints import arm
 from events.log.port import LogUnavailable
 from projections.catalogue import PROJECTIONS
 from projections.database import Pool
+from projections.freshness import Freshness
 from projections.opening import DatabaseUnavailable, lazy_pool, reach
 from projections.projector import Projector
 from projections.queries.answers import Changes
@@ -225,6 +226,7 @@ def _api(application: Application, pool: Pool, status: ServiceStatus) -> ApiServ
         log=application.log,
         pool=pool,
         changes=Changes(pool),
+        freshness=Freshness(),
         totals=KeptTotals(),
         status=status,
         statuses=application.statuses,

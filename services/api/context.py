@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from events.log.port import EventLog
 from projections.database import Connection, Pool, lent
+from projections.freshness import Freshness
 from projections.queries.answers import Changes
 from projections.queries.kept_totals import KeptTotals
 from services.status import ServiceStatus
@@ -25,6 +26,7 @@ class ApiContext:
     log: EventLog
     pool: Pool
     changes: Changes
+    freshness: Freshness
     totals: KeptTotals
     status: ServiceStatus
     statuses: Mapping[str, ServiceStatus]

@@ -53,7 +53,8 @@ async def _troubles(context: ApiContext) -> dict[str, str]:
     try:
         await context.log.check()
         async with context.database() as connection:
-            trouble = (await read_status(connection, context.log)).trouble
+            status = await read_status(connection, context.log)
+        trouble = status.trouble or context.freshness.trouble(status, asyncio.get_running_loop().time())
         if trouble is not None:
             troubles["projections"] = trouble
     except LogUnavailable as error:

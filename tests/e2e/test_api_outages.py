@@ -1,6 +1,7 @@
 """The API while its servers stand still: alive, not ready, answering in bounded time, and going on afterwards."""
 
 import asyncio
+import re
 from pathlib import Path
 from time import monotonic
 
@@ -16,6 +17,7 @@ from support.stage import until
 from support.standing_still import standing_still
 
 BOUND_SECONDS = 25.0
+LAG = re.compile(r"^autopack_projection_lag\{.*\} (\S+)$", re.MULTILINE)
 
 
 async def test_a_server_that_stands_still_is_said_so_and_a_run_goes_on_behind_it(tmp_path: Path) -> None:
@@ -61,6 +63,36 @@ async def test_the_file_that_says_from_outside_whether_the_api_is_ready_says_wha
         answer = await client.get("/health/ready")
         assert (answer.status_code, answer.json()["troubles"]) == (200, {})
         assert answer.json()["services"][Service.API]["ready"] is True
+
+
+async def test_the_api_is_ready_while_a_run_goes_on_though_files_come_behind_its_events(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", partitions=1)
+    agent = python_agent(tmp_path, "agent", WRITES_A_FILE)
+    async with serving(settings, agent) as (build, client):
+        started = await client.post("/runs/start", json=request(repository(tmp_path / "repo"), 4))
+        assert started.status_code == 201
+        ending, answers, lags = asyncio.create_task(build.end("run-1")), set[int](), set[str]()
+        while not ending.done():
+            answers.add((await client.get("/health/ready")).status_code)
+            lags.update(LAG.findall((await client.get("/metrics")).text))
+        assert ending.result()["data"]["state"] == "DONE_SUCCESS"
+    assert lags > {"0.0"}
+    assert answers == {200}
+
+
+async def test_the_api_is_not_ready_while_nobody_reads_what_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.freshness.MOST_SECONDS", 0.3)
+    settings = Settings(home=tmp_path / "home", partitions=1)
+    async with serving(settings, services=frozenset({Service.API, Service.SUPERVISOR})) as (_, client):
+        asked = request(tmp_path / "repo")
+        assert (await client.post("/runs/start", json=asked, headers={"Prefer": "wait=0"})).status_code == 202
+        async with asyncio.timeout(30):
+            while (answer := await client.get("/health/ready")).status_code == 200:
+                await asyncio.sleep(0.05)
+        assert "runs" in answer.json()["troubles"]["projections"]
+        assert "not catching up in time" in answer.json()["troubles"]["projections"]
 
 
 async def test_a_command_whose_answer_cannot_be_looked_up_is_accepted_in_the_time_asked_for(

@@ -143,15 +143,21 @@ async def test_what_a_run_left_is_read_without_a_service(cli: CommandLine) -> No
     assert verified.document["runs"][0]["records"] == len(events)
 
 
+async def _standings(cli: CommandLine) -> set[str]:
+    """Of all projections. Whoever is behind is no fault."""
+    status = await cli.run("projections", "status", "--json")
+    assert status.exit_code == 0, status.err
+    return {line["standing"] for line in status.document["projections"]}
+
+
 async def test_operators_see_rebuild_and_promote(service: CommandLine) -> None:
     cli = service
     cli.git("branch", "next")
     assert (await cli.run("run", cli.plan(run_id="o1", phases=1), "--repo", "shop")).exit_code == 0
 
     async with asyncio.timeout(30):  # the files of a run come a moment behind its end
-        while (status := await cli.run("projections", "status", "--json")).exit_code != 0:
-            assert "records behind" in status.err
-    assert {line["standing"] for line in status.document["projections"]} == {"following"}
+        while (standings := await _standings(cli)) != {"following"}:
+            assert standings <= {"following", "behind"}
     rebuilt = await cli.run("projections", "rebuild", "--json")
     assert rebuilt.exit_code == 0, rebuilt.err
     assert {line["projection"] for line in rebuilt.document["projections"]} >= {"runs", "tiers", "run_files"}
