@@ -20,7 +20,7 @@ from events.decide.room import with_feedback, within_limit
 from events.evolve.feedback import told
 from events.families.apply import ApplyRequested, CandidateOrigin
 from events.families.audit import AuditRequested
-from events.families.base import LONGEST_SECONDS, Feedback
+from events.families.base import LONGEST_SECONDS, LONGEST_TEXT, Feedback
 from events.families.build import BuildRequested
 from events.families.failure import FailureClass
 from events.families.integrate import IntegrationRequested
@@ -143,11 +143,33 @@ def _audit(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
         concerns=phase.candidate.concerns if phase.candidate else (),
         probes=phase.probes,
         auditor_profile=phase.strategy.auditor_profile,
+        focus=_focus(phase),
+        context=_went_before(phase),
         tokens_left=tokens_left(run, phase.strategy.incident_token_cap - phase.attempt_tokens),
         limit_seconds=_strategy(run).limits.auditor_seconds,
         agent=run.request.agents.auditor,
     )
     yield within_limit(request)
+
+
+def _focus(phase: Phase) -> str:
+    """What the profile is about: of `schema_review` the schema."""
+    return (phase.strategy.auditor_profile or "general").removesuffix("_review")
+
+
+def _went_before(phase: Phase) -> str:
+    """Why earlier attempts failed, as much as fits: an auditor knows then what a change answers to."""
+    text = "\n".join(_failures(phase))
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
+
+
+def _failures(phase: Phase) -> Iterator[str]:
+    """A line each for earlier attempts, the latest first, and for what was found in them."""
+    for told_of in reversed(phase.feedback):
+        yield f"Attempt {told_of.attempt} failed at {told_of.stage}: {told_of.summary}"
+        for finding in told_of.findings:
+            place = f" in {finding.path}" if finding.path else ""
+            yield f"  {finding.severity}{place}: {finding.message}"
 
 
 def _audits_on_head(run: Run, phase: Phase) -> int:

@@ -11,13 +11,16 @@ from events.families.audit import AuditRequested
 from events.families.base import Feedback
 from events.families.build import BuildRequested
 from events.families.run import Incident, RunAccepted, RunFailed, Strategy
-from events.families.sizes import DATA_LIMIT_BYTES, first, last, size_bytes
+from events.families.sizes import DATA_LIMIT_BYTES, clipped, first, last, size_bytes
 from events.plan import Fault, PhaseSpec, RunRequest
 from events.playbook import checks_of, compile_strategy
 
 ROOM_BYTES = 20 * 1024
 """Kept free in each request: for numbers and names, for the latest feedback, or for `MOST_PATCHES`."""
 REQUEST_LIMIT_BYTES = DATA_LIMIT_BYTES - ROOM_BYTES
+CONTEXT_LIMIT_BYTES = 8 * 1024
+LEAST_CONTEXT_BYTES = 64
+"""Less tells nobody anything."""
 
 
 _REMEDY = "shorten its description, its paths or the checks, or split it"
@@ -30,12 +33,14 @@ def with_feedback(request: BuildRequested, feedback: tuple[Feedback, ...]) -> Bu
 
 
 def within_limit(request: AuditRequested) -> AuditRequested:
-    """The request without the probes, and then the concerns, for which there is no room."""
-    bare = request.model_copy(update={"concerns": (), "probes": ()})
+    """The request without what there is no room for: first the probes, then the context, then the concerns."""
+    bare = request.model_copy(update={"concerns": (), "probes": (), "context": ""})
     left = DATA_LIMIT_BYTES - size_bytes(bare)
     concerns = first(request.concerns, left)
-    probes = first(request.probes, left - size_bytes(concerns))
-    return bare.model_copy(update={"concerns": concerns, "probes": probes})
+    left -= size_bytes(concerns)
+    context = clipped(request.context, min(left, CONTEXT_LIMIT_BYTES)) if left > LEAST_CONTEXT_BYTES else ""
+    probes = first(request.probes, left - size_bytes(context))
+    return bare.model_copy(update={"concerns": concerns, "context": context, "probes": probes})
 
 
 def with_details(failed: RunFailed, details: tuple[str, ...]) -> RunFailed:

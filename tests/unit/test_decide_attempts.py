@@ -2,6 +2,7 @@
 
 import pytest
 
+from events.configuration import Configuration
 from events.families.apply import ApplyRequested
 from events.families.audit import AuditRequested
 from events.families.base import Concern
@@ -66,6 +67,7 @@ def test_an_audit_comes_first_exactly_where_the_category_demands_it(category: st
     if required:
         asked = run.asked()
         assert (asked.auditor_profile, asked.base_commit, asked.patches) == (profile, BASE, (PATCH,))
+        assert (f"{asked.focus}_review", asked.context) == (profile, "")
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -107,6 +109,25 @@ def test_revise_goes_back_to_the_builder_with_the_findings():
     assert names == ["AuditCompleted", "BuildRequested"]
     assert run.asked().attempt == 2
     assert run.asked().feedback[0].findings[0].message == "a hole"
+
+
+def test_an_auditor_is_told_why_earlier_attempts_failed_the_latest_first():
+    ruleset = {"categories": {"security_auth_change": {"builder_attempts": 3}}}
+    run = Scenario().started(phase_of("security_auth"), Configuration.model_validate({"ruleset": ruleset}))
+    run.not_built(reason="it broke")
+    run.built()
+    found = [{"severity": "major", "path": "src/door.py", "message": "a hole"}, {"message": "a blank"}]
+    run.audited("revise", findings=found)
+    run.built()
+    lines = run.asked().context.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "Attempt 2 failed at audit",
+        "  major in src/door.py",
+        "  minor",
+        "Attempt 1 failed at build",
+    ]
+    assert lines[1].endswith(": a hole")
+    assert lines[3].endswith(": it broke")
 
 
 def test_an_auditors_patch_is_audited_again_before_it_is_applied():

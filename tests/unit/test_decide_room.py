@@ -42,6 +42,20 @@ def test_a_wide_description_leaves_less_room_for_feedback_and_the_latest_is_alwa
     assert run.oversized() == []
 
 
+@pytest.mark.parametrize("letter", ["r", *WIDE])
+def test_what_an_auditor_is_told_of_earlier_attempts_fits_beside_the_phase(letter: str):
+    many = Configuration.model_validate(
+        {"ruleset": {"categories": {"schema_contract_change": {"builder_attempts": 5}}}}
+    )
+    run = Scenario().started(described("d" * LONGEST_DESCRIPTION, "schema_change"), many)
+    for number in range(1, 5):
+        run.not_built(reason=f"{number} " + letter * 3900)
+    run.built(files=[f"{number}/{'漢' * 500}" for number in range(20)])
+    assert run.asked().context.startswith("Attempt 4 failed at build: 4 ")
+    assert size_bytes(run.asked().context) <= 8 * 1024
+    assert run.oversized() == []
+
+
 def test_feedback_that_does_not_fit_beside_the_phase_loses_its_oldest():
     phases = described("d" * LONGEST_DESCRIPTION, "schema_change")
     many = Configuration.model_validate(
