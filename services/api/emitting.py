@@ -22,24 +22,31 @@ from services.api.problems import Problem, place_of_fault
 SOURCE = "/autopack/api"
 LONGEST_WAIT_SECONDS = 10.0
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d+)")
+_TRACE = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context, `traceparent`. What is none begins a new trace there, and is no fault of a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """How a client wants its command treated: how long to wait (RFC 7240), and under which id it stands."""
+    """How a client wants its command treated: how long to wait (RFC 7240), under which id it stands, and of which
+    trace it is a part (W3C Trace Context).
+    """
 
     wait_seconds: float
     event_id: str
+    traceparent: str | None = None
 
 
 def preference(
     prefer: Annotated[str | None, Header()] = None,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=128)] = None,
+    traceparent: Annotated[str | None, Header()] = None,
 ) -> Preference:
-    """Read the headers `Prefer: wait=N` and `Idempotency-Key`."""
+    """Read the headers `Prefer: wait=N`, `Idempotency-Key` and `traceparent`."""
     asked = _WAIT.search(prefer or "")
     wait_seconds = min(float(asked.group(1)), LONGEST_WAIT_SECONDS) if asked else LONGEST_WAIT_SECONDS
-    return Preference(wait_seconds, idempotency_key or str(uuid7()))
+    trace = traceparent if traceparent and _TRACE.fullmatch(traceparent) else None
+    return Preference(wait_seconds, idempotency_key or str(uuid7()), trace)
 
 
 def under_own_key(preferred: Preference, *parts: str) -> Preference:
@@ -60,6 +67,7 @@ async def emit(
         run_id=run_id,
         recorded_at=datetime.fromtimestamp(time(), UTC),
         data=data,
+        traceparent=preferred.traceparent,
     )
     record = NewRecord(project, write_submission(event, project), {"type": data.type_name().encode()})
     await context.log.submit(Topic.COMMANDS, [record])

@@ -77,6 +77,22 @@ async def test_the_history_comes_as_the_exact_bytes_of_its_records(
     assert [event["sequence"] for event in pages] == list(range(len(lines)))
 
 
+async def test_every_event_of_a_run_belongs_to_the_trace_of_its_request(
+    postgres_settings: Settings, tmp_path: Path, agent: tuple[str, ...]
+) -> None:
+    repo, trace = repository(tmp_path / "repo"), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    async with serving(postgres_settings, agent) as (_, client):
+        headers = {"traced": trace, "odd": f"{trace}-x", "unknown": f"00-{'0' * 32}{trace[35:]}"}
+        for run_id, header in headers.items():
+            await client.post("/runs/start", json=request(repo, run_id=run_id), headers={"traceparent": header})
+        told = {}
+        for run_id in headers:
+            await _ended(client, run_id)
+            events = await client.get(f"/runs/{run_id}/events", headers={"Accept": "application/x-ndjson"})
+            told[run_id] = {json.loads(line).get("traceparent") for line in events.text.splitlines()}
+    assert told == {"traced": {trace}, "odd": {None}, "unknown": {None}}
+
+
 async def test_bad_requests_are_named_and_nothing_is_stored(
     postgres_settings: Settings, tmp_path: Path, agent: tuple[str, ...]
 ) -> None:
