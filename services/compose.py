@@ -173,7 +173,7 @@ _SANDBOXED = _WORKERS - {Service.APPLIER}
 def _add_supervisor(application: Application, log: Awaited) -> None:
     settings = application.settings
     snapshots = Snapshots(application.store, log_name(settings, application.servers))
-    limits = Limits(settings.runs_at_once)
+    limits = Limits(settings.runs_at_once, settings.repository)
     application.add(
         Service.SUPERVISOR,
         lambda status: Supervisor(application.log, snapshots, limits, status).run,

@@ -13,6 +13,7 @@ from events.codec import BINARY_MODE, MAX_SUBMISSION_BYTES, Submission, Unreadab
 from events.decide import Context, outcome
 from events.decide.verdicts import Reason, Rejection
 from events.event import Event
+from events.families.run import RunRequested
 from events.history import HistoryRecord, PartitionState, chain
 from events.log.partitions import home_partition
 from events.log.port import Forward, NewRecord, StoredRecord
@@ -29,9 +30,10 @@ logger = structlog.get_logger(__name__)
 
 
 class Limits(Struct, frozen=True):
-    """What the operator allows in this service."""
+    """What the operator allows in this service, and the repository of requests that name none."""
 
     runs_at_once: int | None = None
+    repository: str | None = None
 
 
 class Judgement(Struct, frozen=True):
@@ -92,11 +94,18 @@ class Judge:
         if refusal is not None:
             return Judgement(state, rejection=rejection_record(record, refusal, project_id, event))
         context = Context(record.recorded_at, self._limits.runs_at_once)
-        found = outcome(state.project(project_id), event, context)
+        found = outcome(state.project(project_id), self._filled_in(event), context)
         judgement = written(state, found.project, found.events)
         if found.rejection is None:
             return judgement
         return replace(judgement, rejection=rejection_record(record, found.rejection, project_id, event))
+
+    def _filled_in(self, event: Event) -> Event:
+        """The event as it enters the history: what a request leaves to this service stands in it."""
+        data = event.data
+        if not isinstance(data, RunRequested) or data.repository is not None or self._limits.repository is None:
+            return event
+        return replace(event, data=data.model_copy(update={"repository": self._limits.repository}))
 
     def _misplaced(self, state: PartitionState, record: StoredRecord, submission: Submission) -> Rejection | None:
         """Reasons to refuse that lie in where a record came from, not in its project's state."""

@@ -60,6 +60,17 @@ def begun() -> PartitionState:
     return state
 
 
+def test_a_request_that_names_no_repository_gets_the_service_s_own_and_one_that_does_keeps_its_own():
+    service, judge = "/srv/git/service.git", Judge(HOME, PARTITIONS, Limits(repository="/srv/git/service.git"))
+    named = plan(project=None).model_dump(mode="json")
+    nameless = stored(envelope(data=named | {"repository": None}))
+    admitted = judge.judge(PartitionState(), nameless)
+    assert read_history(admitted.events[0].value).event.data.repository == service
+    kept = judge.judge(PartitionState(), stored(envelope(data=named)))
+    assert read_history(kept.events[0].value).event.data.repository == named["repository"] != service
+    assert reason(judged(nameless)) == "invalid_plan"
+
+
 def test_an_admitted_record_keeps_its_id_and_source_and_the_state_is_that_of_the_written_bytes():
     judgement = judged(stored(envelope()))
     first = read_history(judgement.events[0].value).event
