@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import RenderableType
 
 from events.configuration import Checks, Configuration, ConfigurationInvalid, parse_configuration
+from events.decide.room import too_large
 from events.families.run import Strategy
 from events.plan import Fault, RunRequest, tiers_in_order
 from events.playbook import NoChecks, checks_of, compile_strategy
@@ -13,6 +14,7 @@ from services.cli.failures import PlanInvalid
 from services.cli.output import table
 from services.cli.plan_files import PlanFile
 from services.cli.repositories import committed_configuration, is_address
+from services.cli.run_requests import placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,9 @@ class CheckedPlan:
 
 
 def check_plan(plan: PlanFile, request: RunRequest) -> CheckedPlan:
-    """Compile the strategy of a request. Raises PlanInvalid, also where the repository has no check for it."""
+    """Compile the strategy of a request. Raises PlanInvalid, also where the repository has no check for it, or
+    where with its configuration no event could hold the run.
+    """
     configuration = _configuration(plan, request)
     try:
         strategy = compile_strategy(request, configuration or Configuration())
@@ -35,6 +39,8 @@ def check_plan(plan: PlanFile, request: RunRequest) -> CheckedPlan:
         # The repository was not looked at, and may have the checks that are missing here.
         unchecked = request.model_copy(update={"checks": "none"})
         strategy = compile_strategy(unchecked, Configuration()).model_copy(update={"checks": request.checks})
+    if configuration is not None and (faults := too_large(request, strategy, configuration.prepare)):
+        raise PlanInvalid(plan.name, tuple(placed(plan, fault) for fault in faults))
     return CheckedPlan(request, strategy, configuration is not None)
 
 

@@ -81,13 +81,17 @@ class Following:
             await asyncio.wait({listening})
 
     async def _listen(self) -> None:
-        """Take the lines of agents, which are for watching only: without them the rest is as good."""
-        with suppress(ServiceUnreachable, Refused):
-            async for record in self._client.output(self._run_id):
-                said = orjson.loads(record)
-                if said.get("phase_id") and said.get("lines"):
-                    self.view = with_line(self.view, said["phase_id"], said["lines"][-1])
-                    self._watcher.wrote(self.view)
+        """Take the lines of agents as long as the run is followed. They are for watching only: while nobody tells
+        them, the rest is as good.
+        """
+        while True:
+            with suppress(ServiceUnreachable, Refused):
+                async for record in self._client.output(self._run_id):
+                    said = orjson.loads(record)
+                    if said.get("phase_id") and said.get("lines"):
+                        self.view = with_line(self.view, said["phase_id"], said["lines"][-1])
+                        self._watcher.wrote(self.view)
+            await asyncio.sleep(AGAIN_SECONDS)
 
 
 class Silent:

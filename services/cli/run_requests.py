@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from events.configuration import Check, Checks
+from events.decide.room import plan_too_large
 from events.plan import Fault, RunRequest, RunScope, plan_faults
 from services.cli.failures import PlanInvalid, WrongUsage
 from services.cli.plan_files import PlanFile
@@ -61,7 +62,7 @@ def run_request(plan: PlanFile, overrides: Overrides, *, repository_needed: bool
 def _faults_of(plan: PlanFile, request: RunRequest, *, repository_needed: bool) -> tuple[Fault, ...]:
     if request.repository is None and not repository_needed:
         request = request.model_copy(update={"repository": TO_BE_GIVEN})
-    return tuple(_placed(plan, fault) for fault in plan_faults(request))
+    return tuple(placed(plan, fault) for fault in plan_faults(request) or plan_too_large(request))
 
 
 def _without_unknown_keys(document: dict[str, Any], error: ValidationError) -> RunRequest | None:
@@ -132,5 +133,6 @@ def _typing_faults(plan: PlanFile, error: ValidationError, document: object) -> 
     return tuple(faults.values())
 
 
-def _placed(plan: PlanFile, fault: Fault) -> Fault:
+def placed(plan: PlanFile, fault: Fault) -> Fault:
+    """The fault at its place in the file."""
     return Fault(place=plan.place(location_of(fault.place)), message=fault.message)

@@ -202,8 +202,8 @@ async def watcher(*, as_json: bool) -> AsyncIterator[Watcher]:
 
 async def run_document(settings: Settings, client: Client, run_id: str) -> dict[str, Any]:
     """A run as the service tells it, with the folder of its files where that is on this machine."""
-    document = await client.run(run_id)
-    if document.get("run_files") is None and settings.url is None:
+    document: dict[str, Any] = {"run_files": None} | await client.run(run_id)
+    if document["run_files"] is None and settings.url is None:
         folder = run_folder(settings.run_files_folder, settings.project, document["project"], run_id)
         document["run_files"] = str(folder)
     return document

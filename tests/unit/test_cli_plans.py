@@ -205,6 +205,14 @@ def test_the_first_version_s_body_is_read_as_laxly_as_it_was(tmp_path: Path) -> 
     assert request.phases[0].complexity is None
 
 
+def test_a_plan_that_no_event_could_hold_is_told_with_its_place(tmp_path: Path) -> None:
+    large = {**PLAN["phases"][0], "description": "漢" * 14_000}
+    name = written(tmp_path, "plan.json", json.dumps({**PLAN, "phases": [large]}, indent=1))
+    ((place, message),) = faults_of(name).items()
+    assert place.startswith(":")
+    assert "bytes of an event" in message
+
+
 def test_a_repository_may_be_left_to_somebody_else(tmp_path: Path) -> None:
     bare = {key: value for key, value in PLAN.items() if key != "repository"}
     plan = read_plan(written(tmp_path, "plan.json", json.dumps(bare)))

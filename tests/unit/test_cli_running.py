@@ -13,12 +13,13 @@ from immutables import Map
 
 from events.codec import read_history
 from events.history import chain
-from services.cli import running
+from services.cli import following, running
 from services.cli.client import Client
-from services.cli.failures import Interrupted
+from services.cli.failures import Interrupted, ServiceUnreachable
+from services.cli.following import Silent
 from services.cli.interrupts import SIGNALS, Interrupts
 from services.cli.run_view import RunView, fold
-from services.cli.running import Manner, submit_and_follow, tell_of_end
+from services.cli.running import Manner, run_document, submit_and_follow, tell_of_end
 from services.settings import Settings
 from support.scenario import Scenario, plan
 
@@ -50,6 +51,61 @@ async def test_tables_that_are_behind_the_history_are_waited_for(
         await tell_of_end(Settings(home=tmp_path), Client(http), ended_view(), as_json=True)
     assert json.loads(capsys.readouterr().out)["state"] == "DONE_SUCCESS"
     assert not states
+
+
+async def test_with_a_service_elsewhere_a_run_s_document_says_that_its_folder_is_not_known(tmp_path: Path) -> None:
+    there = httpx.MockTransport(lambda _: httpx.Response(200, json={"run_id": "run-1", "project": "shop"}))
+    async with httpx.AsyncClient(transport=there, base_url="http://service") as http:
+        elsewhere = await run_document(Settings(home=tmp_path, url="http://service"), Client(http), "run-1")
+        here = await run_document(Settings(home=tmp_path), Client(http), "run-1")
+    assert elsewhere == {"run_id": "run-1", "project": "shop", "run_files": None}
+    assert here["run_files"].startswith(str(tmp_path))
+
+
+class Flaky:
+    """A client whose lines of agents break off again and again, and whose run ends when all have been told."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.told = asyncio.Event()
+
+    async def output(self, _: str) -> AsyncIterator[bytes]:
+        self.asked += 1
+        if self.asked % 2:
+            raise ServiceUnreachable("gone")
+        yield json.dumps({"phase_id": "P1", "lines": [f"line {self.asked}"]}).encode()
+        if self.asked == 4:
+            self.told.set()
+
+    async def records(self, *_: object, follow: bool) -> AsyncIterator[bytes]:
+        scenario = Scenario().started([{"phase_id": "P1"}])
+        begun = len(scenario.history)
+        scenario.completed("P1")
+        records = records_of(scenario)
+        for record in records[:begun]:
+            yield record
+        await self.told.wait()
+        for record in records[begun:]:
+            yield record
+
+
+class Drawn(Silent):
+    """What was shown of the agent."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def wrote(self, view: RunView) -> None:
+        self.lines.append(view.work["P1"].last_line)
+
+
+async def test_an_agent_s_lines_are_shown_again_after_a_service_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "AGAIN_SECONDS", 0.01)
+    drawn = Drawn()
+    async with asyncio.timeout(10):
+        view = await following.Following(Flaky(), "run-1", drawn).to_the_end()  # type: ignore[arg-type]  # its port
+    assert view.ended
+    assert drawn.lines == ["line 2", "line 4"]
 
 
 class InterruptedService:
