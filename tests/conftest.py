@@ -10,10 +10,13 @@ import pytest
 import structlog
 
 from servers.kafka import KafkaBroker
+from servers.leftovers import processes_left
 from servers.postgres import PostgresServer
 from services.sandbox import remove_folder
 
 LONGEST_FIRST = ("faults", "simulation", "e2e", "contract", "integration")
+PATIENCE_SECONDS = 15.0
+"""Servers that have been told to stop may need a moment."""
 SKIPS_ARE_FAILURES = os.environ.get("AUTOPACK_TEST_REQUIRE") == "all"
 
 
@@ -98,11 +101,15 @@ def pytest_make_collect_report() -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Leave nothing behind: the folders of a session are kept only where a failure has to be understood."""
+    """Leave nothing behind: no process, and the folders of a session only where a failure has to be understood."""
     config = session.config
     is_worker, is_placed = hasattr(config, "workerinput"), config.option.basetemp is not None
     folder = config._tmp_path_factory._basetemp  # the public way would make one, and tidy up behind older sessions
     if exitstatus != pytest.ExitCode.OK or is_worker or is_placed or folder is None:
+        return
+    if left := processes_left(folder, PATIENCE_SECONDS):
+        print("\nprocesses are left behind:", *left, sep="\n  ")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
         return
     try:
         remove_folder(folder)

@@ -113,8 +113,8 @@ async def test_taking_over_reads_where_the_history_ends(open_log: OpenLog) -> No
     assert await history(log, 2) == ["a", "b"] * 4
 
 
-async def test_a_snapshot_spares_the_records_before_it(log: EventLog) -> None:
-    """Taking over folds from wherever a snapshot stands: the rest alone is read."""
+async def test_a_history_is_read_on_from_any_offset_without_what_lies_before_it(log: EventLog) -> None:
+    """Whoever takes over with a snapshot folds on from where that stands."""
     writer = await log.take_over(0, "one")
     offset = await writer.append(Step(events=[record("shop", f"{n}") for n in range(5)]))
     await writer.append(Step(events=[record("shop", f"{n}") for n in range(5, 9)]))

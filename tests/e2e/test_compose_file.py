@@ -192,7 +192,7 @@ def test_the_wheel_of_the_image_can_be_built_from_what_is_copied_with_nothing_fe
 def _addresses(
     broker: KafkaBroker, database_url: str, folder: Path, agent: tuple[str, ...]
 ) -> Iterator[dict[str, str]]:
-    """What `${NAME:-default}` is replaced by: addresses and folders, nothing else."""
+    """What `${NAME:-default}` is replaced by: addresses, folders, and topics of the test's own."""
     agents, secrets = folder / "agents.toml", folder / "agents.env"
     argv = json.dumps(["/bin/sh", "-c", 'test "$MODEL_KEY" = lent && exec "$@"', "sh", *agent])
     agents.write_text(

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,7 +24,7 @@ from events.families.work import WorkStarted
 from events.history import PartitionState, chain, fold
 from events.log.kafka import KafkaLog
 from events.log.partitions import home_partition
-from events.log.port import EventLog, NewRecord, PartitionWriter, Place, Positions, Step
+from events.log.port import EventLog, NewRecord, PartitionWriter, Place, Positions, Step, StoredRecord
 from events.log.postgres import PostgresLog
 from services.embedded.cluster import read_leader
 from services.embedded.layout import Layout
@@ -112,6 +112,21 @@ async def served(log: EventLog, store: Store) -> AsyncIterator[PartitionOwner]:
         await asyncio.wait({task})
 
 
+@contextmanager
+def reads_of_history(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """From where the history is read."""
+    starts: list[int] = []
+    read = log.read
+
+    async def noted(place: Place, start: int, end: int | None = None) -> Sequence[StoredRecord]:
+        starts.extend([start] if place == HISTORY else [])
+        return await read(place, start, end)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "read", noted)
+        yield starts
+
+
 async def test_taking_over_gives_one_state_with_a_snapshot_without_and_folded_by_anybody(
     log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,10 +140,14 @@ async def test_taking_over_gives_one_state_with_a_snapshot_without_and_folded_by
             await say(log, Topic.RESULTS, prepared, f"run-{number}")
             await until(log, BuildRequested, number + 1)
     assert store.values
-    async with served(log, store) as owner:
-        with_snapshot = owner._state
-    async with served(log, Store()) as owner:
-        without = owner._state
+    with reads_of_history(log, monkeypatch) as starts:
+        async with served(log, store) as owner:
+            with_snapshot = owner._state
+    assert min(starts) > 0
+    with reads_of_history(log, monkeypatch) as starts:
+        async with served(log, Store()) as owner:
+            without = owner._state
+    assert min(starts) == 0
     assert with_snapshot == without == await folded(log)
     assert len(await history(log, RunRequested)) == 6
 

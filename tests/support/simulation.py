@@ -92,10 +92,10 @@ class World:
 
     def redeliver(self, event: Event) -> None:
         context = Context(self.now, self.runs_at_once)
-        records, written = self._decided(event, context)
+        decision, records, written = self._decided(event, context)
         if len(self.submitted) % DECIDED_TWICE_EVERY == 0:
-            repeated, _ = self._decided(event, context)
-            same = records == repeated
+            again, repeated, _ = self._decided(event, context)
+            same = records == repeated and decision == again
             demand(same, "deciding_twice_gives_the_same", f"{event.id} {type(event.data).__name__}")
         begun = [one.run_id for one in written if _begins(one.data)]
         demand(len(begun) <= 1, "one_run_begins_a_step", f"{begun} begin at once")
@@ -105,12 +105,14 @@ class World:
         if written:
             self._hold_at_rest()
 
-    def _decided(self, event: Event, context: Context) -> tuple[list[HistoryRecord], list[Event]]:
-        """The records that follow from a submission, and their events."""
+    def _decided(
+        self, event: Event, context: Context
+    ) -> tuple[list[Event] | Rejection, list[HistoryRecord], list[Event]]:
+        """What is decided on a submission, the records that follow from it, and their events."""
         decision = self.decide(self.project, event, context)
         written = decision if isinstance(decision, list) else list(decision.settles)
         records, _ = self.chain(self.partition.heads, PROJECT, written)
-        return records, written
+        return decision, records, written
 
     def _write(self, event: Event, record: HistoryRecord) -> None:
         self._link(record)

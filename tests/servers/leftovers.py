@@ -1,0 +1,24 @@
+"""Processes that belong to a folder of tests, and outlive them."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+LOOK_SECONDS = 0.2
+
+
+def processes_left(folder: Path, patience_seconds: float) -> list[str]:
+    """Who works in the folder, or has a file of it in the command line, after so long: number and command line."""
+    give_up_at = time.monotonic() + patience_seconds
+    while (left := list(_working_in(folder))) and time.monotonic() < give_up_at:
+        time.sleep(LOOK_SECONDS)
+    return left
+
+
+def _working_in(folder: Path) -> Iterator[str]:
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words, place = " ".join(process.info["cmdline"] or ()), process.info["cwd"] or ""
+        if str(folder) in words or Path(place).is_relative_to(folder):
+            yield f"{process.pid} {words}"
