@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from events.catalogue import Topic
 from events.log.port import EventLog, LogUnavailable, Place, StoredRecord, Tail
+from faults.builds import TRACKED, kind_of
 
 WORKERS: Mapping[str, str] = {
     "PrepareRequested": "applier",
@@ -54,34 +56,54 @@ class Observer:
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self.positions = dict.fromkeys(range(log.partition_count), 0)
-        places = (Place(topic, number) for topic in SUBMITTED for number in range(log.partition_count))
-        self._submitted = dict.fromkeys(places, 0)
         self._decided: set[str] = set()
         self._moved = asyncio.Event()
         self.newest: dict[Run, str] = {}
         self.open: dict[str, OpenRequest] = {}
         self.ended: dict[Run, str] = {}
+        self._homes: dict[Run, int] = {}
+        self.trouble = "none"
+        """Why following broke off, the last time."""
         self.issues: Counter[Run] = Counter()
         self.undecided: dict[str, str] = {}
-        """The events that were submitted, and are neither in the history nor refused: their names by their ids."""
+        """The events that stand in what was submitted, and are neither in the history nor refused: their names by
+        their ids.
+        """
         self.events = 0
 
     async def follow(self) -> None:
         """Until cancelled. A log that is away is waited for."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._again_and_again(self._follow_history))
+            group.create_task(self._again_and_again(self._follow_submitted))
+
+    async def _again_and_again(self, follow: Callable[[Tail], Awaitable[None]]) -> None:
         while True:
             tail = self._log.tail()
             try:
-                for partition, position in self.positions.items():
-                    tail.follow(Place(Topic.EVENTS, partition), position)
-                for place, position in self._submitted.items():
-                    tail.follow(place, position)
-                await self._follow(tail)
-            except LogUnavailable:
+                await follow(tail)
+            except LogUnavailable as error:
+                self.trouble = str(error)
                 await asyncio.sleep(AGAIN_SECONDS)
             finally:
                 await tail.close()
 
-    async def _follow(self, tail: Tail) -> None:
+    async def _follow_history(self, tail: Tail) -> None:
+        for partition, position in self.positions.items():
+            tail.follow(Place(Topic.EVENTS, partition), position)
+        await self._take_all(tail)
+
+    async def _follow_submitted(self, tail: Tail) -> None:
+        """From the beginning each time: of results a log that dies may take the last along, and then gives out
+        their offsets again. Who went on from a position of before would wait for what never comes.
+        """
+        self.undecided.clear()
+        for topic in SUBMITTED:
+            for number in self.positions:
+                tail.follow(Place(topic, number), 0)
+        await self._take_all(tail)
+
+    async def _take_all(self, tail: Tail) -> None:
         while True:
             for place, records in (await tail.batches(1.0)).items():
                 for record in records:
@@ -91,17 +113,23 @@ class Observer:
     async def moved(self, seconds: float) -> None:
         """Wait until the history may have moved, so long at most."""
         self._moved.clear()
-        try:
-            await asyncio.wait_for(self._moved.wait(), seconds)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._moved.wait()
 
     async def until_moved(self) -> None:
-        """Wait for what is written from now on: what was written before and is only seen now is no movement."""
+        """Wait for what is written from now on, wherever runs are being built: what was written before and is only
+        seen now is no movement.
+        """
         while (ends := await self._ends()) is None:
             await asyncio.sleep(AGAIN_SECONDS)
-        while all(position <= ends.get(one, 0) for one, position in self.positions.items()):
+        waited_for = {self._homes[run] for run in self.active() if kind_of(run[1]) != TRACKED}
+        while not self._have_moved(waited_for, ends):
             await self.moved(1.0)
+
+    def _have_moved(self, partitions: set[int], ends: Mapping[int, int]) -> bool:
+        moved = {number for number, position in self.positions.items() if position > ends.get(number, 0)}
+        return partitions <= moved if partitions else bool(moved)
 
     async def _ends(self) -> Mapping[int, int] | None:
         try:
@@ -115,14 +143,15 @@ class Observer:
 
     def _take(self, place: Place, record: StoredRecord) -> None:
         if place.topic is Topic.EVENTS:
-            self._happened(json.loads(record.value))
+            event = json.loads(record.value)
+            self._homes[event["project"], event["runid"]] = place.partition
+            self._happened(event)
             self.positions[place.partition] = record.offset + 1
             return
         if place.topic is Topic.REJECTIONS:
             self._decide(record.headers.get("id", b"").decode())
         elif (event := json.loads(record.value))["id"] not in self._decided:
             self.undecided[event["id"]] = _name(event)
-        self._submitted[place] = record.offset + 1
 
     def _happened(self, event: Mapping[str, Any]) -> None:
         self._decide(event["id"])

@@ -112,7 +112,9 @@ async def _is_read(database_url: str, ends: Mapping[int, int]) -> bool:
         found = [one for one in await checkpoints(database_url) if one.topic == Topic.EVENTS]
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return False
-    return bool(found) and all(one.next_offset >= ends[one.partition] for one in found)
+    written = {partition for partition, end in ends.items() if end}
+    missing = written - {one.partition for one in found}
+    return not missing and all(one.next_offset >= ends[one.partition] for one in found)
 
 
 async def _watch_memory(place: Ground, most: Counter[str]) -> None:
@@ -181,7 +183,8 @@ async def _limit(place: Ground, who: list[str], what: str, seconds: float = LIMI
             yield
     except TimeoutError:
         told = f"{', '.join(who)} {what} after {seconds:g} s, {len(place.unended())} runs go on"
-        raise StoodBadly(f"{told}\n{place.fleet.tails()}") from None
+        asked = f"{place.emitter.pending} requests are not taken; following broke off by: {place.observer.trouble}"
+        raise StoodBadly(f"{told}\n{asked}\n{place.fleet.tails()}") from None
 
 
 def _listed(sizes: Mapping[str, int]) -> str:

@@ -52,9 +52,7 @@ async def _strike_at_each(proxy: PostgresProxy, place: Ground, home: Path) -> No
     for strike in (stop_immediately, kill_server):
         for name in ("step of the supervisor", "batch of the projector"):
             await _struck(proxy, name, lambda: strike(home))  # noqa: B023 - called before the next round
-            before = place.observer.events
-            while place.observer.events == before:
-                await place.observer.moved(1.0)
+            await place.observer.until_moved()
 
 
 async def _struck(proxy: PostgresProxy, name: str, strike: Callable[[], None]) -> None:
