@@ -17,7 +17,7 @@ from faults.watching import Watches
 from support.builds import submitted
 
 AGAIN_SECONDS = 0.2
-ISSUES_AT_ONCE = RUNS_AT_ONCE = 500
+RECORDS_AT_ONCE = 500
 ANSWER_SECONDS = 30.0
 """The API gives the database 8 s, and then the log 10 s, before it says that one of them is away."""
 TAKEN = (201, 202)
@@ -70,8 +70,8 @@ class Emitter:
     async def submit_all(self, plans: Sequence[Mapping[str, Any]]) -> None:
         """Ask for many runs, in this order."""
         asked = [_asked(one) for one in plans]
-        for start in range(0, len(asked), RUNS_AT_ONCE):
-            await self._submit(asked[start : start + RUNS_AT_ONCE])
+        for start in range(0, len(asked), RECORDS_AT_ONCE):
+            await self._submit(asked[start : start + RECORDS_AT_ONCE])
 
     async def cancel(self, run: Run) -> None:
         """Ask that a run end."""
@@ -82,8 +82,8 @@ class Emitter:
         """Make a history long: each issue is an event, and changes nothing."""
         data = {"phase_id": phase_id, "issue_key": "noticed", "severity": "minor", "source": "tests"}
         issues = [submitted("IssueReported", data, run[1], run[0], id=str(uuid4())) for _ in range(count)]
-        for start in range(0, count, ISSUES_AT_ONCE):
-            await self._submit(issues[start : start + ISSUES_AT_ONCE])
+        for start in range(0, count, RECORDS_AT_ONCE):
+            await self._submit(issues[start : start + RECORDS_AT_ONCE])
 
     async def _submit(self, records: Sequence[NewRecord]) -> None:
         while True:

@@ -27,8 +27,8 @@ async def shares(world: World, group: str) -> Shares:
 
 async def _on_kafka(bootstrap: str, group: str) -> Shares:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
     try:
+        await admin.start()
         responses = await admin.describe_consumer_groups([group])
     finally:
         await admin.close()
@@ -49,5 +49,5 @@ async def _on_postgres(url: str, group: str, partitions: int) -> Shares:
     try:
         rows = await connection.fetch(_MEMBERS, group)
     finally:
-        await connection.close()
+        connection.terminate()  # to part politely would wait for a server that says nothing
     return {row["instance"]: frozenset(range(own, partitions, len(rows))) for own, row in enumerate(rows)}

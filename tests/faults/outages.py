@@ -25,12 +25,11 @@ def outages_of_postgres(home: Path) -> Mapping[str, Outage]:
     data = Layout.under(home).data
 
     async def stopped(wait: Wait) -> None:
-        processes = _with_children(_postmaster(data))
-        _send(processes, signal.SIGSTOP)
+        stopped = _stop(_postmaster(data))
         try:
             await wait()
         finally:
-            _send(processes, signal.SIGCONT)
+            _send(stopped, signal.SIGCONT)
 
     async def restarted(_: Wait) -> None:
         stop_immediately(home)
@@ -59,9 +58,11 @@ def kill_server(home: Path) -> None:
     postmaster = _postmaster(Layout.under(home).data)
     _send(_children(postmaster), signal.SIGKILL)
     os.kill(postmaster, signal.SIGSTOP)
-    parents = psutil.Process(postmaster).parents()
-    keepers = [parent.pid for parent in parents if str(home) in _words(parent)]
-    _send([*keepers, postmaster, *_children(postmaster)], signal.SIGKILL)
+    try:
+        parents = psutil.Process(postmaster).parents()
+        _send([parent.pid for parent in parents if str(home) in _words(parent)], signal.SIGKILL)
+    finally:
+        _send([*_children(postmaster), postmaster], signal.SIGKILL)
 
 
 def _words(process: psutil.Process) -> str:
@@ -141,8 +142,12 @@ def _children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _with_children(pid: int) -> list[int]:
-    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+def _stop(postmaster: int) -> list[int]:
+    """Stop a server: first the one that makes new processes, then those that there are."""
+    _send([postmaster], signal.SIGSTOP)
+    children = _children(postmaster)
+    _send(children, signal.SIGSTOP)
+    return [*children, postmaster]
 
 
 def _send(pids: list[int], number: signal.Signals) -> None:

@@ -114,9 +114,9 @@ class Template:
                 self._hand_over(child, self._waiting.popleft())
             elif not (ended := self._children.pop(told["ended"]).ended).done():
                 ended.set_result(told["status"])
-        for started in self._waiting:
-            if not started.done():
-                started.set_exception(TemplateEnded())
+        for future in (*self._waiting, *(child.ended for child in self._children.values())):
+            if not future.done():
+                future.set_exception(TemplateEnded())
 
     def _hand_over(self, child: Child, started: "asyncio.Future[Child]") -> None:
         """To whoever waits for it; where nobody does any more, nobody would end it."""
@@ -183,7 +183,10 @@ class _Forking:
         self._tell(ended=pid, status=os.waitstatus_to_exitcode(status))
 
     def _tell(self, **told: int) -> None:
-        self._control.sendall(json.dumps(told).encode() + b"\n")
+        try:
+            self._control.sendall(json.dumps(told).encode() + b"\n")
+        except OSError:  # nobody is there any more to be told
+            self._end_all()
 
     def _end_all(self) -> None:
         for key in self._selector.get_map().values():

@@ -166,7 +166,7 @@ class _Connection:
         self._statements: dict[bytes, str] = {}
         self._reads_only = False
         self._trap: Trap | None = None
-        self._did_nothing = False
+        self._is_called = self._did_nothing = False
         self._withheld: list[tuple[bytes, bytes]] = []
 
     async def run(self) -> None:
@@ -186,7 +186,7 @@ class _Connection:
         finally:
             self._server_writer.close()
             if self._trap is not None:  # no answer will come any more
-                self._settle(has_struck=self._trap.strike is not None)
+                self._settle(has_struck=self._is_called)
 
     async def _begin(self) -> None:
         """What a client says first has no type; to the server we speak in the clear."""
@@ -204,6 +204,7 @@ class _Connection:
             kind, body = await _message(self._client_reader)
             self._look(kind, body)
             if kind in (SYNC, QUERY) and self._trap is not None and self._trap.strike is not None:
+                self._is_called = True
                 self._trap.call()
             _send(self._server_writer, kind, body)
 
@@ -248,7 +249,7 @@ class _Connection:
     def _settle(self, *, has_struck: bool) -> None:
         assert self._trap is not None
         self._trap.told(has_struck=has_struck)
-        self._trap, self._did_nothing = None, False
+        self._trap, self._is_called, self._did_nothing = None, False, False
 
 
 def _says_nothing_was_done(tag: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Beside I1 to I8: no agent is started again for what was answered, and none without a claim of its own."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -8,8 +9,8 @@ from faults.invariants.evidence import ANSWERS, Evidence, Record, Start
 
 HEARSAY = timedelta(seconds=5)
 """An answer of another instance is heard of a while after it was written; an agent may start within that."""
-STARTING = timedelta(seconds=1)
-"""From the last look at the own claim to the agent's first word."""
+STARTING = timedelta(seconds=5)
+"""From what was last known of the own claim, which is no older than two seconds, to the agent's first word."""
 ROLES = {"BuildRequested": "builder", "AuditRequested": "auditor"}
 _ANSWERS = {answer for request in ROLES for answer in ANSWERS[request]}
 _CLONE = re.compile(r"/work/([^/]+)/")
@@ -46,9 +47,15 @@ def violations(evidence: Evidence) -> Iterator[str]:
 def _unclaimed(
     starts: Mapping[Key, Sequence[Start]], requests: Mapping[Key, Sequence[Record]], history: Sequence[Record]
 ) -> Iterator[str]:
-    """Starts under a claim that is another request's or nobody's, or that another had replaced by then."""
+    """Starts under a claim that is another request's or nobody's, or that another had replaced by then, and more
+    than one under one claim.
+    """
     claims = {record.id: record for record in history if record.name == "WorkStarted"}
     replaced = {str(claim.data.get("replaces")): claim.recorded_at for claim in claims.values()}
+    under = Counter(folder[1] for found in starts.values() for s in found if (folder := _CLONE.search(s.folder)))
+    yield from (
+        f"agents were started {count} times under claim {one}" for one, count in under.items() if count > 1
+    )
     for key, found in starts.items():
         own = {request.id for request in requests.get(key, ())}
         for start in found:

@@ -12,6 +12,7 @@ from time import monotonic
 
 from faults.invariants.evidence import Leftovers
 from faults.invariants.homes import kind_of_what_is_kept, left_in
+from faults.observer import WORKERS
 from faults.world import World
 
 PROCESSES = Path("/proc")
@@ -19,6 +20,9 @@ LOCKS = ("mirrors/*/autopack/*.flock", "prepared/*.lock")
 """Files that stay, and that nobody may hold any more."""
 WORK = re.compile(r"work/|scratch/|mirrors/\.new-|mirrors/[^/]+/autopack/quarantines/")
 """What is made for one piece of work: clones, requests of agents, half-made mirrors, quarantines."""
+WORKING = frozenset(WORKERS.values())
+MAKERS = {"work/": frozenset({"builder", "verifier"})}
+"""Who makes some of it. All else any of those makes who work."""
 AT_ONCE = 4
 """Pieces of work that a service has in hand, and leaves where it is killed."""
 DYING_SECONDS = 10.0
@@ -73,8 +77,9 @@ def _work_left(world: World) -> Iterator[str]:
             continue
         kinds = Counter(found.group() for name in names if (found := WORK.match(name)) is not None)
         for kind, count in kinds.items():
-            if count > AT_ONCE * len(world.killed):
-                yield f"{count} of {kind} are left by {len(world.killed)} that were killed"
+            killed = sum(service in MAKERS.get(kind, WORKING) for service in world.killed)
+            if count > AT_ONCE * killed:
+                yield f"{count} of {kind} are left by {killed} that were killed"
 
 
 def _files(home: Path, killed: int) -> Iterator[str]:

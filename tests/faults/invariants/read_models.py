@@ -76,7 +76,7 @@ async def checkpoints(url: str) -> list[Checkpoint]:
     try:
         return [Checkpoint(**row) for row in await connection.fetch(_CHECKPOINTS)]
     finally:
-        await connection.close()
+        connection.terminate()  # to part politely would wait for a server that says nothing
 
 
 async def _rows(connection: "asyncpg.Connection[asyncpg.Record]", table: str) -> Counter[str]:
@@ -123,6 +123,8 @@ async def _rebuild(url: str, folder: Path, environment: Mapping[str, str]) -> st
     try:
         async with asyncio.timeout(REBUILDING_SECONDS):
             said, complained = await process.communicate()
+    except TimeoutError:
+        return f"no end within {REBUILDING_SECONDS:g} s"
     finally:
         if process.returncode is None:
             process.kill()
