@@ -3,6 +3,7 @@
 import asyncio
 import time
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from events.failpoints import STOP
@@ -38,11 +39,16 @@ async def crowds(log: str, given: Namespace, folder: Path) -> list[str]:
     return found
 
 
-async def chaos(log: str, given: Namespace, folder: Path) -> list[str]:
-    """All faults on one log, one kind after another, while builds go on; what does not hold afterwards."""
+async def chaos(
+    log: str, given: Namespace, folder: Path, points: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """All faults on one log, one kind after another, while builds go on; what does not hold afterwards.
+
+    Services die and stop at each failpoint as often as is given, or at these points once.
+    """
     began = time.monotonic()
     async with servers(log, folder) as made:
-        points = _points("postgres" if log == "postgres" else "kafka", given)
+        points = points or _points("postgres" if log == "postgres" else "kafka", given)
         world = ground(
             folder,
             made.log_url,
