@@ -3,11 +3,13 @@
 import asyncio
 from datetime import datetime, timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 
 from events.log.postgres import PostgresLog
 from events.log.postgres.membership import SignsOfLife
+from events.log.postgres.server import Pool
 from events.log.postgres.wakeups import CHANNELS
 from support.shifted_clock import connected, jump, shift_clock
 
@@ -64,6 +66,27 @@ async def test_a_member_that_has_died_is_given_up_though_the_servers_clock_was_s
     await _ask(url, OTHER_JOINS, GROUP, 0.6)
     await jump(url, by)
     async with asyncio.timeout(LIMIT_SECONDS):
+        while await _ask(url, OTHER_LIVES):
+            await asyncio.sleep(0.02)
+    await log.close()
+
+
+async def test_a_member_that_has_died_is_given_up_by_one_that_is_always_late(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So slow is a server, or a machine, that every lease has lapsed before it is renewed."""
+    fetch = Pool.fetch
+
+    async def slow(self: Pool, doing: str, *given: object, **named: Any) -> object:
+        if doing.startswith("staying in"):
+            await asyncio.sleep(0.45)
+        return await fetch(self, doing, *given, **named)
+
+    monkeypatch.setattr(Pool, "fetch", slow)
+    log = await PostgresLog.open(url, 1, lease_seconds=0.6)
+    await log.join(GROUP)
+    await _ask(url, OTHER_JOINS, GROUP, 0.6)
+    async with asyncio.timeout(LIMIT_SECONDS / 6):
         while await _ask(url, OTHER_LIVES):
             await asyncio.sleep(0.02)
     await log.close()

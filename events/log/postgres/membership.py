@@ -16,6 +16,7 @@ from events.log.postgres.sessions import Sessions
 from events.log.postgres.wakeups import Hub, Sign
 
 LOOKS_A_LEASE = 3
+OUTAGE_LEASES = 3
 JOIN_AGAIN_SECONDS = 0.5
 LONGEST_LEASE_SECONDS = 1800.0
 logger = logging.getLogger(__name__)
@@ -97,8 +98,9 @@ class PostgresMembership:
     The i-th of n members, in the order of their joining, owns the partitions whose number leaves i modulo n:
     everybody computes the same from the same rows. A member whose lease has lapsed lives until another
     expels it, which has seen no sign of it for the length of a lease by its own machine's clock: the server's may
-    jump. Only one whose own lease stood all that time may do so: after an outage of the server everybody has time
-    to renew.
+    jump. What counts of that is the time in which its own lease stood, and after an outage of the server only what
+    comes behind it: everybody has time to renew. One that is always too late for its own lease still counts a part
+    of it each time, for else nobody who is gone would be given up where all are slow.
 
     A member that finds itself expelled owns nothing any more, `living` does not name it, and `instance`
     stays as it was. It joins again, under a new id, when `changed` is called with no partitions known: by
@@ -116,6 +118,8 @@ class PostgresMembership:
         self._sleeper = means.hub.sleeper()
         self._sleeper.heed(self._sign)
         self._renewed_at = 0.0
+        self._watched_seconds = 0.0
+        self._was_late = False
         self._signs = SignsOfLife()
         self._keeping: asyncio.Task[None] | None = None
 
@@ -200,6 +204,8 @@ class PostgresMembership:
                 await self._look()
             except LogUnavailable as error:
                 logger.warning("%s", error)
+            except Exception:  # a fault of ours or of the driver: who gives no sign of life any more is lost
+                logger.exception("looking after %s failed", self._group)
 
     async def _look(self) -> None:
         """Renew, expel, and see who is left."""
@@ -208,18 +214,29 @@ class PostgresMembership:
         leases = _leases(await self._means.lazy.fetch(doing, _RENEW, self._group, self._instance, lease_seconds))
         if self._instance not in leases:
             return self._expelled()
-        if _now() - self._renewed_at >= lease_seconds:
-            self._signs.forget()
-        self._renewed_at = began
+        self._watch(began)
         expelled = await self._expel_the_silent(leases)
         self._share([instance for instance in leases if instance not in expelled])
         await self._listen()
         return None
 
+    def _watch(self, began: float) -> None:
+        """Count the time since the renewal before, if our lease stood from there on."""
+        lease_seconds, was_late = self._means.lease_seconds, self._was_late
+        away_seconds = _now() - self._renewed_at
+        self._was_late = away_seconds >= lease_seconds
+        if not self._was_late:
+            self._watched_seconds += began - self._renewed_at
+        elif away_seconds >= OUTAGE_LEASES * lease_seconds:
+            self._signs.forget()
+        elif was_late:
+            self._watched_seconds += lease_seconds / LOOKS_A_LEASE
+        self._renewed_at = began
+
     async def _expel_the_silent(self, leases: Mapping[str, datetime]) -> frozenset[str]:
         """Who of those read just now has been silent, and was expelled for it."""
         others = {instance: lease for instance, lease in leases.items() if instance != self._instance}
-        silent = self._signs.silent(others, _now(), self._means.lease_seconds)
+        silent = self._signs.silent(others, self._watched_seconds, self._means.lease_seconds)
         if not silent:
             return frozenset()
         asked = (self._group, [*silent], [*silent.values()], LONGEST_LEASE_SECONDS)

@@ -55,7 +55,11 @@ class Notifier:
         while True:
             await self._is_due.wait()
             self._is_due.clear()
-            await self._send()
+            try:
+                await self._send()
+            except Exception:  # a fault of ours or of the driver: others hear of what is new a second later
+                logger.exception("notifying failed")
+                self._drop()
 
     async def _send(self) -> None:
         signs, self._signs = self._signs, set()

@@ -23,6 +23,8 @@ async def keep_expiring(lazy: Pool, partition_count: int) -> None:
                 await expire(lazy, topic, partition_count, kept_seconds)
         except LogUnavailable as error:
             logger.info("%s", error)
+        except Exception:  # a fault of ours or of the driver: what is kept too long harms nobody
+            logger.exception("expiring failed")
 
 
 async def expire(lazy: Pool, topic: Topic, partition_count: int, kept_seconds: float) -> None:
