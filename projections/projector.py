@@ -212,7 +212,10 @@ class Session:
         self.partitions: frozenset[int] = frozenset()
 
     async def follow(self, membership: Membership, stop: asyncio.Event) -> None:
-        """Fold what comes in the own partitions, until told to stop. Raises what made it impossible."""
+        """Fold what comes in the own partitions, until told to stop, or expelled: then one has to join anew.
+
+        Raises what made it impossible.
+        """
         clock = asyncio.get_running_loop().time
         looked_at = clock()
         try:
@@ -225,6 +228,8 @@ class Session:
                 worked = clock() - began
                 if clock() - looked_at > LOOK_AGAIN_SECONDS:
                     looked_at = clock()
+                    if not self.partitions and membership.instance not in await membership.living():
+                        return
                     await self._look_again()
                 if 0 < sum(map(len, batches.values())) < BACKLOG_RECORDS:
                     await asyncio.sleep(max(PACE_SECONDS - worked, worked))

@@ -62,6 +62,36 @@ async def test_what_is_written_to_the_postgres_log_shows_soon(database_url: str)
         await pool.close()
 
 
+async def test_a_projector_that_was_expelled_joins_again_and_goes_on(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one is that stood still, when the one that took its place has gone."""
+    monkeypatch.setattr("projections.projector.LOOK_AGAIN_SECONDS", 0.2)
+    pool, log, heard = (
+        await open_pool(database_url),
+        await PostgresLog.open(database_url, 2, lease_seconds=0.6),
+        Heard(),
+    )
+    try:
+        history = recorded(success())
+        async with running(Projector(pool, log, heard)):
+            writer = await log.take_over(home_partition("shop", 2), "supervisor-1")
+            await writer.append(Step(events=new(history[:7])))
+            await until(lambda: caught_up(pool, log))
+            await pool.execute("DELETE FROM autopack_log.members WHERE group_name = 'projector'")
+            await until(lambda: is_a_member_again(pool))
+            await writer.append(Step(events=new(history[7:])))
+            await until(lambda: ended(pool))
+            await writer.close()
+    finally:
+        await log.close()
+        await pool.close()
+
+
+async def is_a_member_again(pool: Pool) -> bool:
+    return bool(await pool.fetchval("SELECT count(*) FROM autopack_log.members WHERE group_name = 'projector'"))
+
+
 async def test_a_projector_whose_database_is_silent_in_mid_batch_says_so_and_goes_on_when_it_speaks(
     pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
