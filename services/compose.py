@@ -238,7 +238,7 @@ def _api(application: Application, pool: Pool, status: ServiceStatus) -> ApiServ
 
 def _add_worker(application: Application, log: Awaited, service: Service, worker: Worker, capacity: int) -> None:
     settings = application.settings
-    limits = RunnerSettings(capacity, settings.grace_seconds)
+    limits = RunnerSettings(capacity, settings.grace_seconds, settings.session_timeout_seconds)
     room = Room(settings.folders_written, settings.least_free_megabytes * MEGABYTE)
     application.add(
         service,

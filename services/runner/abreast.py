@@ -13,9 +13,11 @@ class Abreast:
 
     A process may stand still at any line, and not know that it did: meanwhile its work may have been given to
     others, and answered. All that it waits for in the history is there when it goes on, and none of it read.
+    `away_seconds` is how long it may be away: its group must not have given it up by then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, away_seconds: float = AWAY_SECONDS) -> None:
+        self._away_seconds = away_seconds
         self._looked_at = monotonic()
         self._told_at: dict[int, float] = {}
         self._news = asyncio.Event()
@@ -26,7 +28,7 @@ class Abreast:
         Raises LogUnavailable.
         """
         now = monotonic()
-        if now - self._looked_at > AWAY_SECONDS:
+        if now - self._looked_at > self._away_seconds:
             await following.catch_up()
         self._looked_at = now
 
@@ -39,6 +41,6 @@ class Abreast:
 
     async def until_told(self, partition: int) -> None:
         """Wait until what is known of a partition is not older than a while; mostly it is not."""
-        oldest = monotonic() - AWAY_SECONDS
+        oldest = monotonic() - self._away_seconds
         while self._told_at.get(partition, oldest - 1) < oldest:
             await self._news.wait()

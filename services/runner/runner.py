@@ -12,7 +12,7 @@ import structlog
 from events.log.port import EventLog, LogUnavailable, Membership
 from services.retrying import Backoff
 from services.room import EVERYWHERE, Room
-from services.runner.abreast import Abreast
+from services.runner.abreast import AWAY_SECONDS, Abreast
 from services.runner.chains import RunKey
 from services.runner.following import Following
 from services.runner.job import Job
@@ -34,10 +34,13 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
-    """`capacity` pieces of work at once; `grace_seconds` for those that run when the service is stopped."""
+    """`capacity` pieces of work at once; `grace_seconds` for those that run when the service is stopped. A member
+    of the group that is silent for `session_seconds` is given up.
+    """
 
     capacity: int = 4
     grace_seconds: float = 20.0
+    session_seconds: float = 10.0
 
 
 class Runner:
@@ -61,7 +64,7 @@ class Runner:
         self._output = LiveOutput(log, worker.traits.name)
         self._jobs: dict[str, tuple[int, Job, asyncio.Task[None]]] = {}
         self._pauses = Pauses(RETRY_SECONDS)
-        self._abreast = Abreast()
+        self._abreast = Abreast(min(AWAY_SECONDS, settings.session_seconds / 2))
         self._committed_at = monotonic()
         self._let_go_of: set[str] = set()
         self._unsure: set[str] = set()
