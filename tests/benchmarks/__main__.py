@@ -25,6 +25,7 @@ from benchmarks.visibility import watching
 RESULTS = Path(".bench/latest.json")
 HISTORIES = "10000,100000,1000000"
 REBUILT_EVENTS = 100_000
+SHOWN = "from written to visible"
 Row = tuple[str, Callable[[], Awaitable[Figures]]]
 
 
@@ -42,23 +43,25 @@ class Options:
         return self.only in name
 
 
+def _one_at_a_time(projects: tuple[str, ...]) -> Load:
+    return Load(20, 10, 1, projects[:1])
+
+
 def _loads(projects: tuple[str, ...]) -> Iterator[tuple[str, Load]]:
-    yield "one run at a time", Load(20, 10, 1, projects[:1])
+    yield "one run at a time", _one_at_a_time(projects)
     for at_once in (10, 50, 200):
         yield f"{at_once} runs at once, {len(projects)} projects", Load(2 * at_once, 5, at_once, projects)
     yield "50 runs at once, one project", Load(100, 5, 50, projects[:1])
 
 
 async def _driven(place: Ground, load: Load) -> Figures:
-    """Phases a second, how long each takes, when it shows, and what it costs."""
-    async with watching(place.database_url) as watched:
-        observed = await Driver(place, load).drive()
+    """Phases a second, how long each takes, and what it costs."""
+    observed = await Driver(place, load).drive()
     phases = load.runs * load.phases
     spent = {(f"{name}_cpu", "ms/phase"): s / phases * 1000 for name, s in observed.cpu_seconds.items()}
     return {
         ("phases", "/s"): phases / observed.wall_seconds,
         **spread_ms("phase", observed.phase_seconds, 50, 95),
-        **spread_ms("visible", watched.delays(observed.records), 50, 99),
         ("processor", "ms/phase"): sum(observed.cpu_seconds.values()) / phases * 1000,
         ("events", "/phase"): observed.events / phases,
         **spent,
@@ -66,11 +69,19 @@ async def _driven(place: Ground, load: Load) -> Figures:
     }
 
 
+async def _shown(place: Ground, load: Load) -> Figures:
+    """How long after it was written each event is to be seen in the tables. Watching costs the servers time."""
+    async with watching(place.database_url) as watched:
+        observed = await Driver(place, load).drive()
+    return spread_ms("visible", watched.delays(observed.records), 50, 99)
+
+
 async def _rows(kind: LogKind, options: Options, folder: Path) -> AsyncGenerator[Row, None]:
     """Every row, each on the ground that it needs. What is not asked for is not even prepared."""
     async with servers(kind, folder / "machinery") as place:
         projects = projects_over(place.log.partition_count)
         rows: list[Row] = [(name, partial(_driven, place, load)) for name, load in _loads(projects)]
+        rows.append((f"{SHOWN}, one run at a time", partial(_shown, place, _one_at_a_time(projects))))
         rows.append(("starts over HTTP", partial(starts, place, projects)))
         wanted = [row for row in rows if options.wants(row[0])]
         if wanted:
@@ -94,11 +105,8 @@ async def _rows(kind: LogKind, options: Options, folder: Path) -> AsyncGenerator
 
 
 async def _on_history(kind: LogKind, options: Options, folder: Path, events: int) -> AsyncIterator[Row]:
-    names = {
-        f"one run at a time, {events} events before": 1,
-        f"50 runs at once, {events} events before": 50,
-    }
-    wanted = {name: at_once for name, at_once in names.items() if options.wants(name)}
+    names = ("one run at a time", "50 runs at once", f"{SHOWN}, one run at a time")
+    wanted = [name for name in names if options.wants(f"{name}, {events} events before")]
     if not wanted:
         return
     async with servers(kind, folder / f"history-{events}") as place:
@@ -106,9 +114,10 @@ async def _on_history(kind: LogKind, options: Options, folder: Path, events: int
         projects = projects_over(place.log.partition_count)
         async with services(place):
             await Driver(place, Load(16, 2, 16, projects)).drive()
-            for name, at_once in wanted.items():
-                load = Load(20, 10, 1, projects[:1]) if at_once == 1 else Load(2 * at_once, 5, at_once, projects)
-                yield name, partial(_driven, place, load)
+            for name in wanted:
+                load = Load(100, 5, 50, projects) if name.startswith("50") else _one_at_a_time(projects)
+                measure = _shown if name.startswith(SHOWN) else _driven
+                yield f"{name}, {events} events before", partial(measure, place, load)
 
 
 async def _real(kind: LogKind, options: Options, folder: Path) -> AsyncIterator[Row]:

@@ -65,7 +65,7 @@ class Driver:
         log, tail = self._ground.log, self._ground.log.tail()
         try:
             for partition, end in (await log.ends(Topic.EVENTS)).items():
-                tail.follow(Place(Topic.EVENTS, partition), end)
+                tail.follow(Place(Topic.EVENTS, partition), end, _WATCHED)
             spent, begun_at = self._ground.cpu_seconds(), time.perf_counter()
             await self._start(self._load.at_once)
             while self._running:

@@ -42,8 +42,7 @@ def _prepared(assignment: Assignment, _: PrepareRequested) -> AnyEventData:
     return RunPrepared(request_id=assignment.request_id, base_commit=BASE)
 
 
-def _built(assignment: Assignment, request: BuildRequested) -> AnyEventData:
-    patch = ArtifactRef(digest="sha256:" + "a" * 64, size_bytes=100)
+def _built(assignment: Assignment, request: BuildRequested, patch: ArtifactRef) -> AnyEventData:
     return BuildSucceeded(
         request_id=assignment.request_id,
         phase_id=request.phase_id,
@@ -99,7 +98,6 @@ def _integrated(assignment: Assignment, request: IntegrationRequested) -> AnyEve
 
 _ANSWERS: Mapping[type[EventData], Callable[..., AnyEventData]] = {
     PrepareRequested: _prepared,
-    BuildRequested: _built,
     AuditRequested: _audited,
     ApplyRequested: _applied,
     ChecksRequested: _checked,
@@ -108,16 +106,20 @@ _ANSWERS: Mapping[type[EventData], Callable[..., AnyEventData]] = {
 
 
 class IdleWorker:
-    """Answers every request of a service well, and at once."""
+    """Answers every request of a service well, and at once; every build with the same patch."""
 
-    def __init__(self, traits: WorkerTraits) -> None:
+    def __init__(self, traits: WorkerTraits, patch: ArtifactRef) -> None:
         self.traits = traits
+        self._patch = patch
 
     async def terms(self, request: EventData) -> Terms:
         return Terms(limit_seconds=60.0)
 
     async def perform(self, assignment: Assignment) -> AnyEventData:
-        return _ANSWERS[type(assignment.request)](assignment, assignment.request)
+        request = assignment.request
+        if isinstance(request, BuildRequested):
+            return _built(assignment, request, self._patch)
+        return _ANSWERS[type(request)](assignment, request)
 
     def failed(self, assignment: Assignment, failure: FailureClass, reason: str) -> AnyEventData | None:
         raise AssertionError(f"an idle worker failed: {failure}: {reason}")
@@ -131,7 +133,8 @@ async def serve(name: str) -> None:
         log = await open_log(settings, servers)
         status = ServiceStatus(name)
         store = open_artifacts(settings.artifacts_url)
-        runner = Runner(log, IdleWorker(TRAITS[name]), store, RunnerSettings(AT_ONCE), status)
+        worker = IdleWorker(TRAITS[name], await store.put(b"a patch\n"))
+        runner = Runner(log, worker, store, RunnerSettings(AT_ONCE), status)
         async with asyncio.TaskGroup() as group:
             group.create_task(runner.run(stop))
             group.create_task(show_readiness(settings.home_folder, [status], stop))
