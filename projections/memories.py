@@ -17,6 +17,9 @@ MOST_ROWS = 5_000
 
 MOST_HEADS = 5_000
 
+LOOK_EVERY = 64
+"""Rows are counted after so many batches: to count them all takes time."""
+
 Groups = dict[Key, dict[Key, RowT]]
 """Rows by their own keys, in groups by the columns of the projection's memory. Each group is whole."""
 
@@ -24,8 +27,10 @@ Groups = dict[Key, dict[Key, RowT]]
 class Memories:
     """The rows that folds have read or made, and the heads of runs, as of the lane's offset."""
 
-    def __init__(self, most_rows: int = MOST_ROWS) -> None:
+    def __init__(self, most_rows: int = MOST_ROWS, look_every: int = LOOK_EVERY) -> None:
         self._most_rows = most_rows
+        self._look_every = look_every
+        self._batches = 0
         self._groups: dict[str, Groups[Any]] = {}
         self._heads: dict[RunKey, KnownHead] = {}
 
@@ -62,10 +67,12 @@ class Memories:
     def written(self, heads: Mapping[RunKey, KnownHead]) -> None:
         """What was folded has been written; these are the heads that changed. The oldest are let go of."""
         self._heads.update(heads)
-        for groups in self._groups.values():
-            _trim(groups, self._most_rows)
-        for run in list(self._heads)[:-MOST_HEADS]:
-            del self._heads[run]
+        while len(self._heads) > MOST_HEADS:
+            del self._heads[next(iter(self._heads))]
+        self._batches += 1
+        if self._batches % self._look_every == 0:
+            for groups in self._groups.values():
+                _trim(groups, self._most_rows)
 
 
 def _keys(keys: Iterable[Key | None]) -> set[Key]:

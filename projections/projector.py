@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from time import thread_time
 from typing import Any, Protocol
 
 import structlog
@@ -22,15 +23,18 @@ FILES = "run files"
 EXPIRY = "expiry of rejections"
 WAIT_SECONDS = 0.5
 PACE_SECONDS = 0.02
-"""What comes in a stream is taken so often at most: a statement costs almost the same for one record as for fifty.
-
-Where taking it lasts longer than that, the projector rests for as long as it worked: under load tables are a
-little later, and half of a processor stays for those who do the work.
+"""What comes in a stream is taken so often at most: a statement costs the same for one record as for fifty."""
+RESTS = 2
+"""Where there is much to do, the projector rests so many times as long as it has worked itself: tables are a
+little later then, more goes in one statement, and two thirds of a processor stay for those who do the work.
 """
 BACKLOG_RECORDS = 250
 """Where so many come at once there is much to catch up with, and no rest."""
 FILES_PACE_SECONDS = 0.25
 """So often at most files are looked after: each look costs statements, and a thread that writes."""
+FILES_RESTS = 8
+"""Where many runs go on a look takes long, and the next one comes after so many times as long."""
+LONGEST_FILES_PACE_SECONDS = 2.0
 LAST_FILES_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 5.0
 EXPIRE_SECONDS = 3600.0
@@ -148,11 +152,12 @@ class Projector:
         stirred, self._stirred = self._stirred & self.partitions, set()
         self._look_at_all = began  # unless all goes well
         await self._keep_files_of(self.partitions if began >= look_at_all else stirred)
+        pace = min(LONGEST_FILES_PACE_SECONDS, max(FILES_PACE_SECONDS, FILES_RESTS * (clock() - began)))
         self._report.clear(FILES)
         self._report.unhinder(FILES)
         self._look_at_all = began + LOOK_AGAIN_SECONDS if began >= look_at_all else look_at_all
         await _until_set(self._moved, WAIT_SECONDS if not self.partitions else LOOK_AGAIN_SECONDS, stop)
-        await _until_set(stop, began + FILES_PACE_SECONDS - clock())
+        await _until_set(stop, began + pace - clock())
 
     async def _keep_files_of(self, partitions: Collection[int]) -> None:
         """Raises FilesStopped for the first partition that stands still; the others go on all the same."""
@@ -222,17 +227,17 @@ class Session:
             while not stop.is_set():
                 await self._share(membership.partitions)
                 batches = await self._tail.batches(WAIT_SECONDS)
-                began = clock()
+                began, worked_before = clock(), thread_time()
                 await self._take(batches)
                 self._tell_stopped()
-                worked = clock() - began
+                took, worked = clock() - began, thread_time() - worked_before
                 if clock() - looked_at > LOOK_AGAIN_SECONDS:
                     looked_at = clock()
                     if not self.partitions and membership.instance not in await membership.living():
                         return
                     await self._look_again()
                 if 0 < sum(map(len, batches.values())) < BACKLOG_RECORDS:
-                    await asyncio.sleep(max(PACE_SECONDS - worked, worked))
+                    await asyncio.sleep(max(PACE_SECONDS - took, RESTS * worked))
         finally:
             await asyncio.gather(*(follower.end() for follower in self._followers.values()))
             self._followers.clear()

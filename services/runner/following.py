@@ -16,7 +16,8 @@ from services.runner.worker import WorkerTraits
 class Followed:
     """One partition that is being folded. Nothing is claimed in it before it has `caught_up`.
 
-    `unreadable` names the record that this version cannot read: the partition is not folded beyond it.
+    `unreadable` names the record that this version cannot read: the partition is not folded beyond it. `committed`
+    is the offset that was committed last, by us.
     """
 
     partition: int
@@ -24,6 +25,7 @@ class Followed:
     position: int
     target: int
     unreadable: str | None = None
+    committed: int | None = None
 
     @property
     def caught_up(self) -> bool:

@@ -258,8 +258,10 @@ class Runner:
             return
         self._committed_at = monotonic()
         for partition, followed in following.followed.items():
-            if partition in membership.partitions and followed.caught_up:
-                await membership.commit(partition, followed.committable)
+            offset = followed.committable
+            if partition in membership.partitions and followed.caught_up and offset != followed.committed:
+                await membership.commit(partition, offset)
+                followed.committed = offset
         self._pauses.forget_all_but({w.id for f in following.followed.values() for w in f.requests.standing()})
 
     async def _kill_all(self) -> None:

@@ -83,7 +83,7 @@ async def test_what_was_let_go_of_is_read_back(pool: Pool, most_rows: int) -> No
     pairs = zip_longest(random_history(3), recorded(failure(), "other"))
     log.write([record for pair in pairs for record in pair if record is not None])
     lane = Lane(pool, EVENTS, 0, HISTORY_READERS)
-    lane._memories = Memories(most_rows)
+    lane._memories = Memories(most_rows, look_every=1)
     for record in log.records[EVENTS]:
         await lane.take([record])
     held = [len(groups) for groups in lane._memories._groups.values()]

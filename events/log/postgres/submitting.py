@@ -46,6 +46,9 @@ class Submitter:
 
         Raises LogUnavailable, after which some places may have theirs.
         """
+        if len(records) == 1:  # as almost always: no tasks are made
+            ((place, own),) = records.items()
+            return {place: await self._submit(place, own)}
         starts = await asyncio.gather(*(self._submit(place, own) for place, own in records.items()))
         return dict(zip(records, starts, strict=True))
 

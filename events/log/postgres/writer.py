@@ -90,7 +90,8 @@ class PostgresPartitionWriter:
     async def renew(self) -> None:
         """Show in the head that this writer lives. Raises Fenced and LogUnavailable."""
         self._check_standing()
-        await self._fenced(RENEW)
+        # Nobody is kept waiting for a disk by it: of a sign that was lost the next one tells as well.
+        await self._fenced(RENEW, pool=self._means.lazy)
 
     async def close(self) -> None:
         """Let the partition go. Where the server cannot be told, the lease runs out by itself."""
@@ -113,12 +114,12 @@ class PostgresPartitionWriter:
         with self._dropped_on_failure():
             return self._end_in(await self._means.appender.append(appending))
 
-    async def _fenced(self, statement: str, *arguments: object) -> int:
+    async def _fenced(self, statement: str, *arguments: object, pool: Pool | None = None) -> int:
         """Run a statement that does nothing unless the epoch is still ours. The end of the history."""
         head = (self._partition, self._epoch, self._means.lease_seconds)
         with self._dropped_on_failure():
-            fetching = self._means.durable.fetch(self._doing, statement, *head, *arguments, losses=self._losses)
-            return self._end_in(await fetching)
+            fetch = (pool or self._means.durable).fetch
+            return self._end_in(await fetch(self._doing, statement, *head, *arguments, losses=self._losses))
 
     @contextmanager
     def _dropped_on_failure(self) -> Iterator[None]:
