@@ -154,7 +154,7 @@ class Tail(Protocol):
         """Add a place, or move it to an offset.
 
         `prompt` names the events that are waited for: a log that can sends the others along with them only, or
-        after a second. None means all.
+        after a second. None means all. It is looked at whenever something comes, so its owner may change it.
         """
 
     def unfollow(self, place: Place) -> None:

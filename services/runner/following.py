@@ -49,10 +49,12 @@ class Followed:
         return self.position if oldest is None else oldest
 
 
-def _waited_for(traits: WorkerTraits) -> frozenset[str]:
+CLAIM = WorkStarted.__name__
+
+
+def _waited_for(traits: WorkerTraits) -> set[str]:
     """The events that make a worker begin something, or stop. Whatever else happens may be known later."""
-    granted = (WorkStarted,) if traits.awaits_claim else ()
-    return frozenset(event.__name__ for event in (*traits.requests, *granted, WorkRevoked))
+    return {WorkRevoked.__name__, *(event.__name__ for event in traits.requests)}
 
 
 class Following:
@@ -63,7 +65,7 @@ class Following:
         self._membership = membership
         self._traits = traits
         self._tail: Tail = log.tail()
-        self._prompt: frozenset[str] | None = _waited_for(traits)
+        self._prompt: set[str] | None = _waited_for(traits)
         self.followed: dict[int, Followed] = {}
 
     async def adjust(self, own: frozenset[int], busy: frozenset[int]) -> None:
@@ -87,6 +89,13 @@ class Following:
         ends = await self._log.ends(Topic.EVENTS)
         for followed in self.followed.values():
             followed.target = max(followed.target, ends.get(followed.partition, 0))
+
+    def wait_for_claims(self, *, wanted: bool) -> None:
+        """Be told of claims at once, or no more: they grant work that waits for its own, and take other work away.
+        Everybody claims, so a worker that has nothing to do would be woken by each of them for nothing.
+        """
+        if self._prompt is not None and self._traits.awaits_claim:
+            (self._prompt.add if wanted else self._prompt.discard)(CLAIM)
 
     def hurry(self) -> None:
         """From now on everything is waited for: work that has been answered is to end at once."""

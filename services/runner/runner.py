@@ -140,6 +140,7 @@ class Runner:
                 if stop.is_set():
                     following.hurry()
                 await self._abreast.look(following)
+                following.wait_for_claims(wanted=any(not job.is_answering for _, job, _ in self._jobs.values()))
                 await following.read(POLL_SECONDS)
                 self._reconcile(following)
                 if self._is_drained(stop):

@@ -121,7 +121,8 @@ class Follower:
 
     def __init__(self, *prompt: str) -> None:
         self.woken = 0
-        self.inbox = Inbox(PLACE, 10, prompt or None, self._wake)
+        self.prompt = set(prompt)
+        self.inbox = Inbox(PLACE, 10, self.prompt or None, self._wake)
 
     def _wake(self) -> None:
         self.woken += 1
@@ -179,3 +180,16 @@ def test_what_may_be_any_event_wakes_everybody() -> None:
     follower = Follower("BuildRequested")
     follower.bring(10, 11, "")
     assert (follower.woken, follower.taken()) == (1, [10])
+
+
+def test_what_wakes_may_change_while_it_is_waited_for() -> None:
+    follower = Follower("BuildRequested")
+    follower.bring(10, 11, "WorkStarted")
+    assert follower.woken == 0
+    follower.prompt.add("WorkStarted")
+    follower.bring(11, 12, "WorkStarted")
+    assert follower.woken == 1
+    follower.prompt.discard("WorkStarted")
+    follower.bring(12, 13, "WorkStarted")
+    assert follower.woken == 1
+    assert follower.taken() == [10, 11, 12]

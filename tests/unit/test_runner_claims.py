@@ -1,17 +1,20 @@
 """The runner claims: before it performs what costs money, one instance at a time, and not for ever."""
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 
 from events.catalogue import Topic
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.work import WorkStarted
+from events.log.port import Place
 from services.runner import abreast as abreast_module
 from services.runner import job as job_module
 from services.runner import runner as runner_module
 from services.runner.following import Following
 from services.runner.worker import WorkReplaced
+from support.memory_log import MemoryTail
 from support.stage import SIDE_BY_SIDE, Doer, hasten, supervised, until, working
 
 
@@ -55,6 +58,26 @@ async def test_what_costs_nothing_begins_while_its_claim_is_on_its_way() -> None
     async with working(stage, worker):
         await until(lambda: len(worker.begun) == 1)
         assert stage.history(WorkStarted) == []
+
+
+async def test_claims_wake_a_worker_only_while_it_has_something_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, prompts = Doer(), list[Collection[str] | None]()
+    follow = MemoryTail.follow
+
+    def noted(tail: MemoryTail, place: Place, offset: int, prompt: Collection[str] | None = None) -> None:
+        prompts.append(prompt)
+        follow(tail, place, offset, prompt)
+
+    monkeypatch.setattr(MemoryTail, "follow", noted)
+    async with supervised() as stage, working(stage, worker):
+        await until(lambda: {"BuildRequested", "WorkRevoked"} in prompts)
+        (prompt,) = [one for one in prompts if one is not None]
+        await stage.start()
+        await until(lambda: len(worker.begun) == 1)
+        assert "WorkStarted" in prompt
+        worker.finish()
+        await until(lambda: bool(stage.history(BuildSucceeded)))
+        await until(lambda: "WorkStarted" not in prompt)
 
 
 async def test_no_more_is_performed_at_once_than_there_is_room_for() -> None:

@@ -12,15 +12,15 @@ MOST_WAITING = 64
 class Inbox:
     """The records of a place from `position` on, as far as they were brought without a gap, up to `next`.
 
-    `prompt` names the events that whoever follows is to be woken for; None means all. What does not join on to
-    what is here (a notification that was lost, records that were too large for one) has to be read.
+    `prompt` names the events that whoever follows is to be woken for, at the moment; None means all. What does not
+    join on to what is here (a notification that was lost, records that were too large for one) has to be read.
     """
 
     def __init__(
         self, place: Place, position: int, prompt: Collection[str] | None, wake: Callable[[], None]
     ) -> None:
         self._place = place
-        self._prompt = None if prompt is None else frozenset((*prompt, UNKNOWN))
+        self._prompt = prompt
         self._wake = wake
         self._waiting: list[Pushed] = []
         self._heard_of = self.next = self.position = position
@@ -36,7 +36,8 @@ class Inbox:
         if pushed.body and pushed.start <= self.next < pushed.end and len(self._waiting) < MOST_WAITING:
             self._waiting.append(pushed)
             self.next = pushed.end
-        is_awaited = self._prompt is None or not self._prompt.isdisjoint(pushed.types)
+        prompt, types = self._prompt, pushed.types
+        is_awaited = prompt is None or UNKNOWN in types or not types.isdisjoint(prompt)
         if is_awaited or len(self._waiting) == MOST_WAITING:
             self._wake()
 
