@@ -17,18 +17,18 @@ class Claiming:
         self._log = log
         self._claim = claim
         self._is_leaving = False
+        self._later: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def soon(self) -> None:
         """Submit it after a moment, unless it is asked for sooner."""
-        self._task = asyncio.create_task(self._after_a_moment())
+        self._later = asyncio.get_running_loop().call_later(COMPANY_SECONDS, self._begin)
 
     async def now(self) -> None:
         """Submit it, if that has not begun; return when the log has it."""
         if not self._is_leaving:
             self.drop()
-            self._is_leaving = True
-            self._task = asyncio.create_task(self._submit())
+            self._begin()
         if self._task is not None:
             await asyncio.shield(self._task)
 
@@ -43,13 +43,14 @@ class Claiming:
 
     def drop(self) -> None:
         """Submit it no more, unless the log has it already."""
+        if self._later is not None:
+            self._later.cancel()
         if self._task is not None:
             self._task.cancel()
 
-    async def _after_a_moment(self) -> None:
-        await asyncio.sleep(COMPANY_SECONDS)
+    def _begin(self) -> None:
         self._is_leaving = True
-        await self._submit()
+        self._task = asyncio.create_task(self._submit())
 
     async def _submit(self) -> None:
         await submit_until_taken(self._log, Topic.RESULTS, [self._claim])

@@ -112,6 +112,9 @@ class Job:
 
     async def _give(self, answer: NewRecord, claiming: Claiming) -> None:
         """Keep an answer and submit it, at the same time: whichever is done first, it is lost no more."""
+        if self._results is None:
+            await self._answer(await claiming.before(answer))
+            return
         keeping = asyncio.create_task(self._keep(answer), name=f"keep-{self.work.id}")
         try:
             await self._answer(await claiming.before(answer))
