@@ -5,24 +5,24 @@ partition of a project is the same in every topic (`events.log.partitions`).
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from events.catalogue import Topic
 
 
-@dataclass(frozen=True, slots=True)
-class NewRecord:
+class NewRecord(Struct, frozen=True):
     """A record to be written. The header `type` carries the CloudEvents type, so readers can pass it over."""
 
     key: str
     value: bytes
-    headers: Mapping[str, bytes] = field(default_factory=dict)
+    headers: Mapping[str, bytes] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
+class StoredRecord(Struct, frozen=True):
     """A record as the log keeps it. `recorded_at` is the log's own clock, UTC.
 
     `key` is the raw key as text (undecodable bytes replaced), or None where a foreign producer gave none.
@@ -124,8 +124,7 @@ class PartitionWriter(Protocol):
         """Let the partition go; the next owner need not wait for a lease."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A partition of a topic."""
 
     topic: Topic

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
+import orjson
+
 from events.catalogue import AnyEventData, event_name
 from events.codec import HistoryEvent, read_history
 from events.event import Event
@@ -17,6 +19,7 @@ from events.plan import EXTERNAL
 from services.runner.chains import Chains, RunKey
 from services.runner.worker import WorkerTraits
 
+CLAIM = WorkStarted.type_name()
 _ENDS = (RunCompleted, RunFailed)
 RUNS_REMEMBERED = 20_000
 
@@ -92,8 +95,20 @@ class OpenRequests:
                 self._close_run(at.project, at.run_id)
                 return None
             case Link.EXTENDS:
-                wanted = event_name(at.type_name) in self._names
-                return self._take(read_history(record.value, at.type_name), record.offset) if wanted else None
+                if event_name(at.type_name) not in self._names or self._is_anothers_claim(
+                    record.value, at.type_name
+                ):
+                    return None
+                return self._take(read_history(record.value, at.type_name), record.offset)
+
+    def _is_anothers_claim(self, value: bytes, type_name: str) -> bool:
+        """Whether it is a claim of what is no open request of ours: most are, and need not be read whole."""
+        if type_name != CLAIM:
+            return False
+        try:
+            return orjson.loads(value)["data"]["request_id"] not in self._open
+        except (ValueError, KeyError, TypeError):
+            return False  # whoever reads it whole says what is wrong with it
 
     def _take(self, read: HistoryEvent, offset: int) -> OpenWork | None:
         event, data = read.event, read.event.data

@@ -4,11 +4,11 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import httpx
+from msgspec import structs
 
 from events.catalogue import Topic
 from events.log.port import EventLog, LogUnavailable, NewRecord
@@ -53,7 +53,7 @@ class Emitter:
 
     async def submit(self, data: Mapping[str, Any], key: str | None = None) -> None:
         """Ask for a run by a record of one's own; under another key than its project it may have to move."""
-        await self._submit([replace(_asked(data), key=key or data["project"])])
+        await self._submit([structs.replace(_asked(data), key=key or data["project"])])
         self.acknowledged.add((data["project"], data["run_id"]))
 
     async def submit_unacceptable(self, data: Mapping[str, Any]) -> None:

@@ -97,7 +97,7 @@ async def test_a_record_that_cannot_be_read_stops_those_who_want_it_and_no_other
     place = next(i for i, r in enumerate(history) if r.type_name == TierStarted.type_name())
     log.write(history)
     good = log.records[EVENTS][place]
-    log.records[EVENTS][place] = replace(good, value=good.value.replace(b'"tier_index"', b'"tier_number"'))
+    log.records[EVENTS][place] = structs.replace(good, value=good.value.replace(b'"tier_index"', b'"tier_number"'))
     lane = Lane(pool, EVENTS, 0, [PHASES, TIERS, TIMELINE])
     await lane.take(log.records[EVENTS][: place + 1])
     assert lane.projections == [PHASES]
@@ -114,7 +114,7 @@ async def test_an_event_of_a_newer_version_stops_every_projection(pool: Pool, un
     log, history = ListLog(), recorded(success())
     log.write(history[:12])
     newer = log.records[EVENTS][10]
-    log.records[EVENTS][10] = replace(newer, headers={"type": unknown})
+    log.records[EVENTS][10] = structs.replace(newer, headers={"type": unknown})
     lane = Lane(pool, EVENTS, 0, HISTORY_READERS)
     await lane.take(log.records[EVENTS])
     assert lane.projections == []

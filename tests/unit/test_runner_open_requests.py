@@ -1,7 +1,5 @@
 """Which requests are open: asked for, not answered, in a run that goes on. Folded from records alone."""
 
-from dataclasses import replace
-
 import pytest
 from immutables import Map
 from msgspec import structs
@@ -184,7 +182,7 @@ def test_what_is_remembered_of_runs_is_bounded():
     asked = next(r for r in story if r.type_name == "autopack.BuildRequested.v1")
     for number in range(10):
         value = asked.value.replace(b'"runid":"run-1"', b'"runid":"run-%d"' % number)
-        requests.fold(replace(asked, value=value))
+        requests.fold(structs.replace(asked, value=value))
     assert requests.runs_known == 3
 
 

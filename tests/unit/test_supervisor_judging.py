@@ -1,7 +1,6 @@
 """What becomes of a submitted record: forwarded, refused with its reason, or decided."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -41,7 +40,7 @@ def envelope(kind: str = "RunRequested", data: Any = None, **changes: Any) -> di
 
 def stored(value: bytes | dict[str, Any], topic: Topic = Topic.COMMANDS, **changes: Any) -> StoredRecord:
     value = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return replace(StoredRecord(topic, HOME, 7, "shop", value, {}, START), **changes)
+    return structs.replace(StoredRecord(topic, HOME, 7, "shop", value, {}, START), **changes)
 
 
 def judged(record: StoredRecord, state: PartitionState | None = None, partition: int = HOME) -> Judgement:
@@ -98,7 +97,7 @@ def test_what_is_forwarded_once_is_judged_at_home():
     told = stored(envelope(project=ELSEWHERE), headers={"ce_project": b"shop"})
     first = judged(told)
     assert first.forward is not None
-    arrived = replace(told, partition=first.forward.partition, key=first.forward.record.key)
+    arrived = structs.replace(told, partition=first.forward.partition, key=first.forward.record.key)
     second = judged(arrived, partition=arrived.partition)
     assert second.forward is None
     assert second.state.project(ELSEWHERE).runs.get("run-1") is not None

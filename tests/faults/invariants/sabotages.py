@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from events.decide.step import Step as Decision
 from events.families.phase import PhaseCompleted
 from events.families.run import RunCompleted
@@ -111,7 +113,7 @@ def unchained() -> None:
     def broken(one: NewRecord) -> Sequence[NewRecord]:
         before, sign, after = one.value.partition(b'"prevhash":"')
         value = before + sign + b"0" * 64 + after[64:]
-        return (replace(one, value=value),) if _is(one, "RunCompleted") else (one,)
+        return (structs.replace(one, value=value),) if _is(one, "RunCompleted") else (one,)
 
     _rewriting("unchained", broken)
 
