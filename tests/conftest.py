@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from servers.kafka import KafkaBroker
 from servers.leftovers import processes_left
@@ -21,7 +22,11 @@ SKIPS_ARE_FAILURES = os.environ.get("AUTOPACK_TEST_REQUIRE") == "all"
 
 
 def pytest_configure() -> None:
-    """Log as services do, without drawn tracebacks: they take the loop of a test half a second each."""
+    """Log as services do, without drawn tracebacks: they take the loop of a test half a second each. And let no
+    example of a property have to be quick: how long it takes is the machine's affair.
+    """
+    settings.register_profile("any machine", deadline=None)
+    settings.load_profile("any machine")
     renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 

@@ -16,6 +16,7 @@ from faults.template import Child, Template
 
 SERVICES = ("supervisor", "builder", "auditor", "applier", "verifier", "projector", "api")
 STOPPING_SECONDS = 60.0
+COMMAND_SECONDS = 300.0
 MOST_UNEXPECTED = 3
 TAIL_BYTES = 3_000
 
@@ -85,7 +86,7 @@ class Fleet:
                     self._send_all(number)
                 _, stuck = await asyncio.wait(self._keeping.values(), timeout=STOPPING_SECONDS)
                 self._send_all(signal.SIGKILL)
-                self.stuck = sorted(task.get_name() for task in stuck)
+                self.stuck += sorted(task.get_name() for task in stuck)
 
     def _begin(self, name: str) -> None:
         self._keeping[name] = self._group.create_task(self._keep(name), name=name)
@@ -101,10 +102,16 @@ class Fleet:
         return name
 
     async def leave(self, name: str, by: signal.Signals = signal.SIGTERM) -> None:
-        """Have one process end for good: by SIGTERM it drains, by SIGKILL it does not."""
+        """Have one process end for good: by SIGTERM it drains, by SIGKILL it does not. One that does not end is
+        stuck, and killed.
+        """
         self._leaving.add(name)
         self.send(name, by)
-        await asyncio.wait({self._keeping[name]})
+        _, running = await asyncio.wait({self._keeping[name]}, timeout=STOPPING_SECONDS)
+        if running:
+            self.stuck.append(name)
+            self.send(name, signal.SIGKILL)
+            await asyncio.wait(running)
 
     def send(self, name: str, number: signal.Signals) -> bool:
         """Send a signal to one process; False where it does not run at this moment."""
@@ -149,10 +156,13 @@ class Fleet:
             self.unexpected.append(UnexpectedEnd("gc", status, said))
 
     async def command(self, *arguments: str) -> tuple[int, str]:
-        """Run a command to its end: its exit code, and what it has said."""
+        """Run a command to its end: its exit code, and what it has said. One that takes too long is killed."""
         name = "-".join(word for word in arguments if word.isalpha())
         self._output(name).unlink(missing_ok=True)
         child = await self._template.start(arguments, self._own_environment(), self._folder, self._output(name))
+        _, running = await asyncio.wait({child.ended}, timeout=COMMAND_SECONDS)
+        if running:
+            child.send(signal.SIGKILL)
         return await child.ended, self._said(name)
 
     def _own_environment(self) -> dict[str, str]:

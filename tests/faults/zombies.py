@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from events.failpoints import STOP
 from faults.failpoints import points_on
@@ -11,6 +12,8 @@ from faults.members import shares
 from faults.world import World
 
 LOOK_SECONDS = 0.1
+GIVING_UP = 5
+"""So many times as long as one sleeps its group is waited for to give it up."""
 ALONE = "api"
 """Of this one there is no second: nobody else can listen where it does."""
 TELLING_STOPS: Mapping[str, Sequence[str]] = {
@@ -107,10 +110,13 @@ class Zombies:
         return found
 
     async def _wake_later(self, name: str, sleep_seconds: float) -> None:
+        # Where it was given up before it was looked for, it is among nobody's members, then and later.
         known = await self._members(name)
         await asyncio.sleep(sleep_seconds)
-        while known <= await self._members(name):
-            await asyncio.sleep(LOOK_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GIVING_UP * sleep_seconds):
+                while known <= await self._members(name):
+                    await asyncio.sleep(LOOK_SECONDS)
         replacement = self.replaced_by[name]
         self._wake(name)
         await self._fleet.leave(replacement)
