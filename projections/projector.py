@@ -40,6 +40,8 @@ LOOK_AGAIN_SECONDS = 5.0
 EXPIRE_SECONDS = 3600.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
+WENT_WELL_SECONDS = 10.0
+"""After so long what went wrong before is no reason to wait long again."""
 
 logger = structlog.get_logger(__name__)
 
@@ -118,8 +120,9 @@ class Projector:
         self._report.hinder(FILES, message)
 
     async def _again_and_again(self, stop: asyncio.Event, work: Work, trouble: Callable[[str], None]) -> None:
-        pause = FIRST_PAUSE_SECONDS
+        clock, pause = asyncio.get_running_loop().time, FIRST_PAUSE_SECONDS
         while not stop.is_set():
+            began = clock()
             try:
                 await work(stop)
                 pause = FIRST_PAUSE_SECONDS
@@ -129,6 +132,7 @@ class Projector:
             except (FilesStopped, HistoryCutOff, LogUnavailable, *UNAVAILABLE) as error:
                 trouble(f"{type(error).__name__}: {error}")
                 logger.warning("projector waits", error=str(error))
+                pause = FIRST_PAUSE_SECONDS if clock() - began > WENT_WELL_SECONDS else pause
                 await _until_set(stop, pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

@@ -29,6 +29,8 @@ POLL_SECONDS = 0.5
 COMMIT_SECONDS = 5.0
 LIVING_SECONDS = 2.0
 RETRY_SECONDS = 5.0
+WENT_WELL_SECONDS = 10.0
+"""After so long what went wrong before is no reason to wait long again."""
 logger = structlog.get_logger(__name__)
 
 
@@ -102,11 +104,14 @@ class Runner:
         backoff = Backoff()
         try:
             while not self._is_drained(stop) and not living.is_gone(membership.instance):
+                began = monotonic()
                 try:
                     await self._follow(membership, living, stop)
                 except LogUnavailable as error:
                     self._status.unavailable(str(error))
                     self._unsure.update(self._jobs)
+                    if monotonic() - began > WENT_WELL_SECONDS:
+                        backoff = Backoff()
                     await self._pause(backoff, stop)
         finally:
             await self._kill_all()
