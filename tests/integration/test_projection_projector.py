@@ -67,16 +67,14 @@ async def test_a_projector_that_was_expelled_joins_again_and_goes_on(
 ) -> None:
     """As one is that stood still, when the one that took its place has gone."""
     monkeypatch.setattr("projections.projector.LOOK_AGAIN_SECONDS", 0.2)
-    pool, log, heard = (
-        await open_pool(database_url),
-        await PostgresLog.open(database_url, 2, lease_seconds=0.6),
-        Heard(),
-    )
+    pool, heard = await open_pool(database_url), Heard()
+    log = await PostgresLog.open(database_url, 2, lease_seconds=0.6)
     try:
         history = recorded(success())
         async with running(Projector(pool, log, heard)):
             writer = await log.take_over(home_partition("shop", 2), "supervisor-1")
             await writer.append(Step(events=new(history[:7])))
+            await until(lambda: is_ready(heard))
             await until(lambda: caught_up(pool, log))
             await pool.execute("DELETE FROM autopack_log.members WHERE group_name = 'projector'")
             await until(lambda: is_a_member_again(pool))
