@@ -25,8 +25,9 @@ WAIT_SECONDS = 0.5
 PACE_SECONDS = 0.02
 """What comes in a stream is taken so often at most: a statement costs the same for one record as for fifty."""
 RESTS = 2
-"""Where there is much to do, the projector rests so many times as long as it has worked itself: tables are a
-little later then, more goes in one statement, and two thirds of a processor stay for those who do the work.
+"""Where there is much to do, the projector rests so many times as long as its thread has worked on it, and no
+longer than all of it took: tables are a little later, and half of a processor stays for those who do the work.
+What it only waited for, a server that was slow, is no reason to rest.
 """
 BACKLOG_RECORDS = 250
 """Where so many come at once there is much to catch up with, and no rest."""
@@ -156,7 +157,7 @@ class Projector:
         stirred, self._stirred = self._stirred & self.partitions, set()
         self._look_at_all = began  # unless all goes well
         await self._keep_files_of(self.partitions if began >= look_at_all else stirred)
-        pace = min(LONGEST_FILES_PACE_SECONDS, max(FILES_PACE_SECONDS, FILES_RESTS * (clock() - began)))
+        pace = max(FILES_PACE_SECONDS, min(LONGEST_FILES_PACE_SECONDS, FILES_RESTS * (clock() - began)))
         self._report.clear(FILES)
         self._report.unhinder(FILES)
         self._look_at_all = began + LOOK_AGAIN_SECONDS if began >= look_at_all else look_at_all
@@ -228,7 +229,7 @@ class Session:
         clock = asyncio.get_running_loop().time
         looked_at = clock()
         try:
-            while not stop.is_set():
+            while not (stop.is_set() or membership.is_expelled):
                 await self._share(membership.partitions)
                 batches = await self._tail.batches(WAIT_SECONDS)
                 began, worked_before = clock(), thread_time()
@@ -237,11 +238,9 @@ class Session:
                 took, worked = clock() - began, thread_time() - worked_before
                 if clock() - looked_at > LOOK_AGAIN_SECONDS:
                     looked_at = clock()
-                    if not self.partitions and membership.instance not in await membership.living():
-                        return
                     await self._look_again()
                 if 0 < sum(map(len, batches.values())) < BACKLOG_RECORDS:
-                    await asyncio.sleep(max(PACE_SECONDS - took, RESTS * worked))
+                    await asyncio.sleep(max(PACE_SECONDS - took, min(RESTS * worked, took)))
         finally:
             await asyncio.gather(*(follower.end() for follower in self._followers.values()))
             self._followers.clear()

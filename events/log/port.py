@@ -190,6 +190,10 @@ class Membership(Protocol):
     def partitions(self) -> frozenset[int]:
         """The partitions that are this instance's own at the moment."""
 
+    @property
+    def is_expelled(self) -> bool:
+        """Whether the group has given this instance up: it owns nothing more, and has to leave and join anew."""
+
     async def changed(self, known: frozenset[int]) -> frozenset[int]:
         """Wait until the own partitions differ from `known`, and return them."""
 

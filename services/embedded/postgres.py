@@ -87,9 +87,8 @@ class EmbeddedPostgres:
                 await _ensure_serving(self._layout)
             except (ServerDidNotStart, OSError) as fault:
                 await logger.aerror("the embedded Postgres is down", reason=str(fault))
-            except (
-                Exception
-            ):  # a fault of ours, or a machine that is full: whoever ends here starts no server again
+            except Exception:
+                # A fault of ours, or a machine that is full: whoever ends here starts no server again.
                 await logger.aexception("the embedded Postgres could not be looked after")
 
 

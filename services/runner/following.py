@@ -16,8 +16,7 @@ from services.runner.worker import WorkerTraits
 class Followed:
     """One partition that is being folded. Nothing is claimed in it before it has `caught_up`.
 
-    `unreadable` names the record that this version cannot read: the partition is not folded beyond it. `committed`
-    is the offset that was committed last, by us.
+    `unreadable` names the record that this version cannot read: the partition is not folded beyond it.
     """
 
     partition: int
@@ -25,7 +24,6 @@ class Followed:
     position: int
     target: int
     unreadable: str | None = None
-    committed: int | None = None
 
     @property
     def caught_up(self) -> bool:
@@ -49,7 +47,7 @@ class Followed:
         return self.position if oldest is None else oldest
 
 
-CLAIM = WorkStarted.__name__
+CLAIMED = WorkStarted.__name__
 
 
 def _waited_for(traits: WorkerTraits) -> set[str]:
@@ -95,7 +93,7 @@ class Following:
         Everybody claims, so a worker that has nothing to do would be woken by each of them for nothing.
         """
         if self._prompt is not None and self._traits.awaits_claim:
-            (self._prompt.add if wanted else self._prompt.discard)(CLAIM)
+            (self._prompt.add if wanted else self._prompt.discard)(CLAIMED)
 
     def hurry(self) -> None:
         """From now on everything is waited for: work that has been answered is to end at once."""

@@ -66,7 +66,7 @@ class Runner:
         self._output = LiveOutput(log, worker.traits.name)
         self._jobs: dict[str, tuple[int, Job, asyncio.Task[None]]] = {}
         self._pauses = Pauses(RETRY_SECONDS)
-        self._abreast = Abreast(min(AWAY_SECONDS, settings.session_seconds / 2))
+        self._abreast = Abreast(max(2 * POLL_SECONDS, min(AWAY_SECONDS, settings.session_seconds / 2)))
         self._committed_at = monotonic()
         self._let_go_of: set[str] = set()
         self._unsure: set[str] = set()
@@ -103,7 +103,7 @@ class Runner:
         living = Living(membership)
         backoff = Backoff()
         try:
-            while not self._is_drained(stop) and not living.is_gone(membership.instance):
+            while not self._is_drained(stop) and not _has_lost_its_place(membership, living):
                 began = monotonic()
                 try:
                     await self._follow(membership, living, stop)
@@ -139,7 +139,7 @@ class Runner:
         try:
             while True:
                 await living.look(LIVING_SECONDS)
-                if living.is_gone(membership.instance):
+                if _has_lost_its_place(membership, living):
                     return
                 await following.adjust(membership.partitions, self._busy())
                 if stop.is_set():
@@ -264,10 +264,8 @@ class Runner:
             return
         self._committed_at = monotonic()
         for partition, followed in following.followed.items():
-            offset = followed.committable
-            if partition in membership.partitions and followed.caught_up and offset != followed.committed:
-                await membership.commit(partition, offset)
-                followed.committed = offset
+            if partition in membership.partitions and followed.caught_up:
+                await membership.commit(partition, followed.committable)
         self._pauses.forget_all_but({w.id for f in following.followed.values() for w in f.requests.standing()})
 
     async def _kill_all(self) -> None:
@@ -281,6 +279,10 @@ class Runner:
             await asyncio.wait(tasks.values())
         for request_id, task in tasks.items():
             _tell_failure(request_id, task)
+
+
+def _has_lost_its_place(membership: Membership, living: Living) -> bool:
+    return membership.is_expelled or living.is_gone(membership.instance)
 
 
 def _quarantines(runs: Iterable[tuple[RunKey, str]]) -> dict[str, str]:

@@ -106,6 +106,6 @@ def test_whoever_gives_a_sign_in_time_is_never_silent_and_whoever_gives_none_is(
 def test_whoever_was_away_itself_begins_to_watch_anew() -> None:
     signs, leases = SignsOfLife(), {"other": datetime(2026, 1, 1)}
     assert signs.silent(leases, 0.0, 3.0) == {}
-    signs.forget()
+    signs.begin_anew(10.0)
     assert signs.silent(leases, 10.0, 3.0) == {}
     assert signs.silent(leases, 13.0, 3.0) == leases

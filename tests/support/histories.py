@@ -114,6 +114,10 @@ class ListMembership:
     instance: str = "projector-1"
     left: bool = False
 
+    @property
+    def is_expelled(self) -> bool:
+        return False
+
     async def leave(self) -> None:
         self.left = True
 

@@ -218,6 +218,10 @@ class MemoryMembership:
         self.instance = instance
         self.partitions: frozenset[int] = frozenset()
 
+    @property
+    def is_expelled(self) -> bool:
+        return self not in self._log.groups[self._group]
+
     async def changed(self, known: frozenset[int]) -> frozenset[int]:
         while self.partitions == known:
             await self._log.came.wait()

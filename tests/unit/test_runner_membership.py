@@ -106,6 +106,16 @@ async def test_a_log_that_is_away_is_waited_for_and_running_work_goes_on() -> No
     assert len(worker.begun) == 1
 
 
+async def test_the_only_member_of_a_group_that_was_expelled_joins_anew() -> None:
+    """Whoever had expelled it has gone: nobody lives there, and nobody says so."""
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker) as running:
+        await until(lambda: running.status.is_ready)
+        stage.log.expel("builder", stage.log.groups["builder"][0].instance)
+        await stage.start()
+        await until(lambda: len(worker.begun) == 1)
+
+
 async def test_what_was_lost_with_the_log_is_submitted_again_as_soon_as_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

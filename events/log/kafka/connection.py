@@ -116,8 +116,8 @@ class Connection:
         """A member of a group, which reads nothing: being polled or not says nothing of its health.
 
         The answer to joining comes when all have joined, so none is given up earlier. Nor much later: where the
-        broker that coordinates falls silent, another takes the group over, and gives up whoever goes on asking
-        the silent one.
+        broker that coordinates falls silent, another takes the group over, and after a session gives up whoever
+        goes on asking the silent one. A session of four seconds and less is over before.
         """
         session = _milliseconds(self.timing.session_seconds)
         rebalance = _milliseconds(self.timing.rebalance_seconds)

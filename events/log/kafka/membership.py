@@ -56,6 +56,11 @@ class KafkaMembership:
         self._clients.endings.opened(self)
         self._watching = asyncio.create_task(self._watch())
 
+    @property
+    def is_expelled(self) -> bool:
+        """Never for good: the library joins again by itself."""
+        return False
+
     async def changed(self, known: frozenset[int]) -> frozenset[int]:
         """Wait until the own partitions differ from `known`, and return them."""
         while self._partitions == known:

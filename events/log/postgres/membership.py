@@ -16,7 +16,6 @@ from events.log.postgres.sessions import Sessions
 from events.log.postgres.wakeups import Hub, Sign
 
 LOOKS_A_LEASE = 3
-OUTAGE_LEASES = 3
 JOIN_AGAIN_SECONDS = 0.5
 LONGEST_LEASE_SECONDS = 1800.0
 logger = logging.getLogger(__name__)
@@ -87,20 +86,20 @@ class SignsOfLife:
         }
         return {instance: lease for instance, (lease, at) in self._seen.items() if now - at >= seconds}
 
-    def forget(self) -> None:
+    def begin_anew(self, now: float) -> None:
         """We were away ourselves, and have not seen who gave one meanwhile."""
-        self._seen.clear()
+        self._seen = {instance: (lease, now) for instance, (lease, _) in self._seen.items()}
 
 
 class PostgresMembership:
     """One instance in a group, renewed in the background three times a lease.
 
     The i-th of n members, in the order of their joining, owns the partitions whose number leaves i modulo n:
-    everybody computes the same from the same rows. A member whose lease has lapsed lives until another
-    expels it, which has seen no sign of it for the length of a lease by its own machine's clock: the server's may
-    jump. What counts of that is the time in which its own lease stood, and after an outage of the server only what
-    comes behind it: everybody has time to renew. One that is always too late for its own lease still counts a part
-    of it each time, for else nobody who is gone would be given up where all are slow.
+    everybody computes the same from the same rows. A member whose lease has lapsed lives until another expels it,
+    which has seen no sign of it for the length of a lease by its own machine's clock: the server's may jump. Only
+    time in which its own lease stood counts, and it begins anew where that has lapsed: after an outage of the
+    server everybody has time to renew. One that is late again and again counts a part of a lease each time, for
+    else nobody who is gone would be given up where all are slow.
 
     A member that finds itself expelled owns nothing any more, `living` does not name it, and `instance`
     stays as it was. It joins again, under a new id, when `changed` is called with no partitions known: by
@@ -132,6 +131,11 @@ class PostgresMembership:
     def partitions(self) -> frozenset[int]:
         """The partitions that are this instance's own at the moment."""
         return self._partitions
+
+    @property
+    def is_expelled(self) -> bool:
+        """Whether the group has given this instance up."""
+        return self._is_expelled
 
     async def join(self) -> None:
         """Become a member, and know the first share. Raises LogUnavailable."""
@@ -181,7 +185,7 @@ class PostgresMembership:
         (row,) = await self._means.durable.fetch(doing, _JOIN, self._group, lease_seconds)
         self._instance = row["instance"]
         self._is_expelled = False
-        self._signs.forget()
+        self._signs, self._was_late = SignsOfLife(), False
         self._renewed_at = _now()
         rows = await self._means.lazy.fetch(f"sharing out {self._group}", _MEMBERS, self._group)
         self._share([*_leases(rows)])
@@ -204,7 +208,7 @@ class PostgresMembership:
                 await self._look()
             except LogUnavailable as error:
                 logger.warning("%s", error)
-            except Exception:  # a fault of ours or of the driver: who gives no sign of life any more is lost
+            except Exception:  # a fault of ours or of the driver: it must not end the signs of life
                 logger.exception("looking after %s failed", self._group)
 
     async def _look(self) -> None:
@@ -223,14 +227,13 @@ class PostgresMembership:
     def _watch(self, began: float) -> None:
         """Count the time since the renewal before, if our lease stood from there on."""
         lease_seconds, was_late = self._means.lease_seconds, self._was_late
-        away_seconds = _now() - self._renewed_at
-        self._was_late = away_seconds >= lease_seconds
+        self._was_late = _now() - self._renewed_at >= lease_seconds
         if not self._was_late:
             self._watched_seconds += began - self._renewed_at
-        elif away_seconds >= OUTAGE_LEASES * lease_seconds:
-            self._signs.forget()
         elif was_late:
             self._watched_seconds += lease_seconds / LOOKS_A_LEASE
+        else:
+            self._signs.begin_anew(self._watched_seconds)
         self._renewed_at = began
 
     async def _expel_the_silent(self, leases: Mapping[str, datetime]) -> frozenset[str]:
