@@ -52,7 +52,7 @@ class Step:
                 recorded_at=self._now,
                 data=data,
                 cause_id=self._cause.id,
-                traceparent=self._cause.traceparent,
+                traceparent=self._cause.traceparent if self._cause.run_id == run_id else None,
             )
         )
 

@@ -11,7 +11,7 @@ from projections.database import UNAVAILABLE
 from projections.status import read_status
 from services.api.context import ApiContext
 
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 0.5
 USE = "use"
 logger = structlog.get_logger(__name__)
@@ -53,8 +53,9 @@ async def _troubles(context: ApiContext) -> dict[str, str]:
     try:
         await context.log.check()
         async with context.database() as connection:
+            asked_at = asyncio.get_running_loop().time()
             status = await read_status(connection, context.log)
-        trouble = status.trouble or context.freshness.trouble(status, asyncio.get_running_loop().time())
+        trouble = status.trouble or context.freshness.trouble(status, asked_at)
         if trouble is not None:
             troubles["projections"] = trouble
     except LogUnavailable as error:

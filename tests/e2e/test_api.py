@@ -77,7 +77,7 @@ async def test_the_history_comes_as_the_exact_bytes_of_its_records(
     assert [event["sequence"] for event in pages] == list(range(len(lines)))
 
 
-async def test_every_event_of_a_run_belongs_to_the_trace_of_its_request(
+async def test_what_follows_from_a_request_belongs_to_its_trace(
     postgres_settings: Settings, tmp_path: Path, agent: tuple[str, ...]
 ) -> None:
     repo, trace = repository(tmp_path / "repo"), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -287,6 +287,16 @@ def test_what_follows_names_its_cause_and_carries_its_trace():
     }
 
 
+def test_a_run_that_begins_because_another_has_ended_is_no_part_of_its_trace():
+    run = Scenario(runs_at_once=1)
+    run.say(plan(run_id="run-1"), "run-1")
+    run.say(plan(run_id="run-2"), "run-2")
+    ending = run.event(RunCancelRequested(), "run-1", traceparent="00-" + "1" * 32 + "-" + "2" * 16 + "-01")
+    decision = run.submit(ending)
+    assert isinstance(decision, list)
+    assert {(e.run_id, e.traceparent) for e in decision} == {("run-1", ending.traceparent), ("run-2", None)}
+
+
 def test_a_decision_depends_on_nothing_but_its_arguments():
     run = Scenario()
     run.say(plan())

@@ -63,8 +63,9 @@ def test_a_request_that_names_no_repository_gets_the_service_s_own_and_one_that_
     service, judge = "/srv/git/service.git", Judge(HOME, PARTITIONS, Limits(repository="/srv/git/service.git"))
     named = plan(project=None).model_dump(mode="json")
     nameless = stored(envelope(data=named | {"repository": None}))
-    admitted = judge.judge(PartitionState(), nameless)
-    assert read_history(admitted.events[0].value).event.data.repository == service
+    for data in (named, named | {"agents": {"builder": "external"}}):
+        admitted = judge.judge(PartitionState(), stored(envelope(data=data | {"repository": None})))
+        assert read_history(admitted.events[0].value).event.data.repository == service
     kept = judge.judge(PartitionState(), stored(envelope(data=named)))
     assert read_history(kept.events[0].value).event.data.repository == named["repository"] != service
     assert reason(judged(nameless)) == "invalid_plan"
