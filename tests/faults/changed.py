@@ -8,6 +8,7 @@ from benchmarks.idle import IdleWorker
 
 from events import codec
 from events.configuration import parse_configuration
+from events.families.base import ArtifactRef
 from events.families.build import BuildRequested
 from events.families.run import RunPrepared
 from events.families.tier import TierStarted
@@ -45,6 +46,7 @@ def _upgrade() -> None:
 
 AGENT_SECONDS = 0.1
 PREPARED = {"configuration": parse_configuration(GREEN)}
+PATCH = ArtifactRef(digest="sha256:" + "a" * 64, size_bytes=100)
 
 
 def _quicken() -> None:
@@ -53,7 +55,7 @@ def _quicken() -> None:
     async def perform(self: Any, assignment: Any) -> Any:
         if isinstance(assignment.request, BuildRequested):
             await asyncio.sleep(AGENT_SECONDS)
-        answer = await IdleWorker(self.traits).perform(assignment)
+        answer = await IdleWorker(self.traits, PATCH).perform(assignment)
         return answer.model_copy(update=PREPARED) if isinstance(answer, RunPrepared) else answer
 
     for worker in (Builder, Auditor, Applier, Verifier):

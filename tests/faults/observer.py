@@ -123,13 +123,13 @@ class Observer:
         """
         while (ends := await self._ends()) is None:
             await asyncio.sleep(AGAIN_SECONDS)
-        waited_for = {self._homes[run] for run in self.active() if kind_of(run[1]) != TRACKED}
-        while not self._have_moved(waited_for, ends):
+        built = {run for run in self.active() if kind_of(run[1]) != TRACKED}
+        while not self._have_moved(built - self.ended.keys(), ends):
             await self.moved(1.0)
 
-    def _have_moved(self, partitions: set[int], ends: Mapping[int, int]) -> bool:
+    def _have_moved(self, runs: set[Run], ends: Mapping[int, int]) -> bool:
         moved = {number for number, position in self.positions.items() if position > ends.get(number, 0)}
-        return partitions <= moved if partitions else bool(moved)
+        return bool(moved) and {self._homes[run] for run in runs} <= moved
 
     async def _ends(self) -> Mapping[int, int] | None:
         try:

@@ -25,11 +25,11 @@ def outages_of_postgres(home: Path) -> Mapping[str, Outage]:
     data = Layout.under(home).data
 
     async def stopped(wait: Wait) -> None:
-        stopped = _stop(_postmaster(data))
+        processes = _stop(_postmaster(data))
         try:
             await wait()
         finally:
-            _send(stopped, signal.SIGCONT)
+            _send(processes, signal.SIGCONT)
 
     async def restarted(_: Wait) -> None:
         stop_immediately(home)

@@ -117,6 +117,7 @@ class Template:
         for future in (*self._waiting, *(child.ended for child in self._children.values())):
             if not future.done():
                 future.set_exception(TemplateEnded())
+                future.exception()  # told to whoever waits; nobody may
 
     def _hand_over(self, child: Child, started: "asyncio.Future[Child]") -> None:
         """To whoever waits for it; where nobody does any more, nobody would end it."""

@@ -10,7 +10,7 @@ from faults.chaos import chaos
 
 SMALL = """
 --log postgres --seed 7 --events 60 --kills 3 --cuts 1 --outage-seconds 2 --storm-seconds 2 --storm-every 1
---session-seconds 1 --hours 0.1
+--session-seconds 2 --hours 0.1
 """
 POINTS = {"verifier": ["result-kept", "tree-made:stop"]}
 SAID = (

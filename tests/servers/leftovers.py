@@ -19,6 +19,6 @@ def processes_left(folder: Path, patience_seconds: float) -> list[str]:
 
 def _working_in(folder: Path) -> Iterator[str]:
     for process in psutil.process_iter(["cmdline", "cwd"]):
-        words, place = " ".join(process.info["cmdline"] or ()), process.info["cwd"] or ""
-        if str(folder) in words or Path(place).is_relative_to(folder):
-            yield f"{process.pid} {words}"
+        words, place = process.info["cmdline"] or (), process.info["cwd"] or ""
+        if any(f"{folder}/" in f"{word}/" for word in (*words, place)):
+            yield f"{process.pid} {' '.join(words)}"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from faults.invariants.agents import STARTING
 from faults.invariants.evidence import Commit, Evidence, ReadModels, Record, Repository, Start
 
 Tampering = Callable[[Evidence], Evidence]
@@ -215,7 +216,7 @@ def _with_claim(evidence: Evidence, folder: str, replaced_by: bool = False) -> E
     records = list(evidence.log.records)
     if replaced_by:
         data = {**claim.data, "replaces": claim.id}
-        at = start.at - timedelta(seconds=2)
+        at = start.at - 2 * STARTING
         records.append(replace(claim, event={**claim.event, "id": "heir", "data": data}, recorded_at=at))
     disturbed = frozenset({"builder"})
     log = replace(evidence.log, records=records)
