@@ -103,7 +103,8 @@ class PostgresMembership:
 
     A member that finds itself expelled owns nothing any more, `living` does not name it, and `instance`
     stays as it was. It joins again, under a new id, when `changed` is called with no partitions known: by
-    then its owner has been told of the loss. An owner that never calls `changed` joins anew by itself.
+    then its owner has been told of the loss. An owner that never calls `changed` is told by `is_expelled`, and has
+    to leave and to join anew.
     """
 
     def __init__(self, means: GroupMeans, group: str) -> None:
