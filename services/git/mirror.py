@@ -24,6 +24,7 @@ from services.git.failures import GitFailed
 from services.git.locks import locked
 from services.git.reference_names import base_reference
 from services.git.source import LocalRepository, Repository, locate
+from services.processes.finishing import in_any_case
 
 _CONFIGURATION = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 
@@ -111,7 +112,7 @@ async def fetch_commit(mirror: Mirror, commit: str) -> None:
 
 
 async def _fetch(mirror: Mirror, commit: str) -> None:
-    async with locked(mirror.fetch_lock) as descriptor:
+    async with fetching(mirror) as descriptor:
         if await hold_commit(mirror, commit):
             return
         await mirror.git.run(
@@ -128,6 +129,26 @@ async def _fetch(mirror: Mirror, commit: str) -> None:
             limit_seconds=mirror.git.settings.fetch_limit_seconds,
             kept_descriptors=(descriptor,),
         )
+
+
+@asynccontextmanager
+async def fetching(mirror: Mirror) -> AsyncIterator[int]:
+    """Hold the fetch lock; yields its descriptor, for git to hold as well.
+
+    A fetch that is killed leaves the mark by which it kept its pack from collection, which would then be for ever,
+    the lock of its ref, and what it had half written. While the fetch lock is held they can be nobody's who lives.
+    """
+    async with locked(mirror.fetch_lock) as descriptor:
+        try:
+            yield descriptor
+        finally:
+            await in_any_case(asyncio.to_thread(_clear_fetched, mirror.folder))
+
+
+def _clear_fetched(folder: Path) -> None:
+    for pattern in ("objects/pack/*.keep", "objects/pack/tmp_*", "refs/bases/*.lock"):
+        for left in folder.glob(pattern):
+            left.unlink(missing_ok=True)
 
 
 @asynccontextmanager

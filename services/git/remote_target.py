@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from events.failpoints import failpoint
 from services.git.command import Place
 from services.git.fence import Fence, Ledger
-from services.git.mirror import Mirror
+from services.git.mirror import Mirror, fetching
 from services.git.source import RemoteRepository
 from services.git.target import Move, wanted
 
@@ -65,16 +65,18 @@ class RemoteTarget:
         return Fence(written.stdout.decode().strip(), ledger)
 
     async def _fetch(self, reference: str) -> None:
-        await self.mirror.git.run(
-            self.mirror.place,
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-write-fetch-head",
-            self.repository.address,
-            reference,
-            accept=(0, 1, 128),
-        )
+        async with fetching(self.mirror) as descriptor:
+            await self.mirror.git.run(
+                self.mirror.place,
+                "fetch",
+                "--quiet",
+                "--no-tags",
+                "--no-write-fetch-head",
+                self.repository.address,
+                reference,
+                accept=(0, 1, 128),
+                kept_descriptors=(descriptor,),
+            )
 
     async def push(self, moves: tuple[Move, ...]) -> None:
         """Move these refs, all or none, each only if it still is where it was; raises GitFailed."""

@@ -18,9 +18,11 @@ from services.git.failures import (
     RepositoryUnsupported,
 )
 from services.git.inspection import is_ancestor
-from services.git.mirror import open_mirror
+from services.git.mirror import fetch_commit, open_mirror
 from services.git.preparation import Prepared, prepare, read_configuration
+from services.git.reference_names import base_reference
 from support.repositories import commit, git, make_repository
+from support.stage import until
 
 
 async def prepared(root: Path, address: str, base: str | None = None) -> Prepared:
@@ -41,6 +43,23 @@ async def test_what_is_fetched_is_there_whole_or_not_at_all(tmp_path: Path, sche
     (mirror,) = (tmp_path / "mirrors").glob("*.git")
     assert len(list(mirror.glob("objects/pack/*.pack"))) == 1
     assert list(mirror.glob("objects/??")) == []
+
+
+async def test_a_fetch_that_is_cancelled_leaves_nothing_that_keeps_its_pack_for_ever(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "r", {"a": "1"})
+    mirror = await open_mirror(GitCommand(), tmp_path / "mirrors", str(repository))
+    wanted = git(repository, "rev-parse", "HEAD")
+    packs, base = mirror.folder / "objects" / "pack", mirror.folder / base_reference(wanted)
+    base.parent.mkdir(parents=True)
+    base.with_name(f"{base.name}.lock").touch()  # git has its pack, and waits for this lock
+    fetch = asyncio.create_task(fetch_commit(mirror, wanted))
+    await until(lambda: any(packs.glob("*.keep")), 10)
+    (packs / "tmp_pack_a1b2c3").touch()  # as of one killed while it received
+    fetch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetch
+    assert {file.suffix for file in packs.iterdir()} == {".pack", ".idx"}
+    assert list(base.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
@@ -176,7 +195,7 @@ PREPARE = """
 import asyncio, sys
 from pathlib import Path
 from services.git.command import GitCommand
-from services.git.mirror import open_mirror
+from services.git.mirror import fetch_commit, open_mirror
 from services.git.preparation import prepare
 async def main():
     mirror = await open_mirror(GitCommand(), Path(sys.argv[1]), sys.argv[2])
