@@ -167,6 +167,11 @@ async def stop(connection: Connection, reader: Reader, place: Place, offset: int
     await connection.execute(_STOP, reader.name, reader.version, place.topic, place.partition, offset, error)
 
 
+def beyond(end: int) -> str:
+    """Why a reader stops whose checkpoint lies beyond the end of its place."""
+    return f"the checkpoint is beyond the end of the log, {end}: is this another log?"
+
+
 async def known_heads(connection: Connection, reader: Reader, keys: Iterable[RunKey]) -> dict[RunKey, KnownHead]:
     """The heads of runs as of the reader's checkpoint."""
     wanted = set(keys)

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from events.log.port import EventLog, Place, StoredRecord
-from projections.checkpoints import begin, stop
+from projections.checkpoints import begin, beyond, stop
 from projections.database import WRITING_SECONDS, Pool, lent
 from projections.lane import NOTHING_KNOWN, Alarm, Lane, no_alarm
 from projections.projection import Projection
@@ -82,7 +82,7 @@ class Follower:
                 projection = by_name[standing.projection, standing.version]
                 generations[standing.projection] = standing.generation
                 if standing.next_offset > end:
-                    error = f"the checkpoint is beyond the end of the log, {end}: is this another log?"
+                    error = beyond(end)
                     logger.error("projection stopped", projection=projection.table, error=error)
                     self.stopped[f"{projection.table} {self.place.topic}/{self.place.partition}"] = error
                     await stop(connection, projection, self.place, standing.next_offset, error)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from events.catalogue import Topic
 from events.log.port import EventLog
 from projections.catalogue import READERS
-from projections.checkpoints import RunKey, quarantined
+from projections.checkpoints import RunKey, beyond, quarantined
 from projections.database import Connection
 
 
@@ -72,11 +72,14 @@ ORDER BY projection, version, topic, partition
 
 async def read_status(connection: Connection, log: EventLog) -> Status:
     """How every projection stands. Raises LogUnavailable."""
+    rows = await connection.fetch(_ALL)
+    # Looked up afterwards: what is folded between the two would seem to be beyond the end.
     ends = {topic: await log.ends(topic) for topic in (Topic.EVENTS, Topic.REJECTIONS)}
     found = []
-    for row in await connection.fetch(_ALL):
+    for row in rows:
         topic = Topic(row["topic"])
         end = ends[topic].get(row["partition"], 0)
+        standing = _standing(row["projection"], row["version"], row["next_offset"], end, row["stopped_at"])
         found.append(
             ProjectionStatus(
                 projection=row["projection"],
@@ -85,8 +88,8 @@ async def read_status(connection: Connection, log: EventLog) -> Status:
                 partition=row["partition"],
                 next_offset=row["next_offset"],
                 end=end,
-                standing=_standing(row["projection"], row["version"], row["next_offset"], end, row["stopped_at"]),
-                error=row["error"],
+                standing=standing,
+                error=beyond(end) if standing is Standing.AHEAD else row["error"],
             )
         )
     missing = _never_begun({(one.projection, one.version, one.topic, one.partition) for one in found}, ends)

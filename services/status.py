@@ -24,28 +24,42 @@ class ServiceStatus:
     @property
     def trouble(self) -> str | None:
         """What the service waits for, or that it stands still; None where nothing is in the way."""
-        return next(iter(self._hindrances.values()), self._trouble)
+        return self.trouble_but_for(None)
+
+    def trouble_but_for(self, key: str | None) -> str | None:
+        """What is in the way besides what was said under a key."""
+        others = (trouble for name, trouble in self._hindrances.items() if name != key)
+        return next(others, self._trouble)
 
     def ready(self, **facts: int | str) -> None:
         """The service does its work."""
         self.facts |= facts
-        if self._trouble is not None:
-            self._trouble = None
-            logger.info("ready", service=self.name)
+        before, self._trouble = self.trouble, None
+        self._tell(before)
 
     def unavailable(self, trouble: str) -> None:
         """The service waits for something outside itself."""
-        if self._trouble is None:
-            logger.warning("not ready", service=self.name, trouble=trouble)
-        self._trouble = trouble
+        before, self._trouble = self.trouble, trouble
+        self._tell(before)
 
     def hinder(self, key: str, trouble: str) -> None:
         """Somebody else than the service itself knows that it cannot work, whatever it says of itself."""
+        before = self.trouble
         self._hindrances[key] = trouble
+        self._tell(before)
 
     def unhinder(self, key: str) -> None:
         """That is over."""
+        before = self.trouble
         self._hindrances.pop(key, None)
+        self._tell(before)
+
+    def _tell(self, before: str | None) -> None:
+        now = self.trouble
+        if before is None and now is not None:
+            logger.warning("not ready", service=self.name, trouble=now)
+        elif before is not None and now is None:
+            logger.info("ready", service=self.name)
 
     def alarm(self, key: str, message: str) -> None:
         """Somebody must look at this; it stands until it is cleared."""

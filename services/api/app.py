@@ -13,7 +13,7 @@ from services.api import histories, operations, runs
 from services.api.bodies import BodyLimit
 from services.api.context import ApiContext
 from services.api.problems import install_handlers
-from services.api.readiness import keep_looking
+from services.api.readiness import keep_looking, not_looked_at
 
 DESCRIPTION = "Runs plans of build phases by coding agents, and keeps every step as an immutable event."
 GRACE_SECONDS = 3
@@ -58,6 +58,7 @@ class ApiServer:
         listener = _listen(self._address)
         status = self._context.status
         listening = asyncio.create_task(self._context.changes.listen(status))
+        not_looked_at(self._context)
         looking = asyncio.create_task(keep_looking(self._context))
         serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         stopping = asyncio.create_task(stop.wait())

@@ -20,17 +20,22 @@ logger = structlog.get_logger(__name__)
 async def read_readiness(context: ApiContext) -> Mapping[str, Any]:
     """What is in the way, by name, and how each service of this process stands."""
     found = await _troubles(context)
-    context.status.unhinder(USE)  # it is said under its own name
-    others = {name: status.trouble for name, status in context.statuses.items() if status.trouble is not None}
     _tell(context, found)
+    # Its own is said already, under the names of what is in the way.
+    heard = ((name, status.trouble_but_for(USE)) for name, status in context.statuses.items())
+    others = {name: trouble for name, trouble in heard if trouble is not None}
     services = {name: status.report() for name, status in context.statuses.items()}
     troubles = found | others
     return {"status": "not ready" if troubles else "ready", "troubles": troubles, "services": services}
 
 
+def not_looked_at(context: ApiContext) -> None:
+    """Nobody knows yet what is in the way."""
+    _tell(context, {"readiness": "not looked at yet"})
+
+
 async def keep_looking(context: ApiContext) -> None:
     """Let the API's own status say what is in the way, until cancelled: nobody need ask."""
-    _tell(context, {"readiness": "not looked at yet"})
     while True:
         try:
             found = await _troubles(context)

@@ -188,7 +188,32 @@ async def test_a_checkpoint_beyond_the_end_of_the_log_is_an_alarm_never_a_reset(
     async with running(Projector(pool, another, heard)):
         await until(lambda: is_alarmed(heard, "runs_v1 autopack.events/0"))
     assert await all_rows(pool) == before
-    assert at(await status(pool, another), "runs").standing is Standing.AHEAD
+    ahead = at(await status(pool, another), "runs")
+    assert ahead.standing is Standing.AHEAD
+    assert "beyond the end of the log, 3" in str(ahead.error)
+
+
+class Growing(ListLog):
+    """A log that grows, and is followed, whenever somebody has asked where it ends."""
+
+    def __init__(self, history: list[Any], lane: Lane) -> None:
+        super().__init__()
+        self._to_come, self._lane = history, lane
+
+    async def ends(self, topic: Topic) -> dict[int, int]:
+        found = dict(await super().ends(topic))
+        if topic is Topic.EVENTS and self._to_come:
+            self.write([self._to_come.pop(0)])
+            await self._lane.take(self.records[EVENTS][-1:])
+        return found
+
+
+async def test_what_is_folded_while_somebody_looks_is_not_beyond_the_end(pool: Pool) -> None:
+    history = recorded(success())
+    log = Growing(history, Lane(pool, EVENTS, 0, HISTORY_READERS))
+    while history:
+        now = await status(pool, log)
+        assert (now.trouble, at(now, "runs").standing) == (None, Standing.FOLLOWING)
 
 
 async def test_a_flood_of_large_junk_is_taken_in_lots(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,44 @@
+"""What a service says of itself, and what its log hears of that."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from services.status import ServiceStatus
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Any]]:
+    with capture_logs() as logs:
+        yield logs
+
+
+def told(heard: list[Any]) -> list[tuple[str, str | None]]:
+    return [(entry["event"], entry.get("trouble")) for entry in heard]
+
+
+def test_the_log_hears_once_when_a_service_is_ready_and_when_it_no_longer_is(heard: list[Any]) -> None:
+    status = ServiceStatus("builder")
+    for _ in range(2):
+        status.ready(url="here")
+    for trouble in ("no server", "no server still"):
+        status.unavailable(trouble)
+    status.ready()
+    assert told(heard) == [("ready", None), ("not ready", "no server"), ("ready", None)]
+
+
+def test_the_log_hears_of_what_others_know_as_of_what_the_service_says_itself(heard: list[Any]) -> None:
+    status = ServiceStatus("builder")
+    status.hinder("room", "not looked at yet")
+    status.ready()
+    assert told(heard) == []
+    status.unhinder("room")
+    status.hinder("room", "the disk is full")
+    status.hinder("files", "cannot be written")
+    status.unhinder("room")
+    assert (status.trouble, status.trouble_but_for("files")) == ("cannot be written", None)
+    status.unhinder("files")
+    status.unhinder("files")
+    assert told(heard) == [("ready", None), ("not ready", "the disk is full"), ("ready", None)]
