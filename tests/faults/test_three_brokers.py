@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -32,9 +33,11 @@ from support.kafka_log import (
 FAULTS_SECONDS = 240.0
 SETTLING_SECONDS = 120.0
 HEALING_SECONDS = 60.0
+GOING_ON_SECONDS = 30.0
 CHECKS = 10
 CHECK_EVERY_SECONDS = 0.2
 
+ResultT = TypeVar("ResultT")
 pytestmark = pytest.mark.timeout(FAULTS_SECONDS + 2 * SETTLING_SECONDS)
 
 
@@ -194,6 +197,65 @@ async def test_a_log_is_usable_all_the_time_that_one_of_three_brokers_is_gone(cl
             print(f"usable at each of {checks} looks in the {took:.1f} s until others had taken over")
             while membership.instance not in await living(membership):
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("role", ["leads", "coordinates"])
+async def test_a_history_goes_on_soon_after_one_of_three_brokers_has_fallen_silent(
+    cluster: KafkaCluster, role: str
+) -> None:
+    """Connections to it stand, and it answers nothing: whoever has one has to find out, and ask another."""
+    prefix = fresh_prefix()
+    async with asyncio.timeout(FAULTS_SECONDS), opened_log(cluster.bootstrap, prefix) as log:
+        owner = await log.take_over(0, "one")
+        await owner.append(FIRST)
+        await log.submit(Topic.RESULTS, [record("result")])
+        assert await texts(log, EVENTS) == ["first"]
+        if role == "coordinates":
+            silent = await cluster.coordinator(f"{prefix}autopack-history-0")
+        else:
+            (topic,) = await cluster.topics([f"{prefix}{Topic.EVENTS}"])
+            silent = cluster.nodes[next(p["leader"] for p in topic["partitions"] if p["partition"] == 0)]
+        async with continued(cluster, silent):
+            silent.pause()
+            began = asyncio.get_running_loop().time()
+            async with asyncio.timeout(GOING_ON_SECONDS):
+                await until_written(log, owner, Step([record("second")], positions=Positions(2, 0)))
+                written = asyncio.get_running_loop().time() - began
+                while await tried(log.submit(Topic.RESULTS, [record("result")])) is None:
+                    pass
+                while await tried(texts(log, EVENTS)) != ["first", "second"]:
+                    pass
+            took = asyncio.get_running_loop().time() - began
+            print(f"one that {role}: a step is written after {written:.1f} s, all goes on after {took:.1f} s")
+
+
+async def until_written(log: KafkaLog, owner: PartitionWriter | None, step: Step) -> None:
+    """As a supervisor does it: who cannot write takes over anew, and writes what has not been written."""
+    while True:
+        owner = owner or await tried(log.take_over(0, "one"))
+        if owner is None:
+            continue
+        if owner.positions == step.positions or await tried(owner.append(step)) is not None:
+            return
+        owner = None
+
+
+async def tried(attempt: Awaitable[ResultT]) -> ResultT | None:
+    """What comes of it; None, where the log is not available, which it takes its time to say."""
+    try:
+        return await attempt
+    except LogUnavailable:
+        return None
+
+
+@asynccontextmanager
+async def continued(cluster: KafkaCluster, node: KafkaNode) -> AsyncIterator[None]:
+    """Lets the node, paused in the block, go on."""
+    try:
+        yield
+    finally:
+        node.resume()
+        await cluster.until_whole()
 
 
 async def leaders(cluster: KafkaCluster) -> set[int]:

@@ -60,6 +60,12 @@ def test_no_request_of_a_writer_is_repeated_for_lateness_within_its_step() -> No
     assert settings["retry_backoff_ms"] == 5
 
 
+@pytest.mark.parametrize("settings", [CONNECTION.reader_settings(100), CONNECTION.submitter_settings()])
+def test_a_client_hears_of_silence_in_time_to_ask_another(settings: dict[str, Any]) -> None:
+    assert 2 * settings["request_timeout_ms"] < CONNECTION.timing.reading_seconds * 1000
+    assert 2 * settings["request_timeout_ms"] < CONNECTION.timing.submitting_seconds * 1000
+
+
 def test_a_batch_as_large_as_a_step_may_be_fits_the_history() -> None:
     settings = CONNECTION.writer_settings("id", "instance")
     limit = SPECIFICATIONS[Topic.EVENTS].largest_batch_bytes

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from aiokafka.producer import sender
 
 from events.log.kafka.names import read_any_names
+from events.log.kafka.suspects import tell_of_silence
 
 TRANSACTION_RETRY_SECONDS = 0.002
 
@@ -27,13 +28,15 @@ QUIETENED: Mapping[str, Sequence[str]] = {
 
 
 def tune() -> None:
-    """Shorten the library's pause between transactions, lower what it says again and again, and read names.
+    """Shorten the library's pause between transactions, lower what it says again and again, read names, and share
+    what is known of silent brokers.
 
     A transaction's end is answered before its markers are written. The next transaction that comes within
     that moment is told CONCURRENT_TRANSACTIONS, and the library then sleeps for BACKOFF_OVERRIDE, 20 ms:
     more than twice as long as all the rest of a step.
     """
     read_any_names()
+    tell_of_silence()
     sender.BACKOFF_OVERRIDE = TRANSACTION_RETRY_SECONDS
     for name, phrases in QUIETENED.items():
         logger = logging.getLogger(name)

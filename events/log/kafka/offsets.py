@@ -1,9 +1,12 @@
 """Asking where partitions begin and end: one consumer that is assigned nothing, asked by many at once."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.structs import TopicPartition
 
 from events.log.kafka.connection import Connection
 from events.log.kafka.endings import Endings, stop
@@ -13,6 +16,10 @@ from events.log.port import Place
 
 WAIT_MILLISECONDS = 100
 SETTLING_SECONDS = 0.001
+ASKING_AGAIN_SECONDS = 0.1
+logger = logging.getLogger(__name__)
+
+Question = Callable[[AIOKafkaConsumer], Awaitable[Mapping[TopicPartition, int]]]
 
 
 class Offsets:
@@ -28,15 +35,13 @@ class Offsets:
     async def start(self, place: Place) -> int:
         """The first offset that is left."""
         partition = self._names.partition(place)
-        async with within(self._connection.timing.reading_seconds, "asking for a start"):
-            found = await (await self._started()).beginning_offsets([partition])
+        found = await self._asked("a start", lambda consumer: consumer.beginning_offsets([partition]))
         return int(found[partition])
 
     async def stable_ends(self, places: Iterable[Place]) -> dict[Place, int]:
         """The offsets up to which every transaction is settled. Some of the last may hold no record."""
         partitions = [self._names.partition(place) for place in places]
-        async with within(self._connection.timing.reading_seconds, "asking for ends"):
-            found = await (await self._started()).end_offsets(partitions)
+        found = await self._asked("ends", lambda consumer: consumer.end_offsets(partitions))
         return {self._names.place(partition): int(offset) for partition, offset in found.items()}
 
     async def until_stable(self, ends: Mapping[Place, int]) -> None:
@@ -54,9 +59,30 @@ class Offsets:
     async def close(self) -> None:
         """Let go of the consumer."""
         if self._consumer is not None:
-            self._endings.closed(self)
-            self._endings.begin(stop(self._consumer))
+            self._discard(self._consumer)
+
+    async def _asked(self, what: str, question: Question) -> Mapping[TopicPartition, int]:
+        """Ask again, by a new consumer, for as long as there is time. The old one would ask a broker that has
+        fallen silent, of which it has a connection and a picture that it leads, until that one speaks again.
+        """
+        async with within(self._connection.timing.reading_seconds, f"asking for {what}"):
+            while True:
+                consumer = await self._started()
+                try:
+                    return await question(consumer)
+                except KafkaError as error:
+                    self._discard(consumer)
+                    if not (error.retriable or isinstance(error, KafkaTimeoutError)):
+                        raise
+                    logger.info("asking for %s again: %r", what, error)
+                    await asyncio.sleep(ASKING_AGAIN_SECONDS)
+
+    def _discard(self, consumer: AIOKafkaConsumer) -> None:
+        """Others may be asking by it: they too ask again."""
+        if self._consumer is consumer:
             self._consumer = None
+            self._endings.closed(self)
+            self._endings.begin(stop(consumer))
 
     async def _started(self) -> AIOKafkaConsumer:
         async with self._making:
