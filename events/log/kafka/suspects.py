@@ -2,8 +2,8 @@
 
 A broker that falls silent accepts connections all the same: its kernel does. The library picks brokers by chance
 for much that any of them could answer, and every client of ours would find out for itself, a request's whole time
-limit each, one behind the other. So whoever has waited in vain tells the others, who then give that broker a moment
-alone to answer when they connect to it.
+limit each, one behind the other. So whoever has waited in vain tells the others, who then give that broker but a
+moment to answer when they connect to it.
 """
 
 import asyncio
