@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
+NOT_KNOWN_YET = "starting"
+"""What nobody need be told: it is over in a moment, or what is in the way will be known then."""
 logger = structlog.get_logger(__name__)
 
 
@@ -12,14 +14,15 @@ logger = structlog.get_logger(__name__)
 class ServiceStatus:
     """The state of one service in this process. Alive is not ready: what it waits for is in `trouble`.
 
-    The log hears of each change once: when a service begins to wait and when that is over, and of alarms.
+    The log hears once when a service begins to wait, and for what, once when that is over, and of alarms.
     """
 
     name: str
     facts: dict[str, int | str] = field(default_factory=dict)
     alarms: dict[str, str] = field(default_factory=dict)
-    _trouble: str | None = "starting"
+    _trouble: str | None = NOT_KNOWN_YET
     _hindrances: dict[str, str] = field(default_factory=dict)
+    _is_told_ready: bool | None = None
 
     @property
     def trouble(self) -> str | None:
@@ -34,32 +37,33 @@ class ServiceStatus:
     def ready(self, **facts: int | str) -> None:
         """The service does its work."""
         self.facts |= facts
-        before, self._trouble = self.trouble, None
-        self._tell(before)
+        self._trouble = None
+        self._tell()
 
     def unavailable(self, trouble: str) -> None:
         """The service waits for something outside itself."""
-        before, self._trouble = self.trouble, trouble
-        self._tell(before)
+        self._trouble = trouble
+        self._tell()
 
     def hinder(self, key: str, trouble: str) -> None:
         """Somebody else than the service itself knows that it cannot work, whatever it says of itself."""
-        before = self.trouble
         self._hindrances[key] = trouble
-        self._tell(before)
+        self._tell()
 
     def unhinder(self, key: str) -> None:
         """That is over."""
-        before = self.trouble
         self._hindrances.pop(key, None)
-        self._tell(before)
+        self._tell()
 
-    def _tell(self, before: str | None) -> None:
-        now = self.trouble
-        if before is None and now is not None:
-            logger.warning("not ready", service=self.name, trouble=now)
-        elif before is not None and now is None:
+    def _tell(self) -> None:
+        trouble = self.trouble
+        if trouble is None and self._is_told_ready is not True:
             logger.info("ready", service=self.name)
+        elif trouble is not None and self._is_told_ready is not False and trouble != NOT_KNOWN_YET:
+            logger.warning("not ready", service=self.name, trouble=trouble)
+        else:
+            return
+        self._is_told_ready = trouble is None
 
     def alarm(self, key: str, message: str) -> None:
         """Somebody must look at this; it stands until it is cleared."""

@@ -10,6 +10,7 @@ from events.log.port import LogUnavailable
 from projections.database import UNAVAILABLE
 from projections.status import read_status
 from services.api.context import ApiContext
+from services.status import NOT_KNOWN_YET
 
 LOOK_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 0.5
@@ -31,7 +32,7 @@ async def read_readiness(context: ApiContext) -> Mapping[str, Any]:
 
 def not_looked_at(context: ApiContext) -> None:
     """Nobody knows yet what is in the way."""
-    _tell(context, {"readiness": "not looked at yet"})
+    context.status.hinder(USE, NOT_KNOWN_YET)
 
 
 async def keep_looking(context: ApiContext) -> None:

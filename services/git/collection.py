@@ -15,6 +15,7 @@ import structlog
 
 from services.git.command import GitCommand, Place
 from services.git.failures import GitFailure
+from services.git.fetching import fetching
 from services.git.locks import locked
 
 CANDIDATES = "refs/autopack"
@@ -53,6 +54,8 @@ async def collect_mirror(
             if dry_run:
                 return [reference for reference, _ in unused]
             await asyncio.to_thread(_clear_leftovers, folder, time.time() - LEFT_SECONDS)
+            async with fetching(folder, LOCK_SECONDS):
+                pass  # which clears what killed fetches left
             if unused or place.mark.exists() or await asyncio.to_thread(_is_scattered, folder):
                 place.mark.touch()
                 await asyncio.to_thread(_remove, folder, [file for _, file in unused])

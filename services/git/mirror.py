@@ -21,10 +21,10 @@ from pathlib import Path
 
 from services.git.command import GitCommand, Place
 from services.git.failures import GitFailed
+from services.git.fetching import fetching
 from services.git.locks import locked
 from services.git.reference_names import base_reference
 from services.git.source import LocalRepository, Repository, locate
-from services.processes.finishing import in_any_case
 
 _CONFIGURATION = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 
@@ -41,11 +41,6 @@ class Mirror:
     def place(self) -> Place:
         """Where a git process works on the mirror."""
         return Place(git_dir=self.folder)
-
-    @property
-    def fetch_lock(self) -> Path:
-        """The file whose lock is held while fetching."""
-        return self.folder / "autopack" / "fetch.flock"
 
     @property
     def writer_lock(self) -> Path:
@@ -112,7 +107,7 @@ async def fetch_commit(mirror: Mirror, commit: str) -> None:
 
 
 async def _fetch(mirror: Mirror, commit: str) -> None:
-    async with fetching(mirror) as descriptor:
+    async with fetching(mirror.folder) as descriptor:
         if await hold_commit(mirror, commit):
             return
         await mirror.git.run(
@@ -129,26 +124,6 @@ async def _fetch(mirror: Mirror, commit: str) -> None:
             limit_seconds=mirror.git.settings.fetch_limit_seconds,
             kept_descriptors=(descriptor,),
         )
-
-
-@asynccontextmanager
-async def fetching(mirror: Mirror) -> AsyncIterator[int]:
-    """Hold the fetch lock; yields its descriptor, for git to hold as well.
-
-    A fetch that is killed leaves the mark by which it kept its pack from collection, which would then be for ever,
-    the lock of its ref, and what it had half written. While the fetch lock is held they can be nobody's who lives.
-    """
-    async with locked(mirror.fetch_lock) as descriptor:
-        try:
-            yield descriptor
-        finally:
-            await in_any_case(asyncio.to_thread(_clear_fetched, mirror.folder))
-
-
-def _clear_fetched(folder: Path) -> None:
-    for pattern in ("objects/pack/*.keep", "objects/pack/tmp_*", "refs/bases/*.lock"):
-        for left in folder.glob(pattern):
-            left.unlink(missing_ok=True)
 
 
 @asynccontextmanager

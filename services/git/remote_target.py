@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from events.failpoints import failpoint
 from services.git.command import Place
 from services.git.fence import Fence, Ledger
-from services.git.mirror import Mirror, fetching
+from services.git.fetching import fetching
+from services.git.mirror import Mirror, in_use
 from services.git.source import RemoteRepository
 from services.git.target import Move, wanted
 
@@ -65,7 +66,7 @@ class RemoteTarget:
         return Fence(written.stdout.decode().strip(), ledger)
 
     async def _fetch(self, reference: str) -> None:
-        async with fetching(self.mirror) as descriptor:
+        async with in_use(self.mirror), fetching(self.mirror.folder) as descriptor:
             await self.mirror.git.run(
                 self.mirror.place,
                 "fetch",

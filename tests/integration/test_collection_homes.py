@@ -17,6 +17,7 @@ from services.collection.collector import Collector
 from services.collection.home import HomeCollected, collect_home, collecting
 from services.git.command import GitCommand
 from services.git.integration import Integrated, integrate
+from services.git.locks import locked
 from services.git.mirror import has_commit, in_use
 from services.git.preparation import prepare
 from services.git.reference_names import base_reference, candidate_reference
@@ -132,6 +133,20 @@ async def test_after_a_killed_collection_a_commit_with_missing_files_is_fetched_
     await collected(bench)
     assert not bench.mirror.collection_mark.exists()
     assert git(bench.mirror.folder, "fsck", "--full", "--strict") == ""
+
+
+async def test_what_kept_the_pack_of_a_killed_fetch_is_collected_but_not_under_one_that_lives(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.git.collection.LOCK_SECONDS", 0.05)
+    await prepare(bench.mirror)
+    mark = next(bench.mirror.folder.glob("objects/pack/*.pack")).with_suffix(".keep")
+    async with locked(bench.mirror.folder / "autopack" / "fetch.flock"):  # as by git, whose service was killed
+        mark.touch()
+        await collected(bench)
+        assert mark.exists()
+    await collected(bench)
+    assert not mark.exists()
 
 
 async def test_a_mirror_of_many_packs_is_packed_anew(bench: Bench) -> None:

@@ -184,13 +184,14 @@ async def test_a_checkpoint_beyond_the_end_of_the_log_is_an_alarm_never_a_reset(
     await Lane(pool, EVENTS, 0, HISTORY_READERS).take(log.records[EVENTS])
     another = ListLog()
     another.write(recorded(failure())[:3])
+    ahead = at(await status(pool, another), "runs")
+    assert ahead.standing is Standing.AHEAD
+    assert "beyond the end of the log, 3" in str(ahead.error)
     before = await all_rows(pool)
     async with running(Projector(pool, another, heard)):
         await until(lambda: is_alarmed(heard, "runs_v1 autopack.events/0"))
     assert await all_rows(pool) == before
-    ahead = at(await status(pool, another), "runs")
-    assert ahead.standing is Standing.AHEAD
-    assert "beyond the end of the log, 3" in str(ahead.error)
+    assert at(await status(pool, another), "runs").standing is Standing.AHEAD
 
 
 class Growing(ListLog):

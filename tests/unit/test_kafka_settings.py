@@ -5,13 +5,19 @@ from typing import Any
 
 import pytest
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import NodeNotReadyError
+from aiokafka.errors import KafkaTimeoutError, NodeNotReadyError
 from aiokafka.producer import sender
+from aiokafka.structs import TopicPartition
 
 from events.catalogue import Topic
+from events.log.kafka import suspects
 from events.log.kafka.connection import Connection, Security, Timing
+from events.log.kafka.endings import Endings
 from events.log.kafka.library import TRANSACTION_RETRY_SECONDS, Lowered, tune
+from events.log.kafka.offsets import Offsets
+from events.log.kafka.records import TopicNames
 from events.log.kafka.topics import FOR_EVER, SPECIFICATIONS
+from events.log.port import Place
 
 CONNECTION = Connection("127.0.0.1:9092", timing=Timing(step_seconds=7.0, session_seconds=6.0))
 CONSUMERS = [CONNECTION.reader_settings(100), CONNECTION.member_settings("group", "instance")]
@@ -60,10 +66,26 @@ def test_no_request_of_a_writer_is_repeated_for_lateness_within_its_step() -> No
     assert settings["retry_backoff_ms"] == 5
 
 
-@pytest.mark.parametrize("settings", [CONNECTION.reader_settings(100), CONNECTION.submitter_settings()])
-def test_a_client_hears_of_silence_in_time_to_ask_another(settings: dict[str, Any]) -> None:
-    assert 2 * settings["request_timeout_ms"] < CONNECTION.timing.reading_seconds * 1000
-    assert 2 * settings["request_timeout_ms"] < CONNECTION.timing.submitting_seconds * 1000
+def test_a_reader_hears_of_silence_in_time_to_ask_another_broker() -> None:
+    limit_ms = CONNECTION.reader_settings(100)["request_timeout_ms"]
+    assert 1000 * suspects.VAIN_SECONDS < limit_ms < CONNECTION.timing.reading_seconds * 1000 / 2
+
+
+async def test_who_asks_where_a_partition_ends_asks_again_when_the_library_has_given_up() -> None:
+    asked = []
+
+    class Consumer:
+        async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+            asked.append(partitions)
+            if len(asked) == 1:
+                raise KafkaTimeoutError("Failed to get offsets by times in 3333 ms")
+            return dict.fromkeys(partitions, 7)
+
+    offsets = Offsets(CONNECTION, TopicNames("prefix."), Endings())
+    offsets._consumer = Consumer()
+    place = Place(Topic.EVENTS, 0)
+    assert await offsets.stable_ends([place]) == {place: 7}
+    assert len(asked) == 2
 
 
 def test_a_batch_as_large_as_a_step_may_be_fits_the_history() -> None:

@@ -6,45 +6,50 @@ from time import monotonic
 
 import pytest
 from aiokafka.conn import AIOKafkaConnection, create_conn
-from aiokafka.protocol.admin import ApiVersionRequest
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import EndTxnRequest
 
 from events.log.kafka import suspects
+from events.log.kafka.library import tune
 
-LIMIT_SECONDS = 0.5
-SOON_SECONDS = 0.3
+LIMIT_SECONDS = 1.0
+SOON_SECONDS = 0.6
+ELSEWHERE = ("a broker that answers", 9092)
 
 
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    """Of a server that is silent, while the library does what it does for every log."""
+    """Of a server that is silent, while another of its cluster is not known to be."""
     monkeypatch.setattr(AIOKafkaConnection, "connect", suspects.connect)
     monkeypatch.setattr(AIOKafkaConnection, "send", suspects.send)
     monkeypatch.setattr(suspects, "_suspected_until", {})
-    monkeypatch.setattr(suspects, "MOMENT_SECONDS", 0.01)
-    monkeypatch.setattr(suspects, "VAIN_SECONDS", 0.05)
+    monkeypatch.setattr(suspects, "_known", {ELSEWHERE})
+    monkeypatch.setattr(suspects, "MOMENT_SECONDS", 0.1)
+    monkeypatch.setattr(suspects, "VAIN_SECONDS", 0.3)
     server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
 
 
 async def took(port: int) -> float:
+    """How long it takes to find out that nobody answers who connects."""
     began = monotonic()
     with pytest.raises(TimeoutError):
         await create_conn("127.0.0.1", port, request_timeout_ms=int(LIMIT_SECONDS * 1000))
     return monotonic() - began
 
 
-async def asked(port: int, limit_seconds: float) -> None:
-    """Ask by a connection that stands already, and stop waiting."""
+async def asked(port: int, request: object, limit_seconds: float) -> AIOKafkaConnection:
+    """Ask by a connection that stands, and stop waiting; the connection."""
     connection = AIOKafkaConnection("127.0.0.1", port, request_timeout_ms=60_000)
     connection._do_version_lookup = lambda: asyncio.sleep(0)
     await connection.connect()
-    try:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(limit_seconds):
-                await connection.send(ApiVersionRequest())
-    finally:
-        connection.close()
+    connection._versions = dict.fromkeys(range(100), (0, 20))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(limit_seconds):
+            await connection.send(request)
+    return connection
 
 
 async def test_the_first_waits_its_whole_time_and_the_next_a_moment(port: int) -> None:
@@ -52,26 +57,64 @@ async def test_the_first_waits_its_whole_time_and_the_next_a_moment(port: int) -
     assert await took(port) < SOON_SECONDS
 
 
-async def test_a_broker_is_suspected_for_a_while_alone(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suspects, "SUSPECTED_SECONDS", 0.05)
+async def test_a_broker_is_suspected_for_a_while_alone_and_then_one_tries_it(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often others try meanwhile."""
+    monkeypatch.setattr(suspects, "SUSPECTED_SECONDS", 2.5)
     await took(port)
-    await asyncio.sleep(0.06)
+    suspected = monotonic()
+    while monotonic() - suspected < 2.0:
+        assert await took(port) < SOON_SECONDS
+    await asyncio.sleep(2.6 - (monotonic() - suspected))
+    trying = asyncio.create_task(took(port))
+    await asyncio.sleep(0.01)
+    assert await took(port) < SOON_SECONDS
+    assert await trying >= LIMIT_SECONDS
+
+
+async def test_where_nobody_else_is_known_a_broker_gets_its_time(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suspects, "_known", {("127.0.0.1", port)})
+    await took(port)
+    assert await took(port) >= LIMIT_SECONDS
+
+
+async def test_where_all_are_suspected_each_gets_its_time(port: int) -> None:
+    suspects._suspect(ELSEWHERE)
+    await took(port)
     assert await took(port) >= LIMIT_SECONDS
 
 
 async def test_a_question_that_somebody_has_given_up_says_as_much(port: int) -> None:
-    await asked(port, 0.1)
+    connection = await asked(port, MetadataRequest([]), 0.5)
+    assert not connection.connected()
     assert await took(port) < SOON_SECONDS
 
 
 async def test_a_question_that_was_given_up_at_once_says_nothing(port: int) -> None:
-    await asked(port, 0.01)
+    connection = await asked(port, MetadataRequest([]), 0.01)
+    assert connection.connected()
+    connection.close()
+    assert await took(port) >= LIMIT_SECONDS
+
+
+@pytest.mark.parametrize(
+    "request_", [EndTxnRequest("id", 1, 1, True), ProduceRequest(None, -1, 1000, [])], ids=["end", "produce"]
+)
+async def test_what_a_broker_answers_when_others_have_answered_says_nothing_of_it(
+    port: int, request_: object
+) -> None:
+    connection = await asked(port, request_, 0.5)
+    assert connection.connected()
+    connection.close()
     assert await took(port) >= LIMIT_SECONDS
 
 
 async def test_a_broker_that_lets_somebody_in_is_suspected_no_more(port: int) -> None:
     await took(port)
-    await asked(port, 0.01)
+    (await asked(port, MetadataRequest([]), 0.01)).close()
     assert await took(port) >= LIMIT_SECONDS
 
 
@@ -79,3 +122,13 @@ async def test_another_broker_is_not_suspected(port: int) -> None:
     await took(port)
     async with await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0) as other:
         assert await took(other.sockets[0].getsockname()[1]) >= LIMIT_SECONDS
+
+
+def test_every_log_of_a_process_has_it_so_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AIOKafkaConnection, "connect", suspects._connect)
+    monkeypatch.setattr(AIOKafkaConnection, "send", suspects._send)
+    for _ in range(2):
+        tune()
+    assert AIOKafkaConnection.connect is suspects.connect
+    assert AIOKafkaConnection.send is suspects.send
+    assert suspects.connect not in (suspects._connect, suspects._send)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from services.status import ServiceStatus
+from services.status import NOT_KNOWN_YET, ServiceStatus
 
 
 @pytest.fixture
@@ -31,10 +31,7 @@ def test_the_log_hears_once_when_a_service_is_ready_and_when_it_no_longer_is(hea
 
 def test_the_log_hears_of_what_others_know_as_of_what_the_service_says_itself(heard: list[Any]) -> None:
     status = ServiceStatus("builder")
-    status.hinder("room", "not looked at yet")
     status.ready()
-    assert told(heard) == []
-    status.unhinder("room")
     status.hinder("room", "the disk is full")
     status.hinder("files", "cannot be written")
     status.unhinder("room")
@@ -42,3 +39,20 @@ def test_the_log_hears_of_what_others_know_as_of_what_the_service_says_itself(he
     status.unhinder("files")
     status.unhinder("files")
     assert told(heard) == [("ready", None), ("not ready", "the disk is full"), ("ready", None)]
+
+
+def test_what_is_not_known_yet_is_not_told_and_what_turns_out_to_be_in_the_way_is(heard: list[Any]) -> None:
+    status = ServiceStatus("api")
+    status.hinder("use", NOT_KNOWN_YET)
+    status.ready()
+    assert told(heard) == []
+    status.hinder("use", "no database")
+    status.hinder("use", "no database still")
+    status.unhinder("use")
+    assert told(heard) == [("not ready", "no database"), ("ready", None)]
+
+
+def test_a_service_that_was_never_ready_says_what_it_waits_for(heard: list[Any]) -> None:
+    status = ServiceStatus("builder")
+    status.unavailable("no log")
+    assert told(heard) == [("not ready", "no log")]

@@ -19,8 +19,8 @@ NEVER_MILLISECONDS = 2**31 - 1
 ANSWER_SECONDS = 3.0
 """What an answer may take on its way."""
 TRIES = 3
-"""So often a client asks within a limit of ours: a broker that has fallen silent takes one try or two, and the
-next goes to another. Asked only once, the limit would end what is done before the client knows of the silence.
+"""So often a reader asks within its limit: a broker that has fallen silent takes one try, and the next goes to
+another. Asked only once, the limit would end what is done before the client knows of the silence.
 """
 
 Settings = dict[str, Any]
@@ -53,7 +53,7 @@ class Timing:
 
     opening_seconds: float = 30.0
     taking_over_seconds: float = 30.0
-    step_seconds: float = 6.0
+    step_seconds: float = 10.0
     submitting_seconds: float = 10.0
     reading_seconds: float = 10.0
     checking_seconds: float = 5.0
@@ -93,7 +93,7 @@ class Connection:
         """The producer of commands, results and output. A record that the client lets pass is never
         refused by the server for its size: a refused batch would end an idempotent producer.
         """
-        return self._common(_milliseconds(self.timing.submitting_seconds / TRIES)) | {
+        return self._common(_milliseconds(self.timing.submitting_seconds)) | {
             "enable_idempotence": True,
             "acks": "all",
             "linger_ms": 0,
@@ -141,8 +141,7 @@ class Connection:
 
     def admin_settings(self) -> Settings:
         """The client for topics, groups and deleting."""
-        settings = self._common(_milliseconds(self.timing.opening_seconds / TRIES))
-        return settings | {"retry_backoff_ms": RETRY_MILLISECONDS}
+        return self._common(_milliseconds(self.timing.opening_seconds)) | {"retry_backoff_ms": RETRY_MILLISECONDS}
 
     def probing_settings(self) -> Settings:
         """A bare connection to one broker."""

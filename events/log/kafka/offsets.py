@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import KafkaTimeoutError
 from aiokafka.structs import TopicPartition
 
 from events.log.kafka.connection import Connection
@@ -16,7 +16,7 @@ from events.log.port import Place
 
 WAIT_MILLISECONDS = 100
 SETTLING_SECONDS = 0.001
-ASKING_AGAIN_SECONDS = 0.1
+
 logger = logging.getLogger(__name__)
 
 Question = Callable[[AIOKafkaConsumer], Awaitable[Mapping[TopicPartition, int]]]
@@ -59,30 +59,21 @@ class Offsets:
     async def close(self) -> None:
         """Let go of the consumer."""
         if self._consumer is not None:
-            self._discard(self._consumer)
+            self._endings.closed(self)
+            self._endings.begin(stop(self._consumer))
+            self._consumer = None
 
     async def _asked(self, what: str, question: Question) -> Mapping[TopicPartition, int]:
-        """Ask again, by a new consumer, for as long as there is time. The old one would ask a broker that has
-        fallen silent, of which it has a connection and a picture that it leads, until that one speaks again.
+        """Ask again for as long as there is time: the library gives up after the time of one request, in which it
+        has found out at best that the broker that leads is silent.
         """
         async with within(self._connection.timing.reading_seconds, f"asking for {what}"):
             while True:
                 consumer = await self._started()
                 try:
                     return await question(consumer)
-                except KafkaError as error:
-                    self._discard(consumer)
-                    if not (error.retriable or isinstance(error, KafkaTimeoutError)):
-                        raise
+                except KafkaTimeoutError as error:
                     logger.info("asking for %s again: %r", what, error)
-                    await asyncio.sleep(ASKING_AGAIN_SECONDS)
-
-    def _discard(self, consumer: AIOKafkaConsumer) -> None:
-        """Others may be asking by it: they too ask again."""
-        if self._consumer is consumer:
-            self._consumer = None
-            self._endings.closed(self)
-            self._endings.begin(stop(consumer))
 
     async def _started(self) -> AIOKafkaConsumer:
         async with self._making:
