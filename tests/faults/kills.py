@@ -6,11 +6,20 @@ from random import Random
 
 from faults.fleet import SERVICES
 from faults.ground import Ground
+from faults.invariants.evidence import ANSWERS
 from faults.members import shares
-from faults.observer import WORKERS
+from faults.observer import WORKERS, OpenRequest
 
 LOOK_SECONDS = 0.02
 WORKING = frozenset(WORKERS.values())
+NO_ROWS, UNANSWERED, WATCHED = "rows not written", "a command is not answered", "a run is watched"
+STEPS = (
+    *(f"{service}: {OpenRequest(('', ''), kind, claimer=service)}" for kind, service in WORKERS.items()),
+    *(f"supervisor: {answer} not decided" for answers in ANSWERS.values() for answer in answers[:1]),
+    *("supervisor: RunRequested not decided", "supervisor: WorkStarted not decided"),
+    *(f"projector: {NO_ROWS}", f"api: {UNANSWERED}", f"api: {WATCHED}"),
+)
+"""What a service can be at, as it is seen from outside, in every build that goes well."""
 
 
 class Killer:
@@ -40,9 +49,9 @@ class Killer:
         if service == "supervisor":
             return {f"{name} not decided" for name in observer.undecided.values()}
         if service == "projector":
-            return {"rows not written"} if await emitter.lag() else set()
-        pending = {"a command is not answered"} if emitter.pending else set()
-        return pending | ({"a run is watched"} if emitter.watches.are_open else set())
+            return {NO_ROWS} if await emitter.lag() else set()
+        pending = {UNANSWERED} if emitter.pending else set()
+        return pending | ({WATCHED} if emitter.watches.are_open else set())
 
     async def _claimed(self, service: str) -> set[str]:
         """Of the open work that some instance has claimed that of whoever runs now.
@@ -63,5 +72,6 @@ class Killer:
         return steps
 
     def table(self) -> str:
-        """A line a step, with how often it was struck."""
-        return "\n".join(f"  {step:<46}{count:>5}" for step, count in sorted(self.struck.items()))
+        """A line a step, with how often it was struck; also of those that can be struck and were not."""
+        counts = dict.fromkeys(STEPS, 0) | self.struck
+        return "\n".join(f"  {step:<46}{count:>5}" for step, count in sorted(counts.items()))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from faults.ground import Ground
 from faults.members import Shares, shares
 
-WORKING = ("supervisor", "builder", "auditor", "applier", "verifier")
+WORKING = ("supervisor", "builder", "auditor", "applier", "verifier", "projector")
 """The services that share out partitions among their instances."""
 LOOK_SECONDS = 0.1
 JOINING_SECONDS = 30.0

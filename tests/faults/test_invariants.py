@@ -173,6 +173,8 @@ def test_every_sabotage_has_an_invariant_that_catches_it() -> None:
 
 def test_builds_on_postgres_that_nobody_has_tampered_with_keep_every_invariant(whole: Evidence) -> None:
     assert judge(whole) == []
+    built = {record.request_id for record in whole.log.history if record.name == "BuildSucceeded"}
+    assert built <= whole.kept.keys(), "it is not seen which answers were kept"
 
 
 async def test_builds_on_kafka_that_nobody_has_tampered_with_keep_every_invariant(

@@ -9,7 +9,7 @@ from faults.driving import Load, build_while, verdict
 from faults.ground import Ground, ground
 from faults.outages import outages_of_kafka
 from faults.standing import stand
-from faults.storm import storm
+from faults.storm import WORKING, storm
 from servers.kafka import KafkaBroker
 
 FAULTS_SECONDS = 240.0
@@ -46,7 +46,7 @@ async def test_nothing_is_done_twice_while_members_join_and_leave_all_the_time(
 ) -> None:
     log_url, prefix = f"kafka://{kafka_broker.bootstrap}", f"storm-{uuid4().hex[:8]}-"
     async with ground(tmp_path, log_url, database_url, topic_prefix=prefix) as place:
-        raging = storm(place, ("supervisor", "builder"), STORM_SECONDS, EVERY_SECONDS)
+        raging = storm(place, WORKING, STORM_SECONDS, EVERY_SECONDS)
         await build_while(place, Load(3), raging, FAULTS_SECONDS)
         await _settled(place)
     found = await verdict(place)

@@ -58,3 +58,15 @@ async def test_a_supervisor_has_what_is_undecided_and_an_api_what_is_unanswered_
     assert await killer._steps("supervisor") == {"BuildSucceeded not decided"}
     assert await killer._steps("projector") == {"rows not written"}
     assert await killer._steps("api") == {"a command is not answered", "a run is watched"}
+
+
+async def test_the_table_tells_what_was_never_struck(place: Any) -> None:
+    killer = Killer(place, 1, 0.0)
+    killer.struck["builder: build claimed"] = 3
+    killer.struck["supervisor: IssueReported not decided"] = 1
+    lines = {
+        line.rsplit(maxsplit=1)[0].strip(): int(line.rsplit(maxsplit=1)[1]) for line in killer.table().splitlines()
+    }
+    assert lines["builder: build claimed"] == 3
+    assert lines["supervisor: IssueReported not decided"] == 1
+    assert lines["applier: integration claimed"] == lines["projector: rows not written"] == 0

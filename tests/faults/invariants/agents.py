@@ -11,6 +11,8 @@ HEARSAY = timedelta(seconds=5)
 """An answer of another instance is heard of a while after it was written; an agent may start within that."""
 STARTING = timedelta(seconds=5)
 """From what was last known of the own claim, which is no older than two seconds, to the agent's first word."""
+RECALLING = timedelta(seconds=2)
+"""From looking for what an earlier instance kept to when the log takes the own claim."""
 ROLES = {"BuildRequested": "builder", "AuditRequested": "auditor"}
 _ANSWERS = {answer for request in ROLES for answer in ANSWERS[request]}
 _CLONE = re.compile(r"/work/([^/]+)/")
@@ -42,6 +44,7 @@ def violations(evidence: Evidence) -> Iterator[str]:
             for late in (start for start in found if start.at > last + HEARSAY):
                 yield f"the agent of {_named(key)} was started at {late.at}, and had been answered at {last}"
     yield from _unclaimed(starts, requests, history)
+    yield from _paid_twice(starts, requests, evidence)
 
 
 def _unclaimed(
@@ -69,6 +72,29 @@ def _unclaimed(
                     f"the agent of {_named(key)} was started at {start.at} under claim {claim.id}, "
                     f"which had been replaced at {replaced[claim.id]}"
                 )
+
+
+def _paid_twice(
+    starts: Mapping[Key, Sequence[Start]], requests: Mapping[Key, Sequence[Record]], evidence: Evidence
+) -> Iterator[str]:
+    """Starts by whoever could have had the answer that somebody before had kept.
+
+    Of an auditor it is not known under which claim it was started, but when.
+    """
+    claims = {record.id: record for record in evidence.log.history if record.name == "WorkStarted"}
+    for key, found in starts.items():
+        asked = requests.get(key, ())
+        for start in found:
+            folder = _CLONE.search(start.folder)
+            claim = claims.get(folder[1]) if folder is not None else None
+            if claim is not None:
+                kept, since = evidence.kept.get(str(claim.request_id)), claim.recorded_at - RECALLING
+            elif folder is None and len(asked) == 1:
+                kept, since = evidence.kept.get(asked[0].id), start.at - RECALLING - STARTING
+            else:
+                continue
+            if kept is not None and kept < since:
+                yield f"the agent of {_named(key)} was started at {start.at}, and its answer was kept at {kept}"
 
 
 def _named(key: Key) -> str:

@@ -212,7 +212,8 @@ class Leftovers:
 class Evidence:
     """All of it. `repositories` are the targets, `mirrors` those of the services.
 
-    `disturbed` names the services of which a process was killed or stopped.
+    `disturbed` names the services of which a process was killed or stopped; `kept` says when the answer of a
+    request was kept, by the request's id.
     """
 
     log: Log
@@ -223,3 +224,4 @@ class Evidence:
     leftovers: Leftovers
     starts: Sequence[Start]
     disturbed: frozenset[str] = frozenset()
+    kept: Mapping[str, datetime] = field(default_factory=dict)

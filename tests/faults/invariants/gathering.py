@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 from faults.invariants import kafka_log, machine, postgres_log, read_models, repositories
 from faults.invariants.evidence import Acknowledged, Evidence, Leftovers, Log, ReadModels, Repository, Start
@@ -22,7 +23,8 @@ async def gather(world: World) -> Evidence:
     targets, mirrors, leftovers, starts = outside
     acknowledged = [Acknowledged(*told) for told in world.acknowledged]
     disturbed = frozenset((*world.killed, *world.stopped))
-    return Evidence(log, acknowledged, models, targets, mirrors, leftovers, starts, disturbed)
+    kept = await asyncio.to_thread(read_kept, Path(world.artifacts.removeprefix("file://")))
+    return Evidence(log, acknowledged, models, targets, mirrors, leftovers, starts, disturbed, kept)
 
 
 async def read_log(world: World) -> Log:
@@ -48,6 +50,12 @@ def _outside(world: World) -> tuple[list[Repository], list[Repository], Leftover
     targets = [repositories.read(path, world.protected[path]) for path in world.repositories]
     mirrors = [repositories.read(path) for home in world.homes for path in sorted(home.glob("mirrors/*.git"))]
     return targets, mirrors, leftovers, read_starts(world.agent_starts)
+
+
+def read_kept(artifacts: Path) -> Mapping[str, datetime]:
+    """When each answer was kept: its file is made once, and never changed."""
+    files = artifacts.glob("named/results/*/*/*")
+    return {unquote(file.name): datetime.fromtimestamp(file.stat().st_mtime, UTC) for file in files}
 
 
 def read_starts(folder: Path) -> Sequence[Start]:

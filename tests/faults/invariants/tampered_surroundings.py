@@ -231,6 +231,19 @@ def an_agent_was_started_under_a_claim_that_was_replaced(evidence: Evidence) -> 
     return _with_claim(evidence, "/anywhere/work/{}/tree", replaced_by=True)
 
 
+def a_builder_was_started_though_its_answer_was_kept_before_the_claim(evidence: Evidence) -> Evidence:
+    started = _with_claim(evidence, "/anywhere/work/{}/tree")
+    claim = _claim_of(evidence, evidence.starts[0])
+    return replace(started, kept={str(claim.request_id): claim.recorded_at - timedelta(seconds=3)})
+
+
+def an_agent_was_started_though_its_answer_was_kept_long_before(evidence: Evidence) -> Evidence:
+    first, *others = evidence.starts
+    claim = _claim_of(evidence, first)
+    kept = {str(claim.request_id): first.at - timedelta(seconds=10)}
+    return replace(evidence, starts=[replace(first, folder=""), *others], kept=kept)
+
+
 def an_agent_was_started_for_nobody(evidence: Evidence) -> Evidence:
     return replace(evidence, starts=[*evidence.starts, replace(evidence.starts[0], phase_id="of-no-plan")])
 
@@ -278,6 +291,8 @@ TAMPERED_SURROUNDINGS: Mapping[str, Sequence[Tampering]] = {
         an_agent_was_started_again_though_nobody_was_disturbed,
         an_agent_was_started_under_a_claim_that_nobody_made,
         an_agent_was_started_under_a_claim_that_was_replaced,
+        a_builder_was_started_though_its_answer_was_kept_before_the_claim,
+        an_agent_was_started_though_its_answer_was_kept_long_before,
     ),
 }
 """By the invariant that each breaks."""
