@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.driving import Driver, Load
 from benchmarks.ground import Ground, LogKind, servers, services
 from benchmarks.histories import fill, projects_over
-from benchmarks.measures import Figures, Measure, keep, measures, medians, spread_ms, tell
+from benchmarks.measures import TIMES, Figures, Measure, keep, measures, medians, spread_ms, tell
 from benchmarks.reading import ACTIVE_RUNS, begin_runs, rebuilds, takeovers
 from benchmarks.real import prepare
 from benchmarks.starts import starts
@@ -27,6 +27,7 @@ HISTORIES = "10000,100000,1000000"
 REBUILT_EVENTS = 100_000
 SHOWN = "from written to visible"
 Row = tuple[str, Callable[[], Awaitable[Figures]]]
+Measured = Callable[[Ground, Load], Awaitable[Figures]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ async def _shown(place: Ground, load: Load) -> Figures:
     """How long after it was written each event is to be seen in the tables. Watching costs the servers time."""
     async with watching(place.database_url) as watched:
         observed = await Driver(place, load).drive()
+        await watched.until_seen(observed.records)
     return spread_ms("visible", watched.delays(observed.records), 50, 99)
 
 
@@ -105,19 +107,33 @@ async def _rows(kind: LogKind, options: Options, folder: Path) -> AsyncGenerator
 
 
 async def _on_history(kind: LogKind, options: Options, folder: Path, events: int) -> AsyncIterator[Row]:
-    names = ("one run at a time", "50 runs at once", f"{SHOWN}, one run at a time")
-    wanted = [name for name in names if options.wants(f"{name}, {events} events before")]
+    """Each row beside the same on a log that was empty, in turn: machines differ from minute to minute."""
+    rows = (("one run at a time", "phase_p50"), ("50 runs at once", "phases"), (SHOWN, "visible_p50"))
+    wanted = [row for row in rows if options.wants(f"{row[0]}, {events} events before")]
     if not wanted:
         return
-    async with servers(kind, folder / f"history-{events}") as place:
+    async with (
+        servers(kind, folder / f"history-{events}") as place,
+        servers(kind, folder / f"beside-{events}") as empty,
+    ):
         await fill(place.log, events)
         projects = projects_over(place.log.partition_count)
-        async with services(place):
-            await Driver(place, Load(16, 2, 16, projects)).drive()
-            for name in wanted:
+        async with services(place), services(empty):
+            for one in (place, empty):
+                await Driver(one, Load(16, 2, 16, projects)).drive()
+            for name, metric in wanted:
                 load = Load(100, 5, 50, projects) if name.startswith("50") else _one_at_a_time(projects)
-                measure = _shown if name.startswith(SHOWN) else _driven
-                yield f"{name}, {events} events before", partial(measure, place, load)
+                measure = _shown if name == SHOWN else _driven
+                yield f"{name}, {events} events before", partial(_paired, measure, load, (place, empty), metric)
+
+
+async def _paired(measure: Measured, load: Load, places: tuple[Ground, Ground], metric: str) -> Figures:
+    """The figures on the first place, and by how many times one of them is worse there than on the second."""
+    first, second = [await measure(place, load) for place in places]
+    (key,) = (key for key in first if key[0] == metric)
+    is_rate = key[1] == "/s"
+    ratio = second[key] / first[key] if is_rate else first[key] / second[key]
+    return {**first, ("worse", TIMES): ratio}
 
 
 async def _real(kind: LogKind, options: Options, folder: Path) -> AsyncIterator[Row]:

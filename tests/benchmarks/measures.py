@@ -4,8 +4,14 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import exp, inf, log, sqrt
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import mean, median, quantiles, stdev
+
+TIMES = "times"
+"""The unit of ratios of one thing to another in the same round."""
+STUDENT_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""The quantile of 97.5 per cent, for one degree of freedom and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +40,26 @@ def spread_ms(metric: str, seconds: Sequence[float], *percents: int) -> dict[tup
 
 
 def medians(rounds: Sequence[Figures]) -> dict[tuple[str, str], float]:
-    """Of each figure the median over the rounds, and the machine's load beside them."""
+    """Of each figure the median over the rounds, of ratios their interval as well, and the machine's load."""
     figures = {key: median(one[key] for one in rounds) for key in rounds[0]}
+    for metric, unit in [key for key in figures if key[1] == TIMES]:
+        low, high = interval([one[metric, unit] for one in rounds])
+        figures |= {(f"{metric}_at_least", unit): low, (f"{metric}_at_most", unit): high}
     return {**figures, ("load_average", ""): os.getloadavg()[0]}
+
+
+def interval(ratios: Sequence[float]) -> tuple[float, float]:
+    """Where the true ratio lies, with 95 per cent: by Student's t over the logarithms of paired rounds.
+
+    Unbounded where there is but one round.
+    """
+    degrees = len(ratios) - 1
+    if degrees < 1:
+        return 0.0, inf
+    logarithms = [log(ratio) for ratio in ratios]
+    quantile = STUDENT_T[min(degrees, len(STUDENT_T)) - 1]
+    middle, reach = mean(logarithms), quantile * stdev(logarithms) / sqrt(len(ratios))
+    return exp(middle - reach), exp(middle + reach)
 
 
 def measures(name: str, log: str, figures: Figures) -> Iterator[Measure]:

@@ -12,6 +12,7 @@ import asyncpg
 from projections.database import CHANNEL
 from projections.queries.answers import TABLES
 
+LATE_SECONDS = 30.0
 _REACHED = """
 SELECT partition, min(next_offset) AS reached FROM projection_checkpoints
 WHERE topic = 'autopack.events' AND projection = ANY($1) GROUP BY partition
@@ -33,13 +34,19 @@ class Watched:
             self.seconds.setdefault(partition, []).append(at)
 
     def delays(self, records: Iterable[tuple[int, int, float]]) -> Sequence[float]:
-        """Seconds from the log's time of each record to when it was seen in the tables."""
+        """Seconds from the log's time of each record to when it was seen in the tables, if it was."""
         found = []
         for partition, offset, recorded_at in records:
             place = bisect_right(self.offsets.get(partition, ()), offset)
             if place < len(self.offsets.get(partition, ())):
                 found.append(max(0.0, self.seconds[partition][place] - recorded_at))
         return found
+
+    async def until_seen(self, records: Sequence[tuple[int, int, float]]) -> None:
+        """Wait until all of these have been seen. Raises TimeoutError: without them a figure would be too good."""
+        async with asyncio.timeout(LATE_SECONDS):
+            while len(self.delays(records)) < len(records):
+                await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

@@ -1,10 +1,11 @@
 """The figures of `make bench`: how they are made of what was seen, and how they are kept."""
 
 import json
+from math import inf
 from pathlib import Path
 
 import pytest
-from benchmarks.measures import Measure, keep, measures, medians, percentile, spread_ms, tell
+from benchmarks.measures import TIMES, Measure, interval, keep, measures, medians, percentile, spread_ms, tell
 from benchmarks.visibility import Watched
 
 
@@ -33,6 +34,25 @@ def test_of_several_rounds_the_median_counts() -> None:
     figures = medians([{("phases", "/s"): value} for value in (1.0, 9.0, 2.0)])
     assert figures["phases", "/s"] == 2.0
     assert ("load_average", "") in figures
+
+
+def test_a_ratio_comes_with_the_interval_that_its_rounds_leave() -> None:
+    low, high = interval([1.0, 1.1, 1.21])
+    assert (low, high) == pytest.approx((1.1 * 1.1**-2.4843, 1.1 * 1.1**2.4843), rel=1e-3)
+    assert interval([2.0]) == (0.0, inf)
+    assert interval([1.5, 1.5]) == pytest.approx((1.5, 1.5))
+    figures = medians([{("worse", TIMES): value, ("phases", "/s"): 1.0} for value in (1.0, 1.1, 1.21)])
+    assert (figures["worse_at_least", TIMES], figures["worse_at_most", TIMES]) == (low, high)
+    assert ("phases_at_least", "/s") not in figures
+
+
+async def test_what_is_never_seen_is_told_instead_of_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.visibility.LATE_SECONDS", 0.1)
+    watched = Watched()
+    watched.note(0, 3, 10.0)
+    await watched.until_seen([(0, 2, 9.0)])
+    with pytest.raises(TimeoutError):
+        await watched.until_seen([(0, 2, 9.0), (0, 3, 9.0)])
 
 
 def test_programs_find_a_list_of_figures(tmp_path: Path) -> None:
