@@ -57,20 +57,29 @@ async def test_a_server_that_is_not_there_makes_the_log_unavailable_with_the_cau
         await PostgresLog.open(f"postgresql://autopack@/postgres?host={tmp_path}", limit_seconds=5)
 
 
-async def test_no_connection_ends_by_itself_however_much_it_has_done(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each end would be a loss: tails over, partitions taken over anew, all at work together."""
-    monkeypatch.setitem(asyncpg.create_pool.__kwdefaults__, "max_queries", 3)
-    log = await PostgresLog.open(database_url, 1)
-    tail, place = log.tail(), Place(Topic.COMMANDS, 0)
-    tail.follow(place, 0)
-    for _ in range(10):
-        await log.check()
-    await log.submit(Topic.COMMANDS, [NewRecord("shop", b"x")])
-    assert [record.value for record in (await tail.batches(10))[place]] == [b"x"]
-    await tail.close()
-    await log.close()
+async def test_one_connection_serves_statement_after_statement(database_url: str) -> None:
+    """Each end of a connection would be a loss: tails over, partitions taken over anew, all at work together."""
+    server = Server(database_url, 10.0)
+    pool = Pool(server, waits_for_disk=True)
+    asked = [await pool.fetch("asking who answers", "SELECT pg_backend_pid()") for _ in range(100)]
+    assert len({row["pg_backend_pid"] for (row,) in asked}) == 1
+    assert server.losses == 0
+    await pool.close()
+
+
+async def test_a_connection_that_was_cut_while_nobody_used_it_is_replaced(database_url: str) -> None:
+    server = Server(database_url, 10.0)
+    pool = Pool(server, waits_for_disk=True)
+    ((first,),) = await pool.fetch("asking who answers", "SELECT pg_backend_pid()")
+    watcher = await asyncpg.connect(database_url)
+    await watcher.execute("SELECT pg_terminate_backend($1)", first)
+    async with asyncio.timeout(10):
+        while server.losses == 0:
+            await asyncio.sleep(0.01)
+    ((second,),) = await pool.fetch("asking who answers", "SELECT pg_backend_pid()")
+    assert first != second
+    await pool.close()
+    await watcher.close()
 
 
 async def test_a_closed_log_says_so_and_leaves_no_connection(database_url: str) -> None:
@@ -159,14 +168,14 @@ async def connections_to(url: str) -> int:
 async def test_who_is_cancelled_just_as_the_connection_is_lost_is_cancelled_all_the_same(
     database_url: str,
 ) -> None:
-    pool = await Pool.open(Server(database_url, 30.0), waits_for_disk=True)
+    pool = Pool(Server(database_url, 30.0), waits_for_disk=True)
     watcher = await asyncpg.connect(database_url)
     sleeping = asyncio.create_task(pool.fetch("sleeping", "SELECT pg_sleep(60)"))
     at_it = "SELECT FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND datname = current_database()"
     async with asyncio.timeout(20):
         while not await watcher.fetch(at_it):
             await asyncio.sleep(0.01)
-        (own,) = [holder._con for holder in pool._pool._holders if holder._con is not None]
+        (own,) = pool._lent
         own.terminate()
         sleeping.cancel()
         await asyncio.wait({sleeping})

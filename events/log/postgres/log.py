@@ -63,8 +63,8 @@ class PostgresLog:
         """
         server, hub = Server(url, limit_seconds), hub_of(url)
         channels = await ensure_schema(server, partition_count)
-        durable = await Pool.open(server, waits_for_disk=True)
-        lazy = await Pool.open(server, waits_for_disk=False)
+        durable = Pool(server, waits_for_disk=True)
+        lazy = Pool(server, waits_for_disk=False)
         appender = Appender(durable, lease_seconds, channels)
         means = Means(durable, lazy, Notifier(server, hub), appender, partition_count, lease_seconds)
         return cls(server, hub, channels, durable, lazy, means)

@@ -1,7 +1,6 @@
 """The connections of one log to its server: two pools, and what stands on a connection of its own."""
 
 import asyncio
-import sys
 from contextlib import suppress
 from typing import Any
 
@@ -16,8 +15,6 @@ LAZY_CONNECTIONS = 2
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 CLOSING_SECONDS = 2.0
-UNLIMITED = sys.maxsize
-"""The driver's pools end a connection after 50,000 statements: to a log that is a loss, and all begins anew."""
 LOST = "a connection to the log was lost, and records may have been with it"
 
 
@@ -82,34 +79,23 @@ class Server:
 
 
 class Pool:
-    """Connections for single statements; with `waits_for_disk` a statement has returned when it is durable."""
+    """Connections for single statements; with `waits_for_disk` a statement has returned when it is durable.
 
-    def __init__(self, server: Server, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    The driver's own pool takes longer to lend a connection and to get it back than a short statement takes. Here
+    nothing has to be reset, since single statements leave nothing behind, and none is idle for too long.
+    """
+
+    def __init__(self, server: Server, *, waits_for_disk: bool) -> None:
         self._server = server
-        self._pool = pool
+        self._waits_for_disk = waits_for_disk
+        self._room = asyncio.Semaphore(DURABLE_CONNECTIONS if waits_for_disk else LAZY_CONNECTIONS)
+        self._idle: list[asyncpg.Connection[asyncpg.Record]] = []
+        self._lent: set[asyncpg.Connection[asyncpg.Record]] = set()
 
     @property
     def losses(self) -> int:
         """How many connections of this log were lost by now, of this pool or others."""
         return self._server.losses
-
-    @classmethod
-    async def open(cls, server: Server, *, waits_for_disk: bool) -> "Pool":
-        """A pool without connections; they are made as they are needed."""
-
-        async def connect(*_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
-            return await server.connect(waits_for_disk=waits_for_disk)
-
-        pool = asyncpg.create_pool(
-            min_size=0,
-            max_size=DURABLE_CONNECTIONS if waits_for_disk else LAZY_CONNECTIONS,
-            max_inactive_connection_lifetime=0,
-            max_queries=UNLIMITED,
-            connect=connect,
-            reset=_nothing_to_reset,
-        )
-        await pool
-        return cls(server, pool)
 
     async def fetch(
         self, doing: str, statement: str, *arguments: object, losses: int | None = None
@@ -117,8 +103,9 @@ class Pool:
         """Run one statement, which is a transaction of its own. Raises LogUnavailable, also where more than
         `losses` were counted once there was a connection: then what was known before may not be true any more.
         """
-        async with within(self._server.limit_seconds, doing):
-            connection = await self._pool.acquire()
+        async with within(self._server.limit_seconds, doing), self._room:
+            connection = await self._connected()
+            self._lent.add(connection)
             try:
                 if losses is not None and losses != self.losses:
                     raise LogUnavailable(f"{doing}: {LOST}")
@@ -128,16 +115,27 @@ class Pool:
                 self._server.abandon(connection)
                 raise
             finally:
-                await self._pool.release(connection)
+                self._lent.discard(connection)
+                if not connection.is_closed():
+                    self._idle.append(connection)
 
     async def close(self) -> None:
-        """Close every connection, by force where the server does not answer."""
-        try:
-            async with asyncio.timeout(CLOSING_SECONDS):
-                await self._pool.close()
-        except (TimeoutError, asyncpg.InterfaceError, OSError):
-            self._pool.terminate()
+        """Close every connection, by force where the server does not answer, or something is still being done."""
+        for busy in self._lent:
+            self._server.abandon(busy)
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(_closed(connection) for connection in idle))
+
+    async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return await self._server.connect(waits_for_disk=self._waits_for_disk)
 
 
-async def _nothing_to_reset(connection: object) -> None:
-    """Single statements leave nothing behind, and the driver's own reset would cost a round trip each time."""
+async def _closed(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    try:
+        await connection.close(timeout=CLOSING_SECONDS)
+    except (TimeoutError, asyncpg.InterfaceError, OSError):
+        connection.terminate()
