@@ -12,6 +12,7 @@ from services.cli.output import print_json_line, print_line
 from services.cli.reaching import ServiceRecord, own_pid, remove_record, service_at_hand, write_record
 from services.cli.services_here import API, EVERYTHING, address_of, services_here
 from services.cli.setting_up import settings_for_service
+from services.garbage import spare_what_stays
 from services.settings import Settings
 
 
@@ -31,6 +32,7 @@ async def _up(settings: Settings, *, as_json: bool) -> None:
             raise Unsuccessful(f"a service runs on this home already, at {client.address}")
     async with _until_signalled() as stopped, services_here(settings, EVERYTHING, patient=True) as application:
         url = await address_of(application)
+        spare_what_stays()
         write_record(settings.service_file, ServiceRecord(url, own_pid()))
         try:
             if as_json:
@@ -54,6 +56,7 @@ async def _serve(settings: Settings, service: str, *, as_json: bool) -> None:
     chosen = frozenset({service})
     async with _until_signalled() as stopped, services_here(settings, chosen, patient=True) as application:
         url = await address_of(application) if service == API else None
+        spare_what_stays()
         if as_json:
             print_json_line({"service": service, "url": url})
         else:

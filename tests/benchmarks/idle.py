@@ -18,6 +18,7 @@ from services.applier.applier import Applier
 from services.artifacts import open_artifacts
 from services.auditor.auditor import Auditor
 from services.builder.builder import Builder
+from services.garbage import spare_what_stays
 from services.logs import open_log
 from services.readiness import show_readiness
 from services.runner.runner import Runner, RunnerSettings
@@ -134,6 +135,7 @@ async def serve(name: str) -> None:
         status = ServiceStatus(name)
         store = open_artifacts(settings.artifacts_url)
         worker = IdleWorker(TRAITS[name], await store.put(b"a patch\n"))
+        spare_what_stays()
         runner = Runner(log, worker, store, RunnerSettings(AT_ONCE), status)
         async with asyncio.TaskGroup() as group:
             group.create_task(runner.run(stop))

@@ -16,7 +16,7 @@ from faults.observer import WORKERS
 from faults.world import World
 
 PROCESSES = Path("/proc")
-LOCKS = ("mirrors/*/autopack/*.flock", "prepared/*.lock")
+LOCKS = ("mirrors/*/autopack/*.flock", "prepared/*.lock", "collection.flock")
 """Files that stay, and that nobody may hold any more."""
 WORK = re.compile(r"work/|scratch/|mirrors/\.new-|mirrors/[^/]+/autopack/quarantines/")
 """What is made for one piece of work: clones, requests of agents, half-made mirrors, quarantines."""
