@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
+from servers.delay import Writer, delayed
 from services.embedded.layout import SOCKET_NAME
 
 HOST = "127.0.0.1"
@@ -88,7 +89,8 @@ class Trap:
 class PostgresProxy:
     """Listens on the loopback address, and speaks to the server whose address is that of a unix socket."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, delay_seconds: float = 0.0) -> None:
+        self._delay_seconds = delay_seconds
         parameters = parse_qs(urlsplit(url).query)
         self._socket = f"{parameters['host'][0]}/{SOCKET_NAME}"
         self._server: asyncio.Server | None = None
@@ -141,7 +143,8 @@ class PostgresProxy:
         try:
             with suppress(OSError, asyncio.IncompleteReadError):
                 server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
-                await _Connection(self, reader, writer, server_reader, server_writer).run()
+                writers = [delayed(one, self._delay_seconds) for one in (writer, server_writer)]
+                await _Connection(self, reader, writers[0], server_reader, writers[1]).run()
         except Exception as error:
             self._failures.append(error)
         finally:
@@ -154,9 +157,9 @@ class _Connection:
         self,
         proxy: PostgresProxy,
         client_reader: asyncio.StreamReader,
-        client_writer: asyncio.StreamWriter,
+        client_writer: Writer,
         server_reader: asyncio.StreamReader,
-        server_writer: asyncio.StreamWriter,
+        server_writer: Writer,
     ) -> None:
         self._proxy = proxy
         self._client_reader = client_reader
@@ -263,14 +266,14 @@ async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     return head[:1], await reader.readexactly(struct.unpack(">i", head[1:])[0] - 4)
 
 
-def _send(writer: asyncio.StreamWriter, kind: bytes, body: bytes) -> None:
+def _send(writer: Writer, kind: bytes, body: bytes) -> None:
     writer.write(kind + struct.pack(">i", len(body) + 4) + body)
 
 
 @asynccontextmanager
-async def postgres_proxy(url: str) -> AsyncIterator[PostgresProxy]:
-    """A proxy to the server of this address, as long as the block lasts."""
-    proxy = PostgresProxy(url)
+async def postgres_proxy(url: str, delay_seconds: float = 0.0) -> AsyncIterator[PostgresProxy]:
+    """A proxy to the server of this address, as long as the block lasts; all takes so much longer, either way."""
+    proxy = PostgresProxy(url, delay_seconds)
     await proxy.start()
     try:
         yield proxy

@@ -6,6 +6,8 @@ import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
+from servers.delay import Writer, delayed
+
 PRODUCE, METADATA, FIND_COORDINATOR, ADD_PARTITIONS, END_TRANSACTION = 0, 3, 10, 24, 26
 HOST = "127.0.0.1"
 
@@ -55,8 +57,9 @@ class KafkaProxy:
     Where there are several brokers, each with a proxy before it, so are the addresses of the others (`proxies`).
     """
 
-    def __init__(self, broker_port: int) -> None:
+    def __init__(self, broker_port: int, delay_seconds: float = 0.0) -> None:
         self._broker_port = broker_port
+        self._delay_seconds = delay_seconds
         self._others: list[KafkaProxy] = []
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
@@ -131,7 +134,8 @@ class KafkaProxy:
         assert task is not None
         self._tasks.add(task)
         broker_reader, broker_writer = await asyncio.open_connection(HOST, self._broker_port)
-        connection = _Connection(self, reader, writer, broker_reader, broker_writer)
+        writers = [delayed(one, self._delay_seconds) for one in (writer, broker_writer)]
+        connection = _Connection(self, reader, writers[0], broker_reader, writers[1])
         self._connections.add(connection)
         try:
             await connection.run()
@@ -146,9 +150,9 @@ class _Connection:
         self,
         proxy: KafkaProxy,
         client_reader: asyncio.StreamReader,
-        client_writer: asyncio.StreamWriter,
+        client_writer: Writer,
         broker_reader: asyncio.StreamReader,
-        broker_writer: asyncio.StreamWriter,
+        broker_writer: Writer,
     ) -> None:
         self._proxy = proxy
         self._client_reader = client_reader
@@ -214,14 +218,16 @@ async def _frame(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(size)
 
 
-def _send(writer: asyncio.StreamWriter, frame: bytes) -> None:
+def _send(writer: Writer, frame: bytes) -> None:
     writer.write(struct.pack(">i", len(frame)) + frame)
 
 
 @contextlib.asynccontextmanager
-async def proxies(broker_ports: Sequence[int]) -> AsyncIterator[list[KafkaProxy]]:
-    """A proxy before each of these brokers of one cluster, as long as the block lasts."""
-    made = [KafkaProxy(port) for port in broker_ports]
+async def proxies(broker_ports: Sequence[int], delay_seconds: float = 0.0) -> AsyncIterator[list[KafkaProxy]]:
+    """A proxy before each of these brokers of one cluster, as long as the block lasts; all takes so much longer,
+    either way.
+    """
+    made = [KafkaProxy(port, delay_seconds) for port in broker_ports]
     try:
         for one in made:
             await one.start()
