@@ -52,7 +52,7 @@ async def _run(command: Command, stop: asyncio.Event, cancelled: asyncio.Event) 
 async def _start(command: Command) -> Child:
     loop = asyncio.get_running_loop()
     given = command.stdin
-    async with contextlib.nullcontext(given) if isinstance(given, int) else input_file(given) as stdin:
+    with contextlib.nullcontext(given) if isinstance(given, int) else input_file(given) as stdin:
         _, child = await loop.subprocess_exec(
             lambda: Child(command),
             *command.argv,

@@ -1,34 +1,37 @@
 """What a child reads on its standard input."""
 
-import asyncio
 import contextlib
+import fcntl
 import os
-import tempfile
-from collections.abc import AsyncIterator
-from typing import IO
+from collections.abc import Iterator
 
-from services.processes.finishing import in_any_case
+SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+"""Nobody can change it any more, whoever it is."""
 
 
-@contextlib.asynccontextmanager
-async def input_file(content: bytes) -> AsyncIterator[int]:
-    """A descriptor of a file without a name that holds this, and through which it can only be read.
+@contextlib.contextmanager
+def input_file(content: bytes) -> Iterator[int]:
+    """A descriptor of a file in memory that holds this, and that can only be read.
 
-    A file and no pipe: a child need not read it, and may open /dev/stdin as often as it likes.
+    A file and no pipe: a child need not read it, and may open /dev/stdin as often as it likes. It never has a
+    name, so nothing is left of it where we are killed.
     """
-    with tempfile.NamedTemporaryFile(delete=False) as file:
-        try:
-            descriptor = os.open(file.name, os.O_RDONLY)
-        finally:
-            os.unlink(file.name)
-        try:
-            await in_any_case(asyncio.to_thread(_fill, file, content))
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    file = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        _fill(file, content)
+        descriptor = os.open(f"/proc/self/fd/{file}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(file)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
-def _fill(file: IO[bytes], content: bytes) -> None:
-    file.write(content)
-    file.flush()
-    os.fchmod(file.fileno(), 0o444)
+def _fill(file: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(file, left) :]
+    os.fchmod(file, 0o444)  # a child that is another user may open it as well
+    os.lseek(file, 0, os.SEEK_SET)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, SEALS)

@@ -60,8 +60,9 @@ class Bubblewrap:
         variables = child_environment(self.environment, HOME, TEMPORARY, view.place)
         environment = {**variables, **secrets, **job.variables}
         uid = user_for_sandbox()
-        async with _lent([job.work_folder, *job.writable_paths], uid), input_file(job.stdin) as command_input:
+        async with _lent([job.work_folder, *job.writable_paths], uid):
             with (
+                input_file(job.stdin) as command_input,
                 watched_namespace() as (namespace, info),
                 lifeline(command_input) as line,
                 _accounts(uid) as accounts,

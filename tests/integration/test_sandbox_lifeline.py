@@ -28,21 +28,19 @@ async def _run(line: Lifeline, command: tuple[str, ...], dies: tuple[socket.sock
 
 
 async def test_a_command_begins_when_its_service_has_given_its_word() -> None:
-    async with input_file(b"what it reads\n") as given:
-        with lifeline(given) as line:
-            code, printed = await _run(line, ("sh", "-c", 'echo "$1"; cat; cat /dev/stdin', "sh", "as it is"))
+    with input_file(b"what it reads\n") as given, lifeline(given) as line:
+        code, printed = await _run(line, ("sh", "-c", 'echo "$1"; cat; cat /dev/stdin', "sh", "as it is"))
     assert (code, printed) == (0, "as it is\nwhat it reads\nwhat it reads\n")
 
 
 @pytest.mark.parametrize("which", ["before it says that it is there", "while it waits for the word"])
 async def test_a_command_whose_service_is_dead_is_not_run(tmp_path: Path, which: str) -> None:
     ours, theirs = socket.socketpair()
-    async with input_file(b"") as given:
-        with ours, theirs:
-            if which.startswith("before"):
-                ours.close()
-            line = Lifeline(theirs.fileno(), given)
-            code, _ = await _run(line, ("touch", str(tmp_path / "made")), (ours,))
+    with input_file(b"") as given, ours, theirs:
+        if which.startswith("before"):
+            ours.close()
+        line = Lifeline(theirs.fileno(), given)
+        code, _ = await _run(line, ("touch", str(tmp_path / "made")), (ours,))
     assert code != 0
     assert not (tmp_path / "made").exists()
 
@@ -50,7 +48,6 @@ async def test_a_command_whose_service_is_dead_is_not_run(tmp_path: Path, which:
 async def test_no_descriptor_is_left_open() -> None:
     before = set(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        async with input_file(b"") as given:
-            with lifeline(given) as line:
-                await _run(line, ("true",))
+        with input_file(b"") as given, lifeline(given) as line:
+            await _run(line, ("true",))
     assert len(set(os.listdir("/proc/self/fd")) - before) <= 1
