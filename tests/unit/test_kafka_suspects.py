@@ -103,13 +103,20 @@ async def test_a_question_that_was_given_up_at_once_says_nothing(port: int) -> N
 @pytest.mark.parametrize(
     "request_", [EndTxnRequest("id", 1, 1, True), ProduceRequest(None, -1, 1000, [])], ids=["end", "produce"]
 )
-async def test_what_a_broker_answers_when_others_have_answered_says_nothing_of_it(
-    port: int, request_: object
-) -> None:
+async def test_what_may_wait_for_another_broker_breaks_no_connection(port: int, request_: object) -> None:
     connection = await asked(port, request_, 0.5)
     assert connection.connected()
     connection.close()
-    assert await took(port) >= LIMIT_SECONDS
+    assert await took(port) < SOON_SECONDS
+
+
+async def test_who_has_a_connection_to_a_suspect_waits_a_moment_too(port: int) -> None:
+    connection = await asked(port, EndTxnRequest("id", 1, 1, True), 0.5)
+    began = monotonic()
+    with pytest.raises(TimeoutError):
+        await connection.send(MetadataRequest([]))
+    assert monotonic() - began < SOON_SECONDS
+    assert not connection.connected()
 
 
 async def test_a_broker_that_lets_somebody_in_is_suspected_no_more(port: int) -> None:

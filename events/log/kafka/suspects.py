@@ -2,8 +2,8 @@
 
 A broker that falls silent accepts connections all the same: its kernel does. The library picks brokers by chance
 for much that any of them could answer, and every client of ours would find out for itself, a request's whole time
-limit each, one behind the other. So whoever has waited in vain closes the connection, and tells the others: they
-then give that broker but a moment to answer when they connect to it.
+limit each, one behind the other. So whoever has waited in vain tells the others, who then give that broker but a
+moment for what a broker that lives answers at once.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ from time import monotonic
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest
@@ -20,15 +19,13 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 
 SUSPECTED_SECONDS = 15.0
-MOMENT_SECONDS = 0.5
+MOMENT_SECONDS = 1.0
 VAIN_SECONDS = 1.0
 """Whoever stops waiting after so long, by a limit of his own, has waited in vain as well."""
-ANSWERED_AT_ONCE = (
-    *(ApiVersionRequest, MetadataRequest, FindCoordinatorRequest),
-    *(HeartbeatRequest, OffsetRequest, FetchRequest),
-)
+ANSWERED_AT_ONCE = (MetadataRequest, FindCoordinatorRequest, HeartbeatRequest, OffsetRequest, FetchRequest)
 """What a broker that lives answers without waiting for any other. Much else it cannot: what is to be on several
-brokers waits for all of them, and a silent one among them is not the one that was asked.
+brokers waits for all of them, and the silent one need not be the one that was asked. That one has shown it as soon
+as it lets somebody in.
 """
 
 Address = tuple[str, int]
@@ -49,15 +46,14 @@ async def connect(connection: AIOKafkaConnection) -> Any:
     """Connect as the library does, but in no time to a broker that is suspected. Raises TimeoutError.
 
     When its time as a suspect is over, one attempt may take its time, and the others are short until that has
-    succeeded. Where all that are known are suspected there is nobody to turn to, and all take their time.
+    succeeded.
     """
-    address, now = _address(connection), monotonic()
-    is_suspected = _suspected_until.get(address, now) > now
-    has_others = any(_suspected_until.get(other, now) <= now for other in _known - {address})
+    address = _address(connection)
+    is_suspected = _is_suspected(address)
     if address in _suspected_until and not is_suspected:
         _suspect(address)
     try:
-        async with asyncio.timeout(MOMENT_SECONDS if is_suspected and has_others else None):
+        async with asyncio.timeout(_moment(address) if is_suspected else None):
             streams = await _connect(connection)
     except TimeoutError:
         if not is_suspected:
@@ -71,18 +67,34 @@ async def connect(connection: AIOKafkaConnection) -> Any:
 def send(connection: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Awaitable[Any]:
     """Send as the library does, at once, and take note where no answer comes."""
     answer: Awaitable[Any] = _send(connection, request, expect_response)
-    return _noted(connection, answer) if isinstance(request, ANSWERED_AT_ONCE) else answer
+    return _noted(connection, answer, is_at_once=isinstance(request, ANSWERED_AT_ONCE))
 
 
-async def _noted(connection: AIOKafkaConnection, answer: Awaitable[Any]) -> Any:
-    began = monotonic()
+async def _noted(connection: AIOKafkaConnection, answer: Awaitable[Any], *, is_at_once: bool) -> Any:
+    address, began = _address(connection), monotonic()
     try:
-        return await answer
+        async with asyncio.timeout(_moment(address) if is_at_once else None):
+            found = await answer
     except (TimeoutError, asyncio.CancelledError) as error:
         if isinstance(error, TimeoutError) or monotonic() - began >= VAIN_SECONDS:
-            _suspect(_address(connection))
-            connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
+            if not _is_suspected(address):
+                _suspect(address)
+            if is_at_once:
+                connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
         raise
+    if is_at_once:
+        _suspected_until.pop(address, None)
+    return found
+
+
+def _moment(address: Address) -> float | None:
+    """What a suspected broker gets, where there are others that are not: else there is nobody to turn to."""
+    has_others = any(not _is_suspected(other) for other in _known - {address})
+    return MOMENT_SECONDS if _is_suspected(address) and has_others else None
+
+
+def _is_suspected(address: Address) -> bool:
+    return _suspected_until.get(address, 0.0) > monotonic()
 
 
 def _suspect(address: Address) -> None:
