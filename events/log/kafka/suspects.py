@@ -30,7 +30,7 @@ as it lets somebody in.
 
 Address = tuple[str, int]
 
-_known: set[Address] = set()
+_answered_at: dict[Address, float] = {}
 _suspected_until: dict[Address, float] = {}
 _connect = AIOKafkaConnection.connect
 _send = AIOKafkaConnection.send
@@ -45,22 +45,20 @@ def tell_of_silence() -> None:
 async def connect(connection: AIOKafkaConnection) -> Any:
     """Connect as the library does, but in no time to a broker that is suspected. Raises TimeoutError.
 
-    When its time as a suspect is over, one attempt may take its time, and the others are short until that has
-    succeeded.
+    When its time as a suspect is over, one attempt may take its time, and the others are short meanwhile.
     """
-    address = _address(connection)
+    address, began = _address(connection), monotonic()
     is_suspected = _is_suspected(address)
     if address in _suspected_until and not is_suspected:
         _suspect(address)
     try:
         async with asyncio.timeout(_moment(address) if is_suspected else None):
             streams = await _connect(connection)
-    except TimeoutError:
-        if not is_suspected:
+    except (TimeoutError, asyncio.CancelledError) as error:
+        if not is_suspected and _is_in_vain(error, began):
             _suspect(address)
         raise
-    _known.add(address)
-    _suspected_until.pop(address, None)
+    _trust(address)
     return streams
 
 
@@ -76,25 +74,37 @@ async def _noted(connection: AIOKafkaConnection, answer: Awaitable[Any], *, is_a
         async with asyncio.timeout(_moment(address) if is_at_once else None):
             found = await answer
     except (TimeoutError, asyncio.CancelledError) as error:
-        if isinstance(error, TimeoutError) or monotonic() - began >= VAIN_SECONDS:
+        if _is_in_vain(error, began):
             if not _is_suspected(address):
                 _suspect(address)
             if is_at_once:
                 connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
         raise
     if is_at_once:
-        _suspected_until.pop(address, None)
+        _trust(address)
     return found
 
 
 def _moment(address: Address) -> float | None:
-    """What a suspected broker gets, where there are others that are not: else there is nobody to turn to."""
-    has_others = any(not _is_suspected(other) for other in _known - {address})
-    return MOMENT_SECONDS if _is_suspected(address) and has_others else None
+    """What a suspected broker gets, where another has just answered: else there is nobody to turn to."""
+    if not _is_suspected(address):
+        return None
+    since = monotonic() - SUSPECTED_SECONDS
+    has_others = any(at > since for other, at in _answered_at.items() if other != address)
+    return MOMENT_SECONDS if has_others else None
 
 
 def _is_suspected(address: Address) -> bool:
     return _suspected_until.get(address, 0.0) > monotonic()
+
+
+def _is_in_vain(error: BaseException, began: float) -> bool:
+    return isinstance(error, TimeoutError) or monotonic() - began >= VAIN_SECONDS
+
+
+def _trust(address: Address) -> None:
+    _answered_at[address] = monotonic()
+    _suspected_until.pop(address, None)
 
 
 def _suspect(address: Address) -> None:

@@ -15,6 +15,7 @@ LAZY_CONNECTIONS = 2
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 CLOSING_SECONDS = 2.0
+CLOSED = "the log has been closed"
 LOST = "a connection to the log was lost, and records may have been with it"
 
 
@@ -34,7 +35,7 @@ class Server:
     async def connect(self, *, waits_for_disk: bool) -> "asyncpg.Connection[asyncpg.Record]":
         """A new connection, to a server that takes writes. Raises what the driver raises."""
         if self._is_closing:
-            raise LogUnavailable("the log has been closed")
+            raise LogUnavailable(CLOSED)
         if self._failures:
             await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**self._failures))
         try:
@@ -43,6 +44,9 @@ class Server:
             self._failures = min(self._failures + 1, 10)
             raise
         self._failures = 0
+        if self._is_closing:
+            connection.terminate()
+            raise LogUnavailable(CLOSED)
         connection.add_termination_listener(self._lost)
         return connection
 
@@ -82,13 +86,14 @@ class Pool:
     """Connections for single statements; with `waits_for_disk` a statement has returned when it is durable.
 
     The driver's own pool takes longer to lend a connection and to get it back than a short statement takes. Here
-    nothing has to be reset, since single statements leave nothing behind, and none is idle for too long.
+    nothing has to be reset, since single statements leave nothing behind.
     """
 
     def __init__(self, server: Server, *, waits_for_disk: bool) -> None:
         self._server = server
         self._waits_for_disk = waits_for_disk
-        self._room = asyncio.Semaphore(DURABLE_CONNECTIONS if waits_for_disk else LAZY_CONNECTIONS)
+        self._size = DURABLE_CONNECTIONS if waits_for_disk else LAZY_CONNECTIONS
+        self._room = asyncio.Semaphore(self._size)
         self._idle: list[asyncpg.Connection[asyncpg.Record]] = []
         self._lent: set[asyncpg.Connection[asyncpg.Record]] = set()
 
@@ -120,11 +125,28 @@ class Pool:
                     self._idle.append(connection)
 
     async def close(self) -> None:
-        """Close every connection, by force where the server does not answer, or something is still being done."""
+        """Close every connection, by force where the server does not answer, or something takes long to be done.
+
+        The server makes no more of them by then.
+        """
+        await self._until_nobody_is_at_it()
         for busy in self._lent:
             self._server.abandon(busy)
         idle, self._idle = self._idle, []
         await asyncio.gather(*(_closed(connection) for connection in idle))
+
+    async def _until_nobody_is_at_it(self) -> None:
+        taken = 0
+        try:
+            async with asyncio.timeout(CLOSING_SECONDS):
+                while taken < self._size:
+                    await self._room.acquire()
+                    taken += 1
+        except TimeoutError:
+            return
+        finally:
+            for _ in range(taken):
+                self._room.release()
 
     async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
         while self._idle:
@@ -137,5 +159,5 @@ class Pool:
 async def _closed(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     try:
         await connection.close(timeout=CLOSING_SECONDS)
-    except (TimeoutError, asyncpg.InterfaceError, OSError):
+    except (TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
         connection.terminate()
