@@ -57,7 +57,7 @@ class Awaited:
         """The service is not ready before this server is open."""
         if not self._is_open.is_set():
             self._waiting.append(status)
-            status.hinder(self._name, f"waiting for {self._name}")
+            status.hinder(self._name, f"waiting for {self._name}", is_told_elsewhere=True)
 
     async def opened(self, stop: asyncio.Event) -> None:
         """Return when it is open, or `stop` is set."""
@@ -70,7 +70,7 @@ class Awaited:
         except self._away as error:
             reason = str(error) or type(error).__name__
             for status in self._waiting:
-                status.hinder(self._name, f"waiting for {self._name}: {reason}")
+                status.hinder(self._name, f"waiting for {self._name}: {reason}", is_told_elsewhere=True)
             return reason
         for status in self._waiting if self._is_open.is_set() else ():
             status.unhinder(self._name)

@@ -22,6 +22,7 @@ class ServiceStatus:
     alarms: dict[str, str] = field(default_factory=dict)
     _trouble: str | None = NOT_KNOWN_YET
     _hindrances: dict[str, str] = field(default_factory=dict)
+    _told_elsewhere: set[str] = field(default_factory=set)
     _is_told_ready: bool | None = None
 
     @property
@@ -31,8 +32,12 @@ class ServiceStatus:
 
     def trouble_but_for(self, key: str | None) -> str | None:
         """What is in the way besides what was said under a key."""
-        others = (trouble for name, trouble in self._hindrances.items() if name != key)
-        return next(others, self._trouble)
+        return self._foremost(key)[1]
+
+    def _foremost(self, passed_over: str | None = None) -> tuple[str | None, str | None]:
+        """The key of what is in the way, where somebody else knows of it, and the trouble itself."""
+        others = (found for found in self._hindrances.items() if found[0] != passed_over)
+        return next(others, (None, self._trouble))
 
     def ready(self, **facts: int | str) -> None:
         """The service does its work."""
@@ -45,9 +50,14 @@ class ServiceStatus:
         self._trouble = trouble
         self._tell()
 
-    def hinder(self, key: str, trouble: str) -> None:
-        """Somebody else than the service itself knows that it cannot work, whatever it says of itself."""
+    def hinder(self, key: str, trouble: str, *, is_told_elsewhere: bool = False) -> None:
+        """Somebody else than the service itself knows that it cannot work, whatever it says of itself.
+
+        Who tells the log of it, for all services together, says so.
+        """
         self._hindrances[key] = trouble
+        if is_told_elsewhere:
+            self._told_elsewhere.add(key)
         self._tell()
 
     def unhinder(self, key: str) -> None:
@@ -56,14 +66,16 @@ class ServiceStatus:
         self._tell()
 
     def _tell(self) -> None:
-        trouble = self.trouble
-        if trouble is None and self._is_told_ready is not True:
-            logger.info("ready", service=self.name)
-        elif trouble is not None and self._is_told_ready is not False and trouble != NOT_KNOWN_YET:
-            logger.warning("not ready", service=self.name, trouble=trouble)
-        else:
+        key, trouble = self._foremost()
+        is_ready = trouble is None
+        is_known = key in self._told_elsewhere or trouble == NOT_KNOWN_YET
+        if is_known or is_ready is self._is_told_ready:
             return
-        self._is_told_ready = trouble is None
+        self._is_told_ready = is_ready
+        if is_ready:
+            logger.info("ready", service=self.name)
+        else:
+            logger.warning("not ready", service=self.name, trouble=trouble)
 
     def alarm(self, key: str, message: str) -> None:
         """Somebody must look at this; it stands until it is cleared."""

@@ -56,3 +56,13 @@ def test_a_service_that_was_never_ready_says_what_it_waits_for(heard: list[Any])
     status = ServiceStatus("builder")
     status.unavailable("no log")
     assert told(heard) == [("not ready", "no log")]
+
+
+def test_what_all_services_wait_for_is_told_once_by_whoever_waits(heard: list[Any]) -> None:
+    status = ServiceStatus("builder")
+    status.hinder("the log", "waiting for the log", is_told_elsewhere=True)
+    status.hinder("the log", "waiting for the log: refused", is_told_elsewhere=True)
+    assert (told(heard), status.trouble) == ([], "waiting for the log: refused")
+    status.unhinder("the log")
+    status.ready()
+    assert told(heard) == [("ready", None)]
