@@ -1,11 +1,12 @@
 """The reader of a log on Kafka: plain consumers, one of committed records and one that knows the real ends."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from faults.invariants.evidence import COMMANDS, HISTORY, REJECTIONS, RESULTS, TOPICS, Log, Place, Record
@@ -75,17 +76,34 @@ async def _unsettled(
 
 
 async def _all(consumer: AIOKafkaConsumer, places: Sequence[TopicPartition]) -> list[ConsumerRecord]:
-    """Every record from the first that is left to the end as it is now."""
-    starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-    consumer.assign(places)
-    for place in places:
-        consumer.seek(place, starts[place])
+    """Every record from the first that is left to the end as it is now.
+
+    What has been passed may be let go of while it is read; nothing else may.
+    """
+    positions, ends = dict(await consumer.beginning_offsets(places)), await consumer.end_offsets(places)
+    _go_on(consumer, positions)
     found: list[ConsumerRecord] = []
     async with asyncio.timeout(READING_SECONDS):
         while await _reading(consumer, places, ends):
-            for batch in (await consumer.getmany(timeout_ms=200)).values():
+            try:
+                fetched = await consumer.getmany(timeout_ms=200)
+            except OffsetOutOfRangeError as error:
+                gone = list(error.args[0])
+                if any(not place.topic.endswith((COMMANDS, RESULTS)) for place in gone):
+                    raise
+                positions |= await consumer.beginning_offsets(gone)
+                _go_on(consumer, positions)  # everywhere: what came together with the error is fetched again
+                continue
+            for place, batch in fetched.items():
                 found += batch
+                positions[place] = batch[-1].offset + 1
     return [one for one in found if one.offset < ends[TopicPartition(one.topic, one.partition)]]
+
+
+def _go_on(consumer: AIOKafkaConsumer, positions: Mapping[TopicPartition, int]) -> None:
+    consumer.assign(list(positions))
+    for place, offset in positions.items():
+        consumer.seek(place, offset)
 
 
 async def _reading(consumer: AIOKafkaConsumer, places: Iterable[TopicPartition], ends: dict) -> bool:
