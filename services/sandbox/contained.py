@@ -181,12 +181,4 @@ def _accounts(uid: int | None) -> Iterator[Mapping[Path, int]]:
         Path("/etc/group"): f"root:x:0:\nautopack:x:{group}:\n",
     }
     with contextlib.ExitStack() as files:
-        yield {path: _memory_file(files, text) for path, text in texts.items()}
-
-
-def _memory_file(files: contextlib.ExitStack, text: str) -> int:
-    descriptor = os.memfd_create("autopack")
-    files.callback(os.close, descriptor)
-    os.write(descriptor, text.encode())
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
+        yield {path: files.enter_context(input_file(text.encode())) for path, text in texts.items()}
