@@ -5,6 +5,7 @@ A service that is not armed passes each of them at the cost of one look into an 
 """
 
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterable
@@ -93,15 +94,20 @@ FAILPOINTS = (
 
 _BY_NAME = {point.name: point for point in FAILPOINTS}
 _armed: dict[str, list["_Strike"]] = {}
+_passes: Counter[str] = Counter()
 STOP = ":stop"
 """What the name of a point ends with where it is to be stopped at instead of died at."""
+PASS = "@"
+"""What the number of a pass follows, where a process is to let the ones before pass: `decided@3`."""
+_PASS_NUMBER = re.compile("[1-9][0-9]{0,5}")
 
 
 class _Strike(NamedTuple):
-    """One death, or one stop: the file that says that it has been, and the signal."""
+    """One death, or one stop: the file that says that it has been, the signal, and from which pass on."""
 
     record: Path
     number: signal.Signals
+    first_pass: int
 
 
 class FailpointUnknown(ValueError):
@@ -114,36 +120,47 @@ def failpoint(name: str) -> None:
     Whoever stops goes on from here when somebody sends SIGCONT, however late.
     """
     if name in _armed:
-        _strike_once(_armed[name])
+        _passes[name] += 1
+        _strike_once(_armed[name], _passes[name])
 
 
 def check_failpoints(names: Iterable[str]) -> None:
     """Raise FailpointUnknown where one of these is none."""
     for name in names:
-        if name.removesuffix(STOP) not in _BY_NAME:
+        point, at, number = name.removesuffix(STOP).partition(PASS)
+        if point not in _BY_NAME or (at and not _PASS_NUMBER.fullmatch(number)):
             raise FailpointUnknown(f"{name!r} is no failpoint; there are {', '.join(_BY_NAME)}")
+
+
+def point_named(name: str) -> str:
+    """The point in a name by which it is armed, without what is to happen there, and when."""
+    return name.removesuffix(STOP).partition(PASS)[0]
 
 
 def arm(names: Iterable[str], folder: Path) -> None:
     """Arm this process. Each death leaves an empty file in `folder`, so a service that is started again goes on.
 
-    A name given twice is to be died at twice, one with `:stop` behind it is to be stopped at. Raises
-    FailpointUnknown.
+    A name given twice is to be died at twice, one with `:stop` behind it is to be stopped at; of one with `@3`
+    behind it, before any `:stop`, each process lets two passes go by. Raises FailpointUnknown.
     """
     counted = Counter(names)
     check_failpoints(counted)
     _armed.clear()
+    _passes.clear()
     for name, times in counted.items():
         number = signal.SIGSTOP if name.endswith(STOP) else signal.SIGKILL
-        strikes = [_Strike(folder / f"{name}.{count}", number) for count in range(1, times + 1)]
-        _armed.setdefault(name.removesuffix(STOP), []).extend(strikes)
+        first_pass = int(name.removesuffix(STOP).partition(PASS)[2] or 1)
+        strikes = [_Strike(folder / f"{name}.{count}", number, first_pass) for count in range(1, times + 1)]
+        _armed.setdefault(point_named(name), []).extend(strikes)
     if counted:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def _strike_once(strikes: Iterable[_Strike]) -> None:
-    """Leave the first record that is not there yet, and die or stop; several processes do so once each."""
+def _strike_once(strikes: Iterable[_Strike], passes: int) -> None:
+    """Leave the first record that is due and not there yet, and die or stop; several processes do so once each."""
     for strike in strikes:
+        if passes < strike.first_pass:
+            continue
         try:
             os.close(os.open(strike.record, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC))
         except FileExistsError:

@@ -13,7 +13,8 @@ from projections.database import Pool
 from projections.freshness import Freshness
 from projections.opening import DatabaseUnavailable, lazy_pool, reach
 from projections.projector import Projector
-from projections.queries.answers import Changes
+from projections.queries.awaiting import Answers
+from projections.queries.changes import Changes
 from projections.queries.kept_totals import KeptTotals
 from services.agents import Agents, CommandDriver, Role, load_agents
 from services.api.app import ApiServer
@@ -222,10 +223,12 @@ def _add_readers(application: Application, services: frozenset[Service], pool: P
 
 def _api(application: Application, pool: Pool, status: ServiceStatus) -> ApiServer:
     settings = application.settings
+    changes = Changes(pool)
     context = ApiContext(
         log=application.log,
         pool=pool,
-        changes=Changes(pool),
+        changes=changes,
+        answers=Answers(pool, changes),
         freshness=Freshness(),
         totals=KeptTotals(),
         status=status,

@@ -10,7 +10,8 @@ from fastapi import Depends, Request
 from events.log.port import EventLog
 from projections.database import Connection, Pool, lent
 from projections.freshness import Freshness
-from projections.queries.answers import Changes
+from projections.queries.awaiting import Answers
+from projections.queries.changes import Changes
 from projections.queries.kept_totals import KeptTotals
 from services.status import ServiceStatus
 
@@ -26,6 +27,7 @@ class ApiContext:
     log: EventLog
     pool: Pool
     changes: Changes
+    answers: Answers
     freshness: Freshness
     totals: KeptTotals
     status: ServiceStatus

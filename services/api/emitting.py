@@ -72,8 +72,8 @@ async def emit(
     record = NewRecord(project, write_submission(event, project), {"type": data.type_name().encode()})
     await context.log.submit(Topic.COMMANDS, [record])
     failpoint("command-submitted")
-    return await context.changes.answer(
-        project, run_id, SOURCE, preferred.event_id, wait_seconds=preferred.wait_seconds
+    return await context.answers.wait(
+        project, run_id, SOURCE, preferred.event_id, limit_seconds=preferred.wait_seconds
     )
 
 

@@ -21,6 +21,7 @@ from benchmarks.reading import ACTIVE_RUNS, begin_runs, rebuilds, takeovers
 from benchmarks.real import prepare
 from benchmarks.starts import starts
 from benchmarks.visibility import watching
+from events.plan import EXTERNAL
 
 RESULTS = Path(".bench/latest.json")
 HISTORIES = "10000,100000,1000000"
@@ -84,7 +85,8 @@ async def _rows(kind: LogKind, options: Options, folder: Path) -> AsyncGenerator
         projects = projects_over(place.log.partition_count)
         rows: list[Row] = [(name, partial(_driven, place, load)) for name, load in _loads(projects)]
         rows.append((f"{SHOWN}, one run at a time", partial(_shown, place, _one_at_a_time(projects))))
-        rows.append(("starts over HTTP", partial(starts, place, projects)))
+        rows.append(("starts over HTTP, built meanwhile", partial(starts, place, projects)))
+        rows.append(("starts over HTTP alone", partial(starts, place, projects, EXTERNAL)))
         wanted = [row for row in rows if options.wants(row[0])]
         if wanted:
             async with services(place):

@@ -25,6 +25,7 @@ def arguments(words: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--kills", type=int, default=1000, help="SIGKILLs at random moments")
     parser.add_argument("--events", type=int, default=100_000, help="events that no build makes")
     parser.add_argument("--deaths", type=int, default=2, help="deaths at each failpoint, one behind another")
+    parser.add_argument("--later", type=int, default=1, help="deaths at each failpoint that let some passes go by")
     parser.add_argument("--zombies", type=int, default=1, help="stops at each failpoint: replaced, then continued")
     parser.add_argument("--cuts", type=int, default=20, help="commits of each kind that are not answered")
     parser.add_argument("--outage-seconds", type=float, default=60.0, help="how long servers are away")

@@ -5,8 +5,9 @@ import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from random import Random
 
-from events.failpoints import STOP
+from events.failpoints import PASS, STOP
 from faults.crowd import Crowd, crowd, told
 from faults.driving import Load, build_while, verdict
 from faults.failpoints import deaths_table, points_on
@@ -23,6 +24,8 @@ LONGEST_PAUSE_SECONDS = 1.5
 SETTLING_SECONDS = 600.0
 RUNS_AT_ONCE = 4
 CROWD_AT_ONCE = 50
+LATER = (2, 6)
+"""The first and the last pass of a point that may be died at later: some are passed a few times an hour."""
 
 
 async def crowds(log: str, given: Namespace, folder: Path) -> list[str]:
@@ -70,8 +73,14 @@ async def chaos(
 
 
 def _points(kind: str, given: Namespace) -> dict[str, list[str]]:
-    """The failpoints to die at, and then those to be stopped at, of each service."""
-    points = {service: names * given.deaths for service, names in points_on(kind).items()}
+    """The failpoints to die at, first one pass after another, then at a later one that follows from the seed, and
+    those to be stopped at, of each service.
+    """
+    random = Random(given.seed)
+    points = {
+        service: names * given.deaths + [f"{name}{PASS}{random.randint(*LATER)}" for name in names * given.later]
+        for service, names in points_on(kind).items()
+    }
     for service, stops in stops_on(kind).items():
         points[service] += stops * given.zombies
     return points

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from events.failpoints import FAILPOINTS, STOP
+from events.failpoints import FAILPOINTS, point_named
 
 
 def points_on(log: str) -> dict[str, list[str]]:
@@ -19,6 +19,6 @@ def deaths_table(deaths: Counter[tuple[str, str]]) -> str:
     """A line a point: who died there, how often, and how things stood."""
     standing = {point.name: point.standing for point in FAILPOINTS}
     return "\n".join(
-        f"  {service:<11}{name:<22}{count:>3}  {standing[name.removesuffix(STOP)]}"
+        f"  {service:<11}{name:<22}{count:>3}  {standing[point_named(name)]}"
         for (service, name), count in sorted(deaths.items())
     )

@@ -16,7 +16,7 @@ import projections.queries
 from events.catalogue import Topic
 from events.log.port import NewRecord
 from events.log.postgres import PostgresLog
-from projections.answers import AnswerRow
+from projections.answers import AnswerRow, command_key
 from projections.catalogue import PROJECTIONS
 from projections.database import Connection, Pool, speak_json
 from projections.lane import Lane
@@ -221,17 +221,18 @@ async def ask_everything(connection: Connection) -> set[str]:
         for choice in ({}, {"project": "shop"}, {"run_id": "run-1"}, {"reason": "unreadable"}):
             await rejections.list_rejections(connection, **choice, behind=refused_behind)
     await rejections.read_rejection(connection, 0, 0)
-    answer = await answers.find_answer(connection, "shop", "run-1", "/test/run-1", "e1")
+    asked = (command_key("shop", "/test/run-1", "e1"), "run-1")
+    [answer] = (await answers.find_answers(connection, [asked, ("another", "run-1")])).values()
     assert isinstance(answer, AnswerRow)
     await answers.runs_under(connection, "shop", "/test/run-1", "e1")
-    await answers.is_visible(connection, answer, ["runs"])
+    await answers.read_offsets(connection, answers.readers_of(answer, answers.TABLES))
     await retention.open_runs(connection)
     await retention.ended_runs(connection, [("shop", "run-1")])
     await retention.check_abreast(connection, {0: 1})
     await waiting.read_waiting(connection)
     return {
         *("list_runs", "read_run", "view_of", "find_run", "list_attempts", "list_events", "read_metrics"),
-        *("list_rejections", "read_rejection", "find_answer", "runs_under", "is_visible"),
+        *("list_rejections", "read_rejection", "find_answers", "runs_under", "read_offsets"),
         *("open_runs", "ended_runs", "check_abreast", "read_waiting"),
     }
 

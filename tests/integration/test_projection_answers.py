@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -15,11 +15,13 @@ from events.catalogue import Topic
 from events.decide.verdicts import Reason, Rejection
 from events.history import PartitionState, chain
 from events.log.port import NewRecord, StoredRecord
-from projections.answers import ANSWERS, Outcome
+from projections.answers import ANSWERS, Outcome, command_key
 from projections.database import CHANNEL, Connection, Pool, lent
 from projections.lane import Lane
 from projections.projector import Projector
-from projections.queries.answers import Changes, find_answer, runs_under
+from projections.queries.answers import find_answers, runs_under
+from projections.queries.awaiting import Answers
+from projections.queries.changes import Changes
 from projections.rebuild import expire_rejections, rebuild
 from projections.runs import RUNS
 from services.embedded.postgres import EmbeddedPostgres
@@ -47,7 +49,8 @@ def refused(log: ListLog, story: Any, number: int, run_id: str = "run-1") -> Sto
 
 async def answer(pool: Pool, event_id: str, run_id: str = "run-1") -> Any:
     async with pool.acquire() as connection:
-        return await find_answer(connection, "shop", run_id, f"/test/{run_id}", event_id)
+        asked = (command_key("shop", f"/test/{run_id}", event_id), run_id)
+        return (await find_answers(connection, [asked])).get(asked)
 
 
 async def test_a_request_is_undecided_until_its_run_is_accepted_or_has_failed(pool: Pool) -> None:
@@ -98,13 +101,14 @@ async def test_a_refused_record_is_kept_with_its_bytes_and_the_reason(pool: Pool
 
 async def test_whoever_waits_for_an_answer_gets_it_when_all_named_tables_show_it(pool: Pool) -> None:
     log, history, changes = ListLog(), recorded(success()), Changes(pool)
+    answers = Answers(pool, changes)
     listening = asyncio.create_task(changes.listen(Heard()))
     try:
         async with running(Projector(pool, log, Heard())):
             log.write(history[:2])
             await until(lambda: passed(pool, "answers", 2))
-            assert await changes.answer("shop", "run-1", "/test/run-1", "e1", wait_seconds=0.05) is None
-            waiting = asyncio.create_task(changes.answer("shop", "run-1", "/test/run-1", "e1", wait_seconds=10))
+            assert await answers.wait("shop", "run-1", "/test/run-1", "e1", limit_seconds=0.05) is None
+            waiting = asyncio.create_task(answers.wait("shop", "run-1", "/test/run-1", "e1", limit_seconds=10))
             log.write(history[2:])
             found = await waiting
             assert found is not None
@@ -117,40 +121,94 @@ async def test_whoever_waits_for_an_answer_gets_it_when_all_named_tables_show_it
 async def test_an_answer_waits_for_a_table_that_stands_still(pool: Pool) -> None:
     log = ListLog()
     log.write(recorded(success()))
-    changes = Changes(pool)
+    answers = Answers(pool, Changes(pool))
     others = [p for p in HISTORY_READERS if p is not RUNS]
     await Lane(pool, EVENTS, 0, others).take(log.records[EVENTS])
     asked = ("shop", "run-1", "/test/run-1", "e1")
-    assert await changes.answer(*asked, wait_seconds=0.05) is None
-    assert await changes.answer(*asked, projections=["tiers", "rejections"], wait_seconds=5) is not None
+    assert await answers.wait(*asked, limit_seconds=0.05) is None
+    assert await answers.wait(*asked, projections=["tiers", "rejections"], limit_seconds=5) is not None
+
+
+async def test_a_look_is_shared_by_all_who_wait(pool: Pool) -> None:
+    log, answers = ListLog(), Answers(pool, Changes(pool))
+    log.write(recorded(success()))
+    asked = [("shop", "run-1", "/test/run-1", event_id) for event_id in ("e1", *map(str, range(60)))]
+    statements: list[str] = []
+    async with counted(pool, statements):
+        waiting = [asyncio.create_task(answers.wait(*one, limit_seconds=2.5)) for one in asked]
+        await asyncio.sleep(0.2)
+        await Lane(pool, EVENTS, 0, HISTORY_READERS).take(log.records[EVENTS])
+        found = await asyncio.gather(*waiting)
+    assert [one.event_id for one in found if one is not None] == ["e1"]
+    assert 2 <= len(statements) <= 8, "when they come, each second, and once for the offsets"
+
+
+async def test_whoever_begins_to_wait_while_others_do_is_answered_at_once(pool: Pool) -> None:
+    log, answers = ListLog(), Answers(pool, Changes(pool))
+    log.write(recorded(success()))
+    await Lane(pool, EVENTS, 0, HISTORY_READERS).take(log.records[EVENTS])
+    other = asyncio.create_task(answers.wait("shop", "run-1", "/test/run-1", "never", limit_seconds=5))
+    await asyncio.sleep(0.3)
+    began = monotonic()
+    assert await answers.wait("shop", "run-1", "/test/run-1", "e1", limit_seconds=5) is not None
+    assert monotonic() - began < 0.5
+    other.cancel()
+
+
+async def test_a_look_that_fails_is_told_to_all_who_wait_and_the_next_begins_anew(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = Answers(pool, Changes(pool))
+    monkeypatch.setattr("projections.queries.awaiting.lent", lent_by_nobody_for)
+    asked = [answers.wait("shop", "run-1", "/test", f"e{n}", limit_seconds=5) for n in range(3)]
+    errors = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(error) for error in errors] == [InvalidCatalogNameError] * 3
+    monkeypatch.setattr("projections.queries.awaiting.lent", lent)
+    assert await answers.wait("shop", "run-1", "/test", "e1", limit_seconds=0.2) is None
+
+
+@asynccontextmanager
+async def counted(pool: Pool, statements: list[str]) -> AsyncIterator[None]:
+    """Note each look into the answers or the offsets of their readers, on whatever connection."""
+
+    def noted(query: Any) -> None:
+        if "AS asked" in query.query:
+            statements.append(query.query)
+
+    borrowed = [await pool.acquire() for _ in range(pool.get_max_size())]
+    for connection in borrowed:
+        connection.add_query_logger(noted)
+        await pool.release(connection)
+    yield
 
 
 async def test_waiting_ends_in_time_whatever_the_server_does(tmp_path: Path) -> None:
     """It stops between two looks, so that the next one gets no answer, nor does asking it to be given up."""
     async with EmbeddedPostgres(tmp_path / "home") as server, tables_at_zero(server.url) as pool:
         changes = Changes(pool)
+        answers = Answers(pool, changes)
         listening = asyncio.create_task(changes.listen(Heard()))
-        await changes.answer("shop", "run-1", "/test", "never", wait_seconds=0.1)
+        await answers.wait("shop", "run-1", "/test", "never", limit_seconds=0.1)
         began = monotonic()
-        waiting = asyncio.create_task(changes.answer("shop", "run-1", "/test", "never", wait_seconds=2.5))
+        waiting = asyncio.create_task(answers.wait("shop", "run-1", "/test", "never", limit_seconds=2.5))
         with standing_still(tmp_path / "home"):
             listening.cancel()
             done, _ = await asyncio.wait({waiting, listening}, timeout=6)
         assert done == {waiting, listening}
         assert monotonic() - began < 5
         assert await waiting is None
-        assert await changes.answer("shop", "run-1", "/test", "never", wait_seconds=0.5) is None
+        assert await answers.wait("shop", "run-1", "/test", "never", limit_seconds=0.5) is None
 
 
 async def test_listening_that_fails_is_an_alarm_and_goes_on(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     heard, changes = Heard(), Changes(pool)
-    monkeypatch.setattr("projections.queries.answers.POLL_SECONDS", 0.02)
-    monkeypatch.setattr("projections.queries.answers.lent", lent_by_nobody)
+    monkeypatch.setattr("projections.queries.changes.POLL_SECONDS", 0.02)
+    monkeypatch.setattr("projections.queries.changes.lent", lent_by_nobody)
     listening = asyncio.create_task(changes.listen(heard))
     try:
         await until(lambda: is_alarmed(heard, "notices"))
         assert not listening.done()
-        monkeypatch.setattr("projections.queries.answers.lent", lent)
+        monkeypatch.setattr("projections.queries.changes.lent", lent)
         await until(lambda: is_calm(heard))
         change = changes.next()
         await pool.execute("SELECT pg_notify($1, 'here')", CHANNEL)
@@ -162,6 +220,10 @@ async def test_listening_that_fails_is_an_alarm_and_goes_on(pool: Pool, monkeypa
 
 def lent_by_nobody(pool: Pool) -> AbstractAsyncContextManager[Connection]:
     raise InvalidCatalogNameError("the database does not exist")
+
+
+def lent_by_nobody_for(pool: Pool, limit_seconds: float) -> AbstractAsyncContextManager[Connection]:
+    return lent_by_nobody(pool)
 
 
 async def is_calm(heard: Heard) -> bool:
@@ -200,11 +262,11 @@ async def test_an_id_that_is_used_again_for_another_run_has_an_answer_for_each(p
     log.write(chain(PartitionState().heads, "shop", again)[0])
     await Lane(pool, EVENTS, 0, HISTORY_READERS).take(log.records[EVENTS])
     async with pool.acquire() as connection:
-        one, two = [await find_answer(connection, "shop", run, "/test/run-1", "e1") for run in ("run-1", "run-2")]
+        key = command_key("shop", "/test/run-1", "e1")
+        found = await find_answers(connection, [(key, "run-1"), (key, "run-2"), (key, "run-3")])
         used = await runs_under(connection, "shop", "/test/run-1", "e1")
-    assert one is not None
-    assert two is not None
-    assert (one.outcome, two.outcome) == (Outcome.UNDECIDED, Outcome.ACCEPTED)
+    outcomes = {run: answer.outcome for (_, run), answer in found.items()}
+    assert outcomes == {"run-1": Outcome.UNDECIDED, "run-2": Outcome.ACCEPTED}
     assert used == ["run-1", "run-2"]
 
 

@@ -60,6 +60,18 @@ def test_a_process_dies_at_a_point_as_often_as_it_is_named_and_then_lets_pass(tm
     assert sorted(file.name for file in (tmp_path / "deaths").iterdir()) == ["claimed.1", "decided.1", "decided.2"]
 
 
+def test_a_process_lets_as_many_passes_go_by_as_are_asked_for(tmp_path: Path) -> None:
+    ends = [_run(tmp_path / "deaths", "decided@2", "decided", "claimed@1") for _ in range(3)]
+    assert [end.returncode for end in ends] == [-signal.SIGKILL] * 2 + [0]
+    assert sorted(file.name for file in (tmp_path / "deaths").iterdir()) == ["claimed@1.1", "decided.1"]
+
+
+@pytest.mark.parametrize("name", ["decided@0", "decided@", "decided@two", "decided@1@2", "decided:stop@2"])
+def test_a_pass_that_is_no_number_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FailpointUnknown, match="is no failpoint"):
+        arm([name], tmp_path)
+
+
 def test_a_process_stops_at_a_point_and_goes_on_from_there_when_it_is_continued(tmp_path: Path) -> None:
     command = [sys.executable, "-c", DIES, str(tmp_path / "stops"), "decided:stop"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
