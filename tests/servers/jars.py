@@ -28,7 +28,7 @@ def kafka_jars() -> str:
     """Return the class path of Kafka. The first call on a machine fetches about 45 MB."""
     expected = DIGESTS.read_text(encoding="utf-8")
     folder = CACHE / f"kafka-{hashlib.sha256(expected.encode()).hexdigest()[:16]}"
-    with _one_at_a_time():
+    with one_at_a_time():
         if not folder.exists():
             _fill(folder, expected)
     check(folder, expected)
@@ -58,8 +58,8 @@ def _fill(folder: Path, expected: str) -> None:
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Keep other processes from fetching the same files meanwhile."""
+def one_at_a_time() -> Iterator[None]:
+    """Keep other processes from making the same files meanwhile."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "kafka-jars.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

