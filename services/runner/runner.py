@@ -28,6 +28,8 @@ from services.status import ServiceStatus
 POLL_SECONDS = 0.5
 COMMIT_SECONDS = 5.0
 LIVING_SECONDS = 2.0
+LOOKS_A_SESSION = 4
+"""Where sessions are short, so often it is asked who lives: whoever is gone is replaced that much later."""
 RETRY_SECONDS = 5.0
 WENT_WELL_SECONDS = 10.0
 """After so long what went wrong before is no reason to wait long again."""
@@ -138,7 +140,7 @@ class Runner:
         following = Following(self._log, membership, self._worker.traits)
         try:
             while True:
-                await living.look(LIVING_SECONDS)
+                await living.look(min(LIVING_SECONDS, self._settings.session_seconds / LOOKS_A_SESSION))
                 if _has_lost_its_place(membership, living):
                     return
                 await following.adjust(membership.partitions, self._busy())

@@ -107,7 +107,7 @@ async def ground(
     topic_prefix: str = "",
     failpoints: Mapping[str, Sequence[str]] | None = None,
     agent_seconds: float = 0.1,
-    session_seconds: float = 3.0,
+    session_seconds: float = 2.0,
     change: str = "",
     settings_of_services: Mapping[str, str] | None = None,
     direct_url: str | None = None,
