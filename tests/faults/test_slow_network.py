@@ -1,4 +1,4 @@
-"""Servers a tenth of a second away, either way: all takes longer, and nothing is given up for that."""
+"""Servers a twentieth of a second away, either way: all takes longer, and nothing is given up for that."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,7 +16,8 @@ from servers.postgres import PostgresServer
 from servers.postgres_proxy import postgres_proxy
 from servers.proxy import proxies
 
-DELAY_SECONDS = 0.1
+DELAY_SECONDS = 0.05
+SESSION_SECONDS = 3.0
 SETTLING_SECONDS = 180.0
 RUNS, PHASES_EACH = 2, 1
 GIVEN_UP = ("no answer within", "expelled", "projector waits", "left to another instance")
@@ -60,7 +61,7 @@ async def test_builds_go_on_slowly_where_servers_are_far_away(
     kafka_broker: KafkaBroker,
 ) -> None:
     async with far_away(postgres_server, kafka_broker) as where:
-        async with ground(tmp_path, **asdict(where)) as place:
+        async with ground(tmp_path, **asdict(where), session_seconds=SESSION_SECONDS) as place:
             for _ in range(RUNS):
                 await place.emitter.submit(place.plans.next(PHASES_EACH))
             await place.until_all_ended(SETTLING_SECONDS)
