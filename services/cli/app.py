@@ -7,21 +7,9 @@ from typing import Annotated
 
 import typer
 
-from services.cli import (
-    commands_of_history,
-    commands_of_machines,
-    commands_of_operations,
-    commands_of_plans,
-    commands_of_runs,
-    commands_of_services,
-)
 from services.cli.failures import INTERRUPTED, SUCCESS, UNSUCCESSFUL, CommandFailure
+from services.cli.loading import Commands
 from services.cli.output import print_line, tell
-
-RUNS = "Runs"
-PLANS = "Plans"
-HISTORY = "History"
-OPERATIONS = "Operations"
 
 HELP = """Run plans of build phases by coding agents, with every step kept as an immutable event.
 
@@ -50,42 +38,14 @@ def create_app() -> typer.Typer:
     """Every command by its name."""
     app = typer.Typer(
         name="autopack",
+        cls=Commands,
         help=HELP,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(help=HELP)(_main)
-    _add_plans_and_runs(app)
-    _add_history_and_operations(app)
     return app
-
-
-def _add_plans_and_runs(app: typer.Typer) -> None:
-    app.command(rich_help_panel=PLANS)(commands_of_plans.init)
-    app.add_typer(commands_of_plans.plans, name="plan", rich_help_panel=PLANS)
-    app.command(rich_help_panel=PLANS)(commands_of_plans.run)
-    app.command(rich_help_panel=PLANS)(commands_of_plans.start)
-    app.command(rich_help_panel=RUNS)(commands_of_runs.status)
-    app.command(rich_help_panel=RUNS)(commands_of_runs.watch)
-    app.command(rich_help_panel=RUNS)(commands_of_runs.cancel)
-    app.command(rich_help_panel=RUNS)(commands_of_runs.retry)
-    app.command(rich_help_panel=RUNS)(commands_of_runs.report)
-    app.command(rich_help_panel=RUNS)(commands_of_runs.diff)
-    app.command(rich_help_panel=RUNS)(commands_of_runs.logs)
-    app.command(rich_help_panel=RUNS)(commands_of_machines.promote)
-
-
-def _add_history_and_operations(app: typer.Typer) -> None:
-    app.command(rich_help_panel=HISTORY)(commands_of_history.events)
-    app.command("replay", rich_help_panel=HISTORY)(commands_of_history.replay_)
-    app.add_typer(commands_of_history.audits, name="audit", rich_help_panel=HISTORY)
-    app.command(rich_help_panel=OPERATIONS)(commands_of_services.up)
-    app.command(rich_help_panel=OPERATIONS)(commands_of_services.serve)
-    app.add_typer(commands_of_operations.projections, name="projections", rich_help_panel=OPERATIONS)
-    app.add_typer(commands_of_operations.rejections, name="rejections", rich_help_panel=OPERATIONS)
-    app.command(rich_help_panel=OPERATIONS)(commands_of_operations.gc)
-    app.command(rich_help_panel=OPERATIONS)(commands_of_machines.doctor)
 
 
 def exit_code_of(arguments: list[str]) -> int:

@@ -17,7 +17,10 @@ from services.cli.setting_up import settings_for_command
 from services.cli.telling import told
 from services.cli.verifying import Verification, verify
 
+commands = typer.Typer()
+
 audits = typer.Typer(help="The integrity of the history.", no_args_is_help=True)
+commands.add_typer(audits, name="audit", rich_help_panel=given.HISTORY)
 RUNS_A_PAGE = 500
 
 Follow = Annotated[bool, typer.Option("--follow", help="Go on with what is written, until the run has ended.")]
@@ -27,6 +30,7 @@ To = Annotated[
 ]
 
 
+@commands.command(rich_help_panel=given.HISTORY)
 def events(
     run: given.RunId, follow: Follow = False, project: given.Project = None, json: given.Json = False
 ) -> None:
@@ -60,6 +64,7 @@ async def _print_told(records: AsyncIterator[bytes]) -> None:
             print_line(f"      {line}")
 
 
+@commands.command("replay", rich_help_panel=given.HISTORY)
 def replay_(run: given.RunId, to: To = None, project: given.Project = None, json: given.Json = False) -> None:
     """Fold the state of a run again from its events, as the supervisor does, up to any of them."""
 

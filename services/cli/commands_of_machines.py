@@ -12,11 +12,14 @@ from services.cli.output import print_json, print_line, show, table
 from services.cli.promoting import promote_run
 from services.cli.setting_up import settings_for_command
 
+commands = typer.Typer()
+
 Branch = Annotated[
     str, typer.Option("--to", metavar="BRANCH", help="The branch to move forward.", show_default=False)
 ]
 
 
+@commands.command(rich_help_panel=given.RUNS)
 def promote(run: given.RunId, to: Branch, project: given.Project = None, json: given.Json = False) -> None:
     """Take a run's result over into a branch of its repository, as a fast-forward or not at all.
 
@@ -32,6 +35,7 @@ def promote(run: given.RunId, to: Branch, project: given.Project = None, json: g
         print_line(f"{promoted.branch} moved from {promoted.previous[:12]} to {promoted.commit[:12]}.")
 
 
+@commands.command(rich_help_panel=given.OPERATIONS)
 def doctor(json: given.Json = False) -> None:
     """Look at what Autopack needs of this machine, and say how to get what is missing.
 

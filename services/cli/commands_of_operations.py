@@ -24,8 +24,12 @@ from services.collection.home import LEFT_HOURS
 from services.run_files import run_files
 from services.settings import Settings
 
+commands = typer.Typer()
+
 projections = typer.Typer(help="The read models.", no_args_is_help=True)
+commands.add_typer(projections, name="projections", rich_help_panel=given.OPERATIONS)
 rejections = typer.Typer(help="Refused records.", no_args_is_help=True)
+commands.add_typer(rejections, name="rejections", rich_help_panel=given.OPERATIONS)
 
 Name = Annotated[
     str | None,
@@ -187,6 +191,7 @@ def rejections_redrive(place: Place, json: given.Json = False) -> None:
     asyncio.run(redriven())
 
 
+@commands.command(rich_help_panel=given.OPERATIONS)
 def gc(
     older_than_hours: Hours = LEFT_HOURS,
     dry_run: bool = typer.Option(False, "--dry-run", help="Only list what would go."),

@@ -20,9 +20,13 @@ from services.cli.running import Manner, run_plan, submit
 from services.cli.setting_up import settings_for_command
 from services.settings import Settings
 
+commands = typer.Typer()
+
 plans = typer.Typer(help="Plans, before they are run.", no_args_is_help=True)
+commands.add_typer(plans, name="plan", rich_help_panel=given.PLANS)
 
 
+@commands.command(rich_help_panel=given.PLANS)
 def init(folder: given.Folder = Path(), check: given.Checks = None, json: given.Json = False) -> None:
     """Write an autopack.toml for a repository: finds out how it is tested, and checks what it wrote.
 
@@ -70,6 +74,7 @@ def check(
         show(*as_text(checked))
 
 
+@commands.command(rich_help_panel=given.PLANS)
 def run(
     plan: given.PlanName,
     repo: given.Repository = None,
@@ -123,6 +128,7 @@ def run(
     asyncio.run(run_plan(settings, request, Manner(commands, detach, json)))
 
 
+@commands.command(rich_help_panel=given.PLANS)
 def start(
     plan: given.PlanName,
     repo: given.Repository = None,

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from time import time
 
+import typer
+
 from services.cli import parameters as given
 from services.cli.client import Client
 from services.cli.drawing import counted, draw
@@ -19,9 +21,12 @@ from services.cli.setting_up import settings_for_command
 from services.cli.telling import clock
 from services.settings import Settings
 
+commands = typer.Typer()
+
 RUNS_SHOWN = 50
 
 
+@commands.command(rich_help_panel=given.RUNS)
 def status(run: given.OptionalRunId = None, project: given.Project = None, json: given.Json = False) -> None:
     """Show the newest runs, or how one run stands."""
 
@@ -61,6 +66,7 @@ def _row(run: dict[str, object]) -> tuple[object, ...]:
     )
 
 
+@commands.command(rich_help_panel=given.RUNS)
 def watch(run: given.RunId, project: given.Project = None, json: given.Json = False) -> None:
     """Watch a run to its end. Ctrl-C stops watching; the run goes on."""
 
@@ -73,6 +79,7 @@ def watch(run: given.RunId, project: given.Project = None, json: given.Json = Fa
     asyncio.run(watched())
 
 
+@commands.command(rich_help_panel=given.RUNS)
 def cancel(
     run: given.RunId,
     project: given.Project = None,
@@ -92,6 +99,7 @@ def cancel(
     asyncio.run(cancelled())
 
 
+@commands.command(rich_help_panel=given.RUNS)
 def retry(
     run: given.RunId,
     project: given.Project = None,
@@ -112,6 +120,7 @@ def retry(
     asyncio.run(retried())
 
 
+@commands.command(rich_help_panel=given.RUNS)
 def report(run: given.RunId, project: given.Project = None, json: given.Json = False) -> None:
     """Show what happened in a run, phase by phase: budgets, attempts, every setback and what it was."""
 
@@ -135,6 +144,7 @@ async def _known(client: Client, run_id: str) -> RunView:
     return view
 
 
+@commands.command(rich_help_panel=given.RUNS)
 def diff(
     run: given.RunId, phase: given.PhaseId = None, project: given.Project = None, json: given.Json = False
 ) -> None:
@@ -152,6 +162,7 @@ def diff(
     _reading(shown, project)
 
 
+@commands.command(rich_help_panel=given.RUNS)
 def logs(
     run: given.RunId, phase: given.PhaseId = None, project: given.Project = None, json: given.Json = False
 ) -> None:

@@ -6,6 +6,8 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import typer
+
 from services.cli import parameters as given
 from services.cli.failures import INTERRUPTED, Unsuccessful, WrongUsage
 from services.cli.output import print_json_line, print_line
@@ -15,7 +17,10 @@ from services.cli.setting_up import settings_for_service
 from services.garbage import spare_what_stays
 from services.settings import Settings
 
+commands = typer.Typer()
 
+
+@commands.command(rich_help_panel=given.OPERATIONS)
 def up(json: given.Json = False) -> None:
     """Run all services and the API in this process, until Ctrl-C or SIGTERM.
 
@@ -44,6 +49,7 @@ async def _up(settings: Settings, *, as_json: bool) -> None:
             remove_record(settings.service_file, own_pid())
 
 
+@commands.command(rich_help_panel=given.OPERATIONS)
 def serve(service: given.ServiceName, json: given.Json = False) -> None:
     """Run one service in this process, until Ctrl-C or SIGTERM: work at hand is finished within its grace."""
     settings = settings_for_service()

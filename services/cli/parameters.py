@@ -7,6 +7,9 @@ import typer
 
 from services.cli.services_here import EVERYTHING
 
+PLANS, RUNS, HISTORY, OPERATIONS = "Plans", "Runs", "History", "Operations"
+"""What commands are shown under."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and messages on stderr.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.", show_default=False)]
 PhaseId = Annotated[

@@ -74,6 +74,18 @@ def commands_of(app: typer.Typer) -> Iterator[tuple[str, Any]]:
             yield name, command
 
 
+def test_no_command_is_loaded_that_is_not_asked_for() -> None:
+    """All of them together take a second to load."""
+    source = """
+import sys
+from services.cli.app import exit_code_of
+assert exit_code_of(["status", "--help"]) == 0
+print(*sorted(name for name in sys.modules if name.startswith("services.cli.commands_of_")))
+"""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "services.cli.commands_of_runs"
+
+
 def test_every_command_is_there_and_explains_itself() -> None:
     commands = dict(commands_of(create_app()))
     assert set(commands) == GOLDEN_COMMANDS
