@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.driving import Driver, Load
 from benchmarks.ground import Ground, LogKind, servers, services
 from benchmarks.histories import fill, projects_over
+from benchmarks.hops import hops
 from benchmarks.measures import TIMES, Figures, Measure, keep, measures, medians, spread_ms, tell
 from benchmarks.reading import ACTIVE_RUNS, begin_runs, rebuilds, takeovers
 from benchmarks.real import prepare
@@ -85,6 +86,7 @@ async def _rows(kind: LogKind, options: Options, folder: Path) -> AsyncGenerator
         projects = projects_over(place.log.partition_count)
         rows: list[Row] = [(name, partial(_driven, place, load)) for name, load in _loads(projects)]
         rows.append((f"{SHOWN}, one run at a time", partial(_shown, place, _one_at_a_time(projects))))
+        rows.append(("hops of a phase, one run at a time", partial(hops, place, _one_at_a_time(projects))))
         rows.append(("starts over HTTP, built meanwhile", partial(starts, place, projects)))
         rows.append(("starts over HTTP alone", partial(starts, place, projects, EXTERNAL)))
         wanted = [row for row in rows if options.wants(row[0])]
