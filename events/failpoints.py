@@ -129,7 +129,8 @@ def check_failpoints(names: Iterable[str]) -> None:
     for name in names:
         point, at, number = name.removesuffix(STOP).partition(PASS)
         if point not in _BY_NAME or (at and not _PASS_NUMBER.fullmatch(number)):
-            raise FailpointUnknown(f"{name!r} is no failpoint; there are {', '.join(_BY_NAME)}")
+            known = f"there are {', '.join(_BY_NAME)}, with `@` and numbers of passes from 1 on"
+            raise FailpointUnknown(f"{name!r} is no failpoint; {known}")
 
 
 def point_named(name: str) -> str:

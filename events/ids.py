@@ -14,7 +14,7 @@ def derived_id(*parts: str | int) -> str:
 
     They are written as a JSON array in ASCII: whatever stands in them, no other parts are written alike.
     """
-    # By hand, since a step of a phase takes several: the library's objects take three times as long.
+    # By hand: each event takes several, and the library's objects take twice as long.
     digest = sha1(_NAMESPACE + json.dumps(parts).encode(), usedforsecurity=False).hexdigest()
     variant = _VARIANT[digest[16]]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"

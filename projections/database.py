@@ -4,7 +4,7 @@ import asyncio
 import re
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from typing import Any, TypeAlias
 
@@ -92,7 +92,8 @@ async def lent(pool: Pool, limit_seconds: float | None = None) -> AsyncIterator[
         try:
             yield connection
         except asyncio.CancelledError:
-            connection.terminate()
+            with suppress(asyncpg.InterfaceError):  # it was cut in this very moment, and is the pool's again
+                connection.terminate()
             raise
         finally:
             if cutting is not None:

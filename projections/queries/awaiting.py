@@ -5,13 +5,17 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+import structlog
+
 from projections.answers import AnswerRow, Outcome, command_key
 from projections.database import UNAVAILABLE, Connection, Pool, lent
 from projections.queries.answers import TABLES, Asked, find_answers, read_offsets, readers_of
 from projections.queries.changes import POLL_SECONDS, Changes
 
-LOOK_SECONDS = 8.0
-"""No look takes longer, whatever the server does: then its connection is cut, and the next one takes another."""
+logger = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 4.0
+"""No look, two statements by their keys, takes longer: then its connection is cut, and the next takes another."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,8 +68,10 @@ class Answers:
 
     async def _look_for_all(self) -> None:
         """Until nobody waits any more, or until it fails: then all who wait are told why."""
+        own = asyncio.current_task()
         try:
-            while True:
+            # The library may swallow a cancellation that meets the end of a connection.
+            while self._looking is own:
                 self._came.clear()
                 change = self._changes.next()
                 with suppress(TimeoutError, *UNAVAILABLE):
@@ -73,7 +79,9 @@ class Answers:
                         await self._look(connection, [one for one in self._waiting if not one.answer.done()])
                 await _first_of(change, self._came)
         except Exception as error:
-            self._looking = None
+            logger.exception("looking for answers failed")
+            if self._looking is own:
+                self._looking = None
             for one in self._waiting:
                 if not one.answer.done():
                     one.answer.set_exception(error)

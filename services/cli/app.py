@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from services.cli.failures import INTERRUPTED, SUCCESS, UNSUCCESSFUL, CommandFailure
-from services.cli.loading import Commands
+from services.cli.loading import Commands, load_for
 from services.cli.output import print_line, tell
 
 HELP = """Run plans of build phases by coding agents, with every step kept as an immutable event.
@@ -51,6 +51,7 @@ def create_app() -> typer.Typer:
 def exit_code_of(arguments: list[str]) -> int:
     """Carry out a command line; what went wrong is told on stderr, and says itself in the exit code."""
     try:
+        load_for(arguments)
         create_app()(arguments, prog_name="autopack")
     except SystemExit as ended:
         return _code(ended)

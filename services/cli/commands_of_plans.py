@@ -120,12 +120,12 @@ def run(
     )
     request = _request(plan, overrides, settings)
     given_commands = {"builder": builder_command, "auditor": auditor_command}
-    commands = {
+    agent_commands = {
         role: _argv(f"--{role}-command", command)
         for role, command in given_commands.items()
         if command is not None
     }
-    asyncio.run(run_plan(settings, request, Manner(commands, detach, json)))
+    asyncio.run(run_plan(settings, request, Manner(agent_commands, detach, json)))
 
 
 @commands.command(rich_help_panel=given.PLANS)

@@ -1,8 +1,8 @@
 """Commands that are loaded when they are asked for: what all of them need takes a second to load."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from typer.core import TyperGroup
@@ -22,19 +22,33 @@ MODULES: Mapping[str, str] = MappingProxyType(
 """Where each command is, in the order in which they are shown. Such a module has its own as `commands`."""
 
 
+def load_for(arguments: Sequence[str]) -> None:
+    """Load what a command line needs. Whoever calls this can tell of Ctrl-C meanwhile; the library would not."""
+    name = next((argument for argument in arguments if not argument.startswith("-")), "")
+    if name in MODULES:
+        _module_of(name)
+
+
+def _module_of(name: str) -> ModuleType:
+    return import_module(f"services.cli.{MODULES[name]}")
+
+
 class Commands(TyperGroup):
     """The group of all commands."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings | {"commands": _Loaded()})
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, if there is one. A fault in loading it is not taken for a wrong name."""
+        return self.commands[cmd_name] if cmd_name in MODULES else None
+
 
 class _Loaded(Mapping[str, Any]):
     """Commands by name, each of which is loaded with its module when it is looked up."""
 
     def __getitem__(self, name: str) -> Any:
-        module = import_module(f"services.cli.{MODULES[name]}")
-        return get_group(module.commands).commands[name]
+        return get_group(_module_of(name).commands).commands[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(MODULES)

@@ -25,7 +25,9 @@ SETTLING_SECONDS = 600.0
 RUNS_AT_ONCE = 4
 CROWD_AT_ONCE = 50
 LATER = (2, 6)
-"""The first and the last pass of a point that may be died at later: some are passed a few times an hour."""
+"""The first and the last pass of a point that may be died at later."""
+SELDOM = {"fenced", "snapshot-kept"}
+"""Points that are passed once a take-over, or once in thousands of events: at their second pass."""
 
 
 async def crowds(log: str, given: Namespace, folder: Path) -> list[str]:
@@ -78,12 +80,16 @@ def _points(kind: str, given: Namespace) -> dict[str, list[str]]:
     """
     random = Random(given.seed)
     points = {
-        service: names * given.deaths + [f"{name}{PASS}{random.randint(*LATER)}" for name in names * given.later]
+        service: names * given.deaths + [_later(name, random) for name in names * given.later]
         for service, names in points_on(kind).items()
     }
     for service, stops in stops_on(kind).items():
         points[service] += stops * given.zombies
     return points
+
+
+def _later(name: str, random: Random) -> str:
+    return f"{name}{PASS}{LATER[0] if name in SELDOM else random.randint(*LATER)}"
 
 
 async def _faults(place: Ground, given: Namespace, made: Servers) -> None:

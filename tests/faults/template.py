@@ -24,7 +24,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-IMPORTED = ("services.cli.app", "services.compose", "uvicorn.protocols.http.auto", "uvicorn.lifespan.off")
+IMPORTED = (
+    "services.cli.app",
+    "services.cli.commands_of_operations",
+    "services.cli.commands_of_services",
+    "services.compose",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.lifespan.off",
+)
 """What a service comes to import, here or when it begins to serve."""
 TESTS = Path(__file__).parents[1]
 

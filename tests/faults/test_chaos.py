@@ -11,7 +11,7 @@ SMALL = """
 --seed 7 --events 60 --kills 3 --cuts 1 --outage-seconds 2 --storm-seconds 2 --storm-every 1
 --session-seconds 2 --hours 0.1
 """
-POINTS = {"verifier": ["result-kept", "tree-made:stop"]}
+POINTS = {"verifier": ["result-kept", "tree-made@2", "tree-made:stop"]}
 SAID = {
     "postgres": (
         "step of the supervisor: committed and not answered, 1 times",

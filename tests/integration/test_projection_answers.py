@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -134,11 +134,11 @@ async def test_a_look_is_shared_by_all_who_wait(pool: Pool) -> None:
     log.write(recorded(success()))
     asked = [("shop", "run-1", "/test/run-1", event_id) for event_id in ("e1", *map(str, range(60)))]
     statements: list[str] = []
-    async with counted(pool, statements):
-        waiting = [asyncio.create_task(answers.wait(*one, limit_seconds=2.5)) for one in asked]
-        await asyncio.sleep(0.2)
-        await Lane(pool, EVENTS, 0, HISTORY_READERS).take(log.records[EVENTS])
-        found = await asyncio.gather(*waiting)
+    await count(pool, statements)
+    waiting = [asyncio.create_task(answers.wait(*one, limit_seconds=2.5)) for one in asked]
+    await asyncio.sleep(0.2)
+    await Lane(pool, EVENTS, 0, HISTORY_READERS).take(log.records[EVENTS])
+    found = await asyncio.gather(*waiting)
     assert [one.event_id for one in found if one is not None] == ["e1"]
     assert 2 <= len(statements) <= 8, "when they come, each second, and once for the offsets"
 
@@ -153,6 +153,8 @@ async def test_whoever_begins_to_wait_while_others_do_is_answered_at_once(pool: 
     assert await answers.wait("shop", "run-1", "/test/run-1", "e1", limit_seconds=5) is not None
     assert monotonic() - began < 0.5
     other.cancel()
+    await asyncio.wait({other})
+    assert looking() == []
 
 
 async def test_a_look_that_fails_is_told_to_all_who_wait_and_the_next_begins_anew(
@@ -167,8 +169,46 @@ async def test_a_look_that_fails_is_told_to_all_who_wait_and_the_next_begins_ane
     assert await answers.wait("shop", "run-1", "/test", "e1", limit_seconds=0.2) is None
 
 
-@asynccontextmanager
-async def counted(pool: Pool, statements: list[str]) -> AsyncIterator[None]:
+async def test_a_look_that_hangs_is_cut_and_the_next_one_finds_the_answer(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.queries.awaiting.LOOK_SECONDS", 0.3)
+    log, answers = ListLog(), Answers(pool, Changes(pool))
+    log.write(recorded(success()))
+    await Lane(pool, EVENTS, 0, HISTORY_READERS).take(log.records[EVENTS])
+    async with pool.acquire() as connection:
+        holding = connection.transaction()
+        await holding.start()
+        await connection.execute(f"LOCK TABLE {ANSWERS.table}")
+        waiting = asyncio.create_task(answers.wait("shop", "run-1", "/test/run-1", "e1", limit_seconds=10))
+        await asyncio.sleep(0.8)
+        assert not waiting.done()
+        await holding.rollback()
+    assert await waiting is not None
+    await asyncio.sleep(0)
+    assert looking() == []
+
+
+async def test_a_look_ends_with_the_last_who_waits_also_where_both_are_overdue_at_once(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.queries.awaiting.LOOK_SECONDS", 0.3)
+    answers = Answers(pool, Changes(pool))
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(f"LOCK TABLE {ANSWERS.table}")
+        for _ in range(5):
+            assert await answers.wait("shop", "run-1", "/test", "never", limit_seconds=0.3) is None
+    async with asyncio.timeout(5):
+        while looking():
+            await asyncio.sleep(0.01)
+
+
+def looking() -> list[str]:
+    """The tasks that look for answers."""
+    return [repr(task) for task in asyncio.all_tasks() if "_look_for_all" in repr(task.get_coro())]
+
+
+async def count(pool: Pool, statements: list[str]) -> None:
     """Note each look into the answers or the offsets of their readers, on whatever connection."""
 
     def noted(query: Any) -> None:
@@ -179,7 +219,6 @@ async def counted(pool: Pool, statements: list[str]) -> AsyncIterator[None]:
     for connection in borrowed:
         connection.add_query_logger(noted)
         await pool.release(connection)
-    yield
 
 
 async def test_waiting_ends_in_time_whatever_the_server_does(tmp_path: Path) -> None:

@@ -24,15 +24,15 @@ class JarsDiffer(Exception):
 
 
 @cache
-def kafka_jars() -> str:
-    """Return the class path of Kafka. The first call on a machine fetches about 45 MB."""
+def kafka_jars() -> Path:
+    """Return the folder with the jars of Kafka. The first call on a machine fetches about 45 MB."""
     expected = DIGESTS.read_text(encoding="utf-8")
     folder = CACHE / f"kafka-{hashlib.sha256(expected.encode()).hexdigest()[:16]}"
     with one_at_a_time():
         if not folder.exists():
             _fill(folder, expected)
     check(folder, expected)
-    return f"{folder}/*"
+    return folder
 
 
 def check(folder: Path, expected: str) -> None:

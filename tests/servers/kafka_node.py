@@ -59,6 +59,7 @@ class KafkaNode:
 
     async def start(self) -> None:
         """Start the broker and return when it answers. Raises BrokerDidNotStart with the end of its log."""
+        await asyncio.to_thread(quick_start)
         await self.format()
         await self._recover()
         self._process = self._launch(BROKER, KAFKA)
@@ -126,7 +127,7 @@ class KafkaNode:
         (self.folder / name).write_text(properties(settings), encoding="utf-8")
 
     def _launch(self, main_class: str, *arguments: str) -> subprocess.Popen[bytes]:
-        options = [f"-XX:AOTCache={quick_start()}"]
+        options = quick_start()
         with self._log.open("ab") as log:
             return launch_kafka(
                 main_class, *arguments, folder=self.folder, log=log, heap=self._heap, options=options

@@ -244,11 +244,16 @@ class Running:
 
 @asynccontextmanager
 async def working(
-    stage: Stage, worker: Doer, store: Store | None = None, capacity: int = 4, grace_seconds: float = 0.0
+    stage: Stage,
+    worker: Doer,
+    store: Store | None = None,
+    capacity: int = 4,
+    grace_seconds: float = 0.0,
+    session_seconds: float = 10.0,
 ) -> AsyncIterator[Running]:
     """A runner at work as long as the block lasts."""
     status = ServiceStatus(worker.name)
-    settings = RunnerSettings(capacity, grace_seconds)
+    settings = RunnerSettings(capacity, grace_seconds, session_seconds)
     runner = Runner(stage.log, worker, store or Store(), settings, status)
     stop = asyncio.Event()
     task = asyncio.create_task(runner.run(stop))

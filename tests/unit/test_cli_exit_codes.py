@@ -74,16 +74,23 @@ def commands_of(app: typer.Typer) -> Iterator[tuple[str, Any]]:
             yield name, command
 
 
-def test_no_command_is_loaded_that_is_not_asked_for() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "loaded"),
+    [(["--version"], ""), (["plan", "--help"], "services.cli.commands_of_plans")],
+)
+def test_no_command_is_loaded_that_is_not_asked_for(arguments: list[str], loaded: str) -> None:
     """All of them together take a second to load."""
     source = """
 import sys
 from services.cli.app import exit_code_of
-assert exit_code_of(["status", "--help"]) == 0
-print(*sorted(name for name in sys.modules if name.startswith("services.cli.commands_of_")))
+assert exit_code_of(sys.argv[1:]) == 0
+heavy = ("services.cli.commands_of_", "fastapi", "uvicorn")
+found = [name for name in sys.modules if name.startswith(heavy)]
+print(*sorted(name for name in found if "." not in name.removeprefix("services.cli.")))
 """
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.splitlines()[-1] == "services.cli.commands_of_runs"
+    command = [sys.executable, "-c", source, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == loaded
 
 
 def test_every_command_is_there_and_explains_itself() -> None:
@@ -325,16 +332,21 @@ def test_an_initialised_repository_can_be_planned_for(
 class InterruptedImport:
     """Ctrl-C, pressed while the commands are imported."""
 
+    def __init__(self, at: str) -> None:
+        self._at = at
+
     def find_spec(self, name: str, *_: object) -> None:
-        if name == "services.cli.app":
+        if name == self._at:
             raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("at", ["services.cli.app", "services.cli.commands_of_runs"])
 def test_ctrl_c_during_the_imports_is_told_in_one_line_and_exits_with_130(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    at: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "services.cli.app")
-    monkeypatch.setattr(sys, "meta_path", [InterruptedImport(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, at, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [InterruptedImport(at), *sys.meta_path])
+    monkeypatch.setattr(sys, "argv", ["autopack", "status", "--help"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 130

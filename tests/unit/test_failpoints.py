@@ -28,6 +28,16 @@ failpoint("decided")
 print("alive")
 """
 
+DIES_LATER = """
+import sys
+from pathlib import Path
+from events.failpoints import arm, failpoint
+arm(sys.argv[2:], Path(sys.argv[1]))
+for passed in ("once", "twice", "thrice"):
+    failpoint("decided")
+    print(passed, flush=True)
+"""
+
 
 def _calls() -> Counter[tuple[str, str]]:
     """The arguments of all calls in the product, each with its module."""
@@ -60,15 +70,23 @@ def test_a_process_dies_at_a_point_as_often_as_it_is_named_and_then_lets_pass(tm
     assert sorted(file.name for file in (tmp_path / "deaths").iterdir()) == ["claimed.1", "decided.1", "decided.2"]
 
 
-def test_a_process_lets_as_many_passes_go_by_as_are_asked_for(tmp_path: Path) -> None:
-    ends = [_run(tmp_path / "deaths", "decided@2", "decided", "claimed@1") for _ in range(3)]
-    assert [end.returncode for end in ends] == [-signal.SIGKILL] * 2 + [0]
-    assert sorted(file.name for file in (tmp_path / "deaths").iterdir()) == ["claimed@1.1", "decided.1"]
+@pytest.mark.parametrize(
+    ("name", "before_the_end"), [("decided@1", []), ("decided@3", ["once", "twice"]), ("decided@4", None)]
+)
+def test_a_process_lets_as_many_passes_go_by_as_are_asked_for(
+    name: str, before_the_end: list[str] | None, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", DIES_LATER, str(tmp_path / "deaths"), name]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    dies = before_the_end is not None
+    assert ended.returncode == (-signal.SIGKILL if dies else 0)
+    assert ended.stdout.split() == (before_the_end if dies else ["once", "twice", "thrice"])
+    assert [file.name for file in (tmp_path / "deaths").iterdir()] == ([f"{name}.1"] if dies else [])
 
 
 @pytest.mark.parametrize("name", ["decided@0", "decided@", "decided@two", "decided@1@2", "decided:stop@2"])
 def test_a_pass_that_is_no_number_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(FailpointUnknown, match="is no failpoint"):
+    with pytest.raises(FailpointUnknown, match=r"is no failpoint.*numbers of passes from 1 on"):
         arm([name], tmp_path)
 
 

@@ -163,7 +163,7 @@ async def test_a_claim_of_an_instance_that_has_just_come_is_left_to_it(monkeypat
     """What is known of the living may be older than the claim that is judged by it."""
     monkeypatch.setattr(runner_module, "LIVING_SECONDS", 3_600.0)
     worker = Doer()
-    async with supervised() as stage, working(stage, worker, capacity=1):
+    async with supervised() as stage, working(stage, worker, capacity=1, session_seconds=4 * 3_600.0):
         await stage.start(SIDE_BY_SIDE[:2])
         await until(lambda: len(worker.begun) == 1)
         (first,) = stage.claimants()

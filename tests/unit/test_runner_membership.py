@@ -62,6 +62,22 @@ async def test_an_expelled_member_kills_its_own_work_and_joins_again() -> None:
         assert stage.history(BuildFailed) == []
 
 
+async def test_where_sessions_are_short_it_is_asked_more_often_who_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is gone is replaced that much sooner."""
+    monkeypatch.setattr(runner_module, "LIVING_SECONDS", 2.0)
+    async with supervised() as stage, working(stage, Doer(), session_seconds=0.4) as running:
+        await until(lambda: running.status.is_ready)
+        (member,) = stage.log.groups["builder"]
+        living, asked = member.living, list[float]()
+
+        async def noted() -> frozenset[str]:
+            asked.append(0.0)
+            return await living()
+
+        monkeypatch.setattr(member, "living", noted)
+        await until(lambda: len(asked) == 3, seconds=3)
+
+
 async def test_a_new_member_does_not_begin_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the last membership knew of the living does not name the new one."""
     monkeypatch.setattr(runner_module, "LIVING_SECONDS", 0.3)
