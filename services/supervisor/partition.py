@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from hashlib import sha256
 from time import monotonic
+from typing import Any
 
 import structlog
 
@@ -39,6 +41,7 @@ SECONDS_A_STEP = 0.1
 SNAPSHOT_EVERY_RECORDS = 5_000
 DELETE_EVERY_SECONDS = 10.0
 ANCHOR_WINDOW = 50
+CHORE_SECONDS = 1.0
 logger = structlog.get_logger(__name__)
 
 
@@ -69,6 +72,7 @@ class PartitionOwner:
         self._end = 0
         self._snapshot_end = 0
         self._deleted_at = monotonic()
+        self._chores: dict[str, asyncio.Task[None]] = {}
         self.made_progress = False
 
     async def serve(self, served: Callable[[], None]) -> None:
@@ -88,6 +92,7 @@ class PartitionOwner:
         except HistoryCutOff as error:
             raise self._standing_still(f"{Topic.EVENTS}, partition {self._partition}: {error}") from error
         finally:
+            await self._end_chores()
             await tail.close()
             await writer.close()
 
@@ -146,7 +151,7 @@ class PartitionOwner:
         while records:
             await self._step(writer, records)
         await self._submit_deadlines()
-        await self._tidy(writer)
+        self._tidy(writer)
 
     async def _step(self, writer: PartitionWriter, waiting: deque[StoredRecord]) -> None:
         """Judge records one after another on the state as it becomes, and write the outcome at once.
@@ -211,30 +216,55 @@ class PartitionOwner:
             written = await self._log.submit(Topic.COMMANDS, [deadline_record(p, d, now) for p, d in due])
             self._reminders.update(offset for _, offset in written)
 
-    async def _tidy(self, writer: PartitionWriter) -> None:
+    def _tidy(self, writer: PartitionWriter) -> None:
         """Let go of what has been passed, and keep a snapshot now and then."""
         if monotonic() - self._deleted_at > DELETE_EVERY_SECONDS and self._passed != Positions():
-            await self._delete(writer)
+            self._beside("delete", partial(self._delete, writer, self._passed))
         if self._end - self._snapshot_end >= SNAPSHOT_EVERY_RECORDS:
-            await self._keep_snapshot()
+            self._beside("snapshot", self._keep_snapshot)
 
-    async def _delete(self, writer: PartitionWriter) -> None:
+    def _beside(self, chore: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do it beside the steps, one of a kind at a time: a server that does not answer must not hold these up.
+
+        Raises what was not foreseen in the one before.
+        """
+        earlier = self._chores.get(chore)
+        if earlier is not None and earlier.done():
+            earlier.result()
+        if earlier is None or earlier.done():
+            self._chores[chore] = asyncio.create_task(work(), name=f"{chore}-{self._partition}")
+
+    async def _end_chores(self) -> None:
+        """They have a moment: who is cut off amid a statement loses the connection, and with it the log."""
+        tasks = set(self._chores.values())
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=CHORE_SECONDS)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _delete(self, writer: PartitionWriter, passed: Positions) -> None:
         """What cannot be deleted now stays a while longer, and stops nobody."""
-        self._deleted_at = monotonic()
         try:
-            await writer.delete_before(self._passed)
+            await writer.delete_before(passed)
         except LogUnavailable as error:
             logger.warning("passed records not deleted", partition=self._partition, error=str(error))
+        self._deleted_at = monotonic()
 
     async def _keep_snapshot(self) -> None:
+        state, end = self._state, self._end
         place = Place(Topic.EVENTS, self._partition)
-        last = await self._log.read(place, max(0, self._end - ANCHOR_WINDOW), self._end)
+        try:
+            last = await self._log.read(place, max(0, end - ANCHOR_WINDOW), end)
+        except LogUnavailable as error:
+            logger.warning("no snapshot made", partition=self._partition, error=str(error))
+            return
         if last:
             digest = sha256(last[-1].value).digest()
-            snapshot = Snapshot(self._end, last[-1].offset, digest, self._state)
-            await self._snapshots.keep(self._partition, snapshot)
+            await self._snapshots.keep(self._partition, Snapshot(end, last[-1].offset, digest, state))
             failpoint("snapshot-kept")
-            self._snapshot_end = self._end
+            self._snapshot_end = end
 
 
 class HistoryUnreadable(Exception):

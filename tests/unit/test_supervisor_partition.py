@@ -13,6 +13,7 @@ from events.history import PartitionState
 from events.log.partitions import home_partition
 from events.log.port import LogUnavailable, NewRecord, Place, Positions
 from services.supervisor import partition as module
+from services.supervisor.snapshots import Snapshots
 from support.memory_log import MemoryLog, MemoryWriter
 from support.owning import (
     COMMANDS,
@@ -167,3 +168,46 @@ async def test_what_cannot_be_deleted_now_stops_nothing(log: MemoryLog, monkeypa
         await log.submit(Topic.COMMANDS, [record(plan(run_id="run-2"), "run-2")])
         await until(lambda: "run-2" in types_of_runs(log))
         assert not task.done()
+
+
+async def test_what_hangs_beside_the_steps_holds_none_of_them_up(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that is silent, a store far away: the history is written on, and each is asked once."""
+    hanging: list[str] = []
+
+    async def hung_delete(*_: object) -> None:
+        hanging.append("delete")
+        await asyncio.Event().wait()
+
+    async def hung_keep(*_: object) -> None:
+        hanging.append("snapshot")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(module, "CHORE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "DELETE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(module, "SNAPSHOT_EVERY_RECORDS", 1)
+    monkeypatch.setattr(MemoryWriter, "delete_before", hung_delete)
+    monkeypatch.setattr(Snapshots, "keep", hung_keep)
+    async with serving(log) as (_, task):
+        for run_id in ("run-1", "run-2", "run-3"):
+            await log.submit(Topic.COMMANDS, [record(plan(run_id=run_id), run_id)])
+            await until(lambda run_id=run_id: run_id in types_of_runs(log))
+        await until(lambda: len(hanging) == 2)
+        assert not task.done()
+    assert sorted(hanging) == ["delete", "snapshot"]
+    assert [one for one in asyncio.all_tasks() if one.get_name() in ("delete-0", "snapshot-0")] == []
+
+
+async def test_a_fault_of_ours_beside_the_steps_ends_the_owner(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module, "DELETE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(MemoryWriter, "delete_before", failing)
+    async with serving(log) as (_, task):
+        await log.submit(Topic.COMMANDS, [record(plan(run_id="run-1"), "run-1")])
+        await asyncio.wait({task}, timeout=10)
+        assert isinstance(task.exception(), ZeroDivisionError)

@@ -200,10 +200,11 @@ def an_agent_was_started_again_though_nobody_was_disturbed(evidence: Evidence) -
 
 
 def _claim_of(evidence: Evidence, start: Start) -> Record:
+    built = (start.run_id, start.phase_id, start.attempt)
     asked = {
         r.id
         for r in evidence.log.history
-        if r.name == "BuildRequested" and (r.run[1], r.data["phase_id"]) == (start.run_id, start.phase_id)
+        if r.name == "BuildRequested" and (r.run[1], r.data["phase_id"], r.data["attempt"]) == built
     }
     return next(r for r in evidence.log.history if r.name == "WorkStarted" and r.request_id in asked)
 
