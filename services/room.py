@@ -15,6 +15,7 @@ from services.artifacts import ArtifactStore
 from services.retrying import Backoff
 
 LOOK_SECONDS = 2.0
+PATIENCE_SECONDS = 1.0
 MEGABYTE = 1024 * 1024
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DoneT = TypeVar("DoneT")
@@ -54,13 +55,28 @@ class Room:
         self._seconds = seconds
         self._looked_at = float("-inf")
         self._lack: str | None = None
+        self._looking: asyncio.Task[str | None] | None = None
+        self._give_up_at = 0.0
 
     async def lack(self) -> str | None:
         """Where there is too little room, in words; None where there is enough. Looked at every two seconds."""
         if self._least_bytes and self._seconds() - self._looked_at >= LOOK_SECONDS:
-            self._tell(await asyncio.to_thread(self._look))
-            self._looked_at = self._seconds()
+            await self._look_again()
         return self._lack
+
+    async def _look_again(self) -> None:
+        """A disk that hangs must not hold up whoever asks: that is a lack as well."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(asyncio.to_thread(self._look))
+            self._give_up_at = monotonic() + PATIENCE_SECONDS
+        looking = self._looking
+        done, _ = await asyncio.wait({looking}, timeout=max(0.0, self._give_up_at - monotonic()))
+        if not done:
+            self._tell("the disks have not said for a while how much is free")
+            return
+        if self._looking is looking:
+            self._looking, self._looked_at = None, self._seconds()
+        self._tell(looking.result())
 
     def _look(self) -> str | None:
         for folder in self._folders:

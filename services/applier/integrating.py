@@ -80,6 +80,7 @@ async def integrate_candidate(
                 return _failed(assignment, data, FailureClass.TARGET_REFUSED, reason)
             case TargetUnreachable():
                 logger.warning("target unreachable", run=assignment.run_id, detail=outcome.detail)
+                assignment.standing_by.set()  # for a day, it may be: other repositories must not wait for this one
                 await backoff.pause()
             case _:
                 assert_never(outcome)

@@ -31,6 +31,8 @@ LAST_WORDS_SECONDS = 4.0
 """An ending run waits 5 s for what revoked work used: the answer must be on its way before."""
 KEEPING_SECONDS = 1.0
 """The history has the answer, so what it takes longer to keep it is not waited for: a disk may be full."""
+RECALLING_SECONDS = 10.0
+"""A store that does not answer keeps no place of work occupied."""
 TRIES = 3
 logger = structlog.get_logger(__name__)
 
@@ -59,6 +61,12 @@ class Job:
         self.claim_id = derived_id("claim", work.id, instance, self._replaced_id or "")
         self.is_answering = False
         self._performing: asyncio.Task[AnyEventData | None] | None = None
+        self._standing_by: asyncio.Event | None = None
+
+    @property
+    def takes_a_place(self) -> bool:
+        """Work that is done, and whose answer is on its way, takes none, nor does work that stands by."""
+        return not (self.is_answering or (self._standing_by is not None and self._standing_by.is_set()))
 
     @property
     def is_waiting(self) -> bool:
@@ -127,7 +135,14 @@ class Job:
         """What an earlier instance kept. Where work waits for its claim, nobody has begun it without one."""
         if self._results is None or (self._worker.traits.awaits_claim and self.work.claim is None):
             return None
-        return await self._results.recall(self.work.project, self.work.id)
+        try:
+            async with asyncio.timeout(RECALLING_SECONDS):
+                return await self._results.recall(self.work.project, self.work.id)
+        except TimeoutError:
+            if self._worker.traits.awaits_claim:
+                raise  # left open: an agent may have been paid for the answer
+            logger.warning("what was kept cannot be read now", request=self.work.id)
+            return None
 
     async def _keep(self, answer: NewRecord) -> None:
         """For whoever comes next, if this instance dies before the history has it.
@@ -187,6 +202,7 @@ class Job:
     async def _performed(self, terms: Terms) -> NewRecord | None:
         """The answer as a record, or None where nobody needs one any more. Raises WorkReplaced."""
         assignment = self._assignment(terms)
+        self._standing_by = assignment.standing_by
         self._performing = asyncio.create_task(self._limited(assignment), name=f"perform-{self.work.id}")
         stopped = asyncio.create_task(self.signals.first_of(Signal.REVOKED, Signal.LOST, Signal.CLOSED))
         try:

@@ -115,6 +115,8 @@ class Runner:
                     if monotonic() - began > WENT_WELL_SECONDS:
                         backoff = Backoff()
                     await self._pause(backoff, stop)
+            if not stop.is_set():
+                self._status.unavailable("given up by its group: its work is ended, and it joins anew")
         finally:
             await self._kill_all()
             await membership.leave()
@@ -226,8 +228,7 @@ class Runner:
                 task.cancel()
 
     async def _start_jobs(self, following: Following, membership: Membership, living: Living) -> None:
-        """Work that is done, and whose answer is on its way, takes no place."""
-        free = self._settings.capacity - sum(not job.is_answering for _, job, _ in self._jobs.values())
+        free = self._settings.capacity - sum(job.takes_a_place for _, job, _ in self._jobs.values())
         if free <= 0:
             return
         own = [f for p, f in following.followed.items() if p in membership.partitions and f.caught_up]

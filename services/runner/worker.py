@@ -30,6 +30,7 @@ class Assignment:
     `earlier_claim_ids` are all claims of the request before this one; the last of them is the one it replaces.
     `revoked` is set when nobody needs the answer any more: an agent that works then is told to stop, and what
     it used is still reported. `spending` is the worker's to fill in, whatever becomes of its answer.
+    `standing_by` is set by work that waits for something outside, for as long as that takes: it takes no place.
     `still_ours` is awaited before an agent begins: it returns when the history, as of the last seconds, leaves the
     request to us, and raises WorkReplaced where it does not.
     """
@@ -45,6 +46,7 @@ class Assignment:
     earlier_claim_ids: tuple[str, ...] = ()
     revoked: asyncio.Event = field(default_factory=asyncio.Event)
     spending: Spending = field(default_factory=Spending)
+    standing_by: asyncio.Event = field(default_factory=asyncio.Event)
     still_ours: Callable[[], Awaitable[None]] = _nothing_heard
 
 

@@ -57,6 +57,8 @@ class Snapshot:
     state: PartitionState
 
 
+STORE_SECONDS = 10.0
+"""A store that does not answer is waited for no longer: without a snapshot there is more to read, no more."""
 KEPT = 2
 """Of each partition: where the newest is damaged, or not of this log, the one before may do."""
 
@@ -98,14 +100,16 @@ class Snapshots:
     async def _names(self, partition: int) -> list[str]:
         """Oldest first: an offset has the same number of digits everywhere."""
         try:
-            return sorted(await self._store.list(self._folder(partition)))
+            async with asyncio.timeout(STORE_SECONDS):
+                return sorted(await self._store.list(self._folder(partition)))
         except Exception as error:  # as above
             logger.warning("snapshots not listed", partition=partition, error=repr(error))
             return []
 
     async def _read(self, name: str) -> Snapshot | None:
         try:
-            data = await self._store.read(name)
+            async with asyncio.timeout(STORE_SECONDS):
+                data = await self._store.read(name)
         except Exception as error:  # as above
             logger.warning("snapshot not read", name=name, error=repr(error))
             return None

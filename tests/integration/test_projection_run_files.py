@@ -21,7 +21,7 @@ from projections.run_files.pages import phase_page
 from projections.run_files.story import rows_of
 from support.histories import ListLog, failure, recorded, success
 from support.projecting import Heard, passed, running, until
-from support.run_files import Blobs, BlobsAway, files_of, fold, visible
+from support.run_files import Blobs, BlobsAway, BlobsHung, files_of, fold, visible
 from support.scenario import MENDED, Scenario, plan
 from support.tables import EVENTS, HISTORY_READERS, tables_at_zero
 
@@ -224,6 +224,17 @@ async def test_files_wait_for_a_store_that_is_away_and_lose_nothing(pool: Pool, 
         await RunFiles(pool, log, BlobsAway(), root, "shop").keep(0)
     await RunFiles(pool, log, Blobs(), root, "shop").keep(0)
     assert "patch_P1.diff" in visible(root / "run-1")
+
+
+async def test_a_store_that_does_not_answer_is_an_outage(
+    pool: Pool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.run_files.keeper.BLOBS_SECONDS", 0.1)
+    log = ListLog()
+    log.write(recorded(failure()))
+    await fold(pool, log)
+    with pytest.raises(FilesStopped, match=r"patch_P1\.diff: TimeoutError"):
+        await RunFiles(pool, log, BlobsHung(), root, "shop").keep(0)
 
 
 async def test_files_wait_for_the_table_that_stands_furthest_behind(

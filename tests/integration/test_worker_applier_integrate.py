@@ -212,8 +212,10 @@ async def test_a_target_that_is_away_is_waited_for(home: Home):
     candidate = await made(home)
     away = home.repository.with_name("away")
     home.repository.rename(away)
-    running = asyncio.create_task(integrated(home, candidate))
-    await asyncio.wait([running], timeout=0.5)
+    assignment = home.assignment(home.integration_request(*candidate))
+    running = asyncio.create_task(home.applier().perform(assignment))
+    async with asyncio.timeout(20):
+        await assignment.standing_by.wait()
     assert not running.done()
     away.rename(home.repository)
     answer = await asyncio.wait_for(running, 30)

@@ -1,5 +1,6 @@
 """Run files in tests: a store for their patches, and what is in their folders."""
 
+import asyncio
 from pathlib import Path
 
 from projections.database import Pool
@@ -29,6 +30,14 @@ class BlobsAway(Blobs):
 
     async def get(self, digest: str) -> bytes:
         raise ConnectionError("the store is away")
+
+
+class BlobsHung(Blobs):
+    """The same store, which does not answer."""
+
+    async def get(self, digest: str) -> bytes:
+        await asyncio.Event().wait()
+        return b""
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

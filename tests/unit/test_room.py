@@ -1,7 +1,10 @@
 """Room for new work: asked for now and then, told in words, and waited for by those who have something to keep."""
 
+import asyncio
 import errno
+import threading
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -42,6 +45,29 @@ async def test_a_disk_is_not_asked_for_each_piece_of_work() -> None:
     for _ in range(100):
         await room.lack()
     assert disk.looks == 1
+
+
+async def test_a_disk_that_does_not_answer_is_a_lack_and_holds_up_nobody_who_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
+    answers, looks = threading.Event(), []
+
+    def hanging(folder: Path) -> int:
+        looks.append(folder)
+        answers.wait(30)
+        return 20 * MEGABYTE
+
+    room, began = Room((Path("/srv/nfs"),), 10 * MEGABYTE, hanging), monotonic()
+    said = await asyncio.gather(*(room.lack() for _ in range(5)))
+    said += [await room.lack() for _ in range(50)]
+    assert monotonic() - began < 5
+    assert set(said) == {"the disks have not said for a while how much is free"}
+    answers.set()
+    async with asyncio.timeout(10):
+        while await room.lack() is not None:
+            await asyncio.sleep(0.01)
+    assert len(looks) == 1
 
 
 async def test_with_no_least_there_is_always_room() -> None:

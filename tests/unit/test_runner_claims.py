@@ -159,6 +159,19 @@ async def test_a_claim_of_a_living_instance_is_left_to_it_and_that_of_a_dead_one
         assert stage.claimants() == ["builder-2", "builder-3"]
 
 
+async def test_work_that_stands_by_takes_no_place() -> None:
+    """An integration whose target is away for hours must not keep another repository's from its turn."""
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker, capacity=1):
+        await stage.start(SIDE_BY_SIDE[:2])
+        await until(lambda: len(worker.begun) == 1)
+        await stage.turns()
+        assert len(worker.begun) == 1
+        worker.begun[0].standing_by.set()
+        stage.log.wake()
+        await until(lambda: len(worker.begun) == 2)
+
+
 async def test_a_claim_of_an_instance_that_has_just_come_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is known of the living may be older than the claim that is judged by it."""
     monkeypatch.setattr(runner_module, "LIVING_SECONDS", 3_600.0)

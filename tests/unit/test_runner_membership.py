@@ -62,6 +62,25 @@ async def test_an_expelled_member_kills_its_own_work_and_joins_again() -> None:
         assert stage.history(BuildFailed) == []
 
 
+async def test_whoever_is_expelled_is_not_ready_while_its_work_ends() -> None:
+    worker = Doer(heeds=False)
+    told: list[bool] = []
+    async with supervised() as stage, working(stage, worker) as running:
+        await stage.start()
+        await until(lambda: len(worker.begun) == 1 and running.status.is_ready)
+        member = stage.log.groups["builder"][0]
+        leave = member.leave
+
+        async def noted() -> None:
+            told.append(running.status.is_ready)
+            await leave()
+
+        member.leave = noted
+        stage.log.expel("builder", member.instance)
+        await until(lambda: bool(told))
+        assert told == [False]
+
+
 async def test_where_sessions_are_short_it_is_asked_more_often_who_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is gone is replaced that much sooner."""
     monkeypatch.setattr(runner_module, "LIVING_SECONDS", 2.0)

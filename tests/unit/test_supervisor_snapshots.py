@@ -1,5 +1,6 @@
 """Snapshots: what comes back is the state that was kept, or nothing; never code, never a failure."""
 
+import asyncio
 import os
 import pickle
 from hashlib import sha256
@@ -149,6 +150,22 @@ async def test_a_store_that_fails_costs_the_snapshot_and_no_more():
     assert await found(snapshots, 0) == []
     store.error = None
     assert await found(snapshots, 0) == [snapshot()]
+
+
+async def test_a_store_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    """Taking a partition over looks for a snapshot first, and can do without."""
+    monkeypatch.setattr(module, "STORE_SECONDS", 0.05)
+
+    async def hanging(name: str) -> Any:
+        await asyncio.Event().wait()
+
+    store = Store()
+    snapshots = Snapshots(store, "log")
+    await snapshots.keep(0, snapshot())
+    for method in ("read", "list"):
+        monkeypatch.setattr(store, method, hanging)
+        async with asyncio.timeout(5):
+            assert await found(snapshots, 0) == []
 
 
 async def test_the_newest_two_of_a_partition_are_kept_and_read_newest_first(tmp_path: Path):
