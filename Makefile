@@ -10,7 +10,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	"$$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 BIN := .venv/bin
 INSTALLED := .venv/installed
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 4
 TESTS ?=
 BENCH ?=
 CHAOS ?=

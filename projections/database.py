@@ -28,7 +28,7 @@ UNAVAILABLE = (
 )
 """The server is away or going, or the connection is: wait, connect anew, and look where things stand."""
 
-WRITING_SECONDS = 30.0
+WRITING_SECONDS = 15.0
 """Whoever keeps tables or files up to date waits no longer for the database: then it is away, and that is said.
 A batch takes a second at most.
 """
