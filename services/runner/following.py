@@ -14,8 +14,7 @@ from services.runner.worker import WorkerTraits
 
 @dataclass(slots=True)
 class Followed:
-    """One partition that is being folded; its history ended at `joined_at` when that began. Nothing is claimed in
-    it before it has `caught_up`.
+    """One partition that is being folded. Nothing is claimed in it before it has `caught_up`.
 
     `unreadable` names the record that this version cannot read: the partition is not folded beyond it.
     """
@@ -24,14 +23,7 @@ class Followed:
     requests: OpenRequests
     position: int
     target: int
-    joined_at: int
     unreadable: str | None = None
-
-    def is_new(self, offset: int) -> bool:
-        """Whether a record was written since then. Work that it asks for has been begun by nobody before us, but
-        for a member that does not know yet that the partition is not its own any more.
-        """
-        return offset >= self.joined_at
 
     @property
     def caught_up(self) -> bool:
@@ -87,7 +79,7 @@ class Following:
 
     async def _begin(self, partition: int, end: int) -> None:
         start = await self._membership.committed(partition) or 0
-        self.followed[partition] = Followed(partition, OpenRequests(self._traits), start, end, end)
+        self.followed[partition] = Followed(partition, OpenRequests(self._traits), start, end)
         self._tail.follow(Place(Topic.EVENTS, partition), start, self._prompt)
 
     async def catch_up(self) -> None:

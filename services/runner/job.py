@@ -49,8 +49,6 @@ class Job:
         results: RememberedResults | None,
         say: Callable[[str], None],
         abreast: Callable[[], Awaitable[None]],
-        *,
-        is_new: bool,
     ) -> None:
         self._log = log
         self._worker = worker
@@ -58,7 +56,6 @@ class Job:
         self._results = results
         self._say = say
         self._abreast = abreast
-        self._is_new = is_new
         self.work = work
         self.signals = Signals()
         self.claim_id = derived_id("claim", work.id, instance, self._replaced_id or "")
@@ -135,11 +132,8 @@ class Job:
             await asyncio.wait({keeping})
 
     async def _recall(self) -> NewRecord | None:
-        """What an earlier instance kept. Nobody has begun work without a claim where it waits for one, nor where
-        it is new, but for a member that was just replaced; then time is lost, and nothing else.
-        """
-        is_begun_by_nobody = self.work.claim is None and (self._worker.traits.awaits_claim or self._is_new)
-        if self._results is None or is_begun_by_nobody:
+        """What an earlier instance kept. Where work waits for its claim, nobody has begun it without one."""
+        if self._results is None or (self._worker.traits.awaits_claim and self.work.claim is None):
             return None
         try:
             async with asyncio.timeout(RECALLING_SECONDS):

@@ -239,8 +239,7 @@ class Runner:
         gone = {instance for instance in others if living.is_gone(instance)} | {membership.instance}
         startable = [(p, work) for p, work in open_work if work.claim is None or work.claim.instance in gone]
         for partition, work in sorted(startable, key=lambda pair: pair[1].event.recorded_at)[:free]:
-            is_new = following.followed[partition].is_new(work.offset)
-            self._start(partition, work, membership.instance, is_new=is_new)
+            self._start(partition, work, membership.instance)
 
     async def _has_room(self) -> bool:
         """Work that runs goes on; new work is begun where it can be kept."""
@@ -254,11 +253,11 @@ class Runner:
     def _is_idle(self, work: OpenWork) -> bool:
         return work.id not in self._jobs and not self._pauses.holds(work.id)
 
-    def _start(self, partition: int, work: OpenWork, instance: str, *, is_new: bool) -> None:
+    def _start(self, partition: int, work: OpenWork, instance: str) -> None:
         phase_id = str(getattr(work.event.data, "phase_id", ""))
         say = self._output.channel(work.project, work.event.run_id, phase_id, work.id)
         abreast = partial(self._abreast.until_told, partition)
-        job = Job(self._log, self._worker, work, instance, self._results, say, abreast, is_new=is_new)
+        job = Job(self._log, self._worker, work, instance, self._results, say, abreast)
         task = asyncio.create_task(job.run(), name=f"{self._worker.traits.name}-{work.id}")
         self._jobs[work.id] = (partition, job, task)
 

@@ -72,32 +72,6 @@ async def test_a_verdict_that_was_kept_before_its_claim_came_through_is_submitte
     assert worker.begun == []
 
 
-class CountingStore(Store):
-    """A store that knows how often it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reads = 0
-
-    async def read(self, name: str) -> bytes | None:
-        self.reads += 1
-        return await super().read(name)
-
-
-async def test_what_nobody_can_have_begun_before_is_not_looked_for() -> None:
-    store, worker = CountingStore(), Doer(awaits_claim=False)
-    async with supervised() as stage, working(stage, worker, store) as running:
-        await until(lambda: running.status.is_ready)
-        await stage.start()
-        await until(lambda: len(worker.begun) == 1)
-        assert store.reads == 0
-    async with supervised() as stage:
-        await stage.start()
-        async with working(stage, worker, store):
-            await until(lambda: len(worker.begun) == 2)
-        assert store.reads == 1
-
-
 class HungStore(Store):
     """A store that does not answer."""
 

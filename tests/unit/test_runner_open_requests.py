@@ -188,7 +188,7 @@ def test_what_is_remembered_of_runs_is_bounded():
 
 def test_a_new_owner_begins_at_the_oldest_open_request():
     run = Scenario().started(SIDE_BY_SIDE)
-    followed = Followed(0, OpenRequests(BUILDER), 0, 0, 0)
+    followed = Followed(0, OpenRequests(BUILDER), 0, 0)
     story = records(run)
     followed.fold(story)
     first, _ = followed.requests.standing()
@@ -197,13 +197,13 @@ def test_a_new_owner_begins_at_the_oldest_open_request():
     followed.fold(records(run)[len(story) :])
     (second,) = followed.requests.standing()
     assert followed.committable == second.offset
-    again = Followed(0, OpenRequests(BUILDER), second.offset, 0, 0)
+    again = Followed(0, OpenRequests(BUILDER), second.offset, 0)
     again.fold(records(run)[second.offset :])
     assert again.requests.standing() == [second]
 
 
 def test_without_open_requests_a_new_owner_begins_at_the_end():
-    followed = Followed(0, OpenRequests(BUILDER), 0, 5, 5)
+    followed = Followed(0, OpenRequests(BUILDER), 0, 5)
     story = records(Scenario().started(agents={"builder": "external"}))
     followed.fold(story)
     assert followed.caught_up
