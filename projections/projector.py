@@ -173,6 +173,7 @@ class Projector:
             try:
                 await self._run_files.keep(partition)
             except FilesStopped as error:
+                self._files_stand_still(f"{type(error).__name__}: {error}")
                 stopped.append(error)
         if stopped:
             raise stopped[0]

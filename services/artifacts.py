@@ -5,10 +5,11 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, unquote
 
 from fsspec.core import url_to_fs
@@ -28,6 +29,9 @@ RELIED_ON_SECONDS = 0.5 * DAY_SECONDS
 GRACE_SECONDS = 3 * DAY_SECONDS
 """What was written since then is never collected: the event that names it may be on its way."""
 SAME_SECONDS = 2.0
+
+T = TypeVar("T")
+THREADS = 8
 
 
 class ArtifactMissing(Exception):
@@ -117,55 +121,60 @@ class FileArtifacts:
 
     def __init__(self, files: Files):
         self._files = files
+        # Its own: a store that hangs must not take the threads by which names are resolved and readiness is shown.
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="artifacts")
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     async def put(self, data: bytes) -> ArtifactRef:
         """Keep a blob and give its reference; a spoilt copy of it is replaced."""
-        return await asyncio.to_thread(self._put, data)
+        return await self._in_thread(self._put, data)
 
     async def get(self, digest: str) -> bytes:
         """Give a blob. Raises ArtifactMissing, and ArtifactCorrupt when its hash differs."""
-        return await asyncio.to_thread(self._get, digest)
+        return await self._in_thread(self._get, digest)
 
     async def create(self, name: str, data: bytes) -> bool:
         """Keep a value under a name that has none; False, and nothing written, where it has one."""
-        return await asyncio.to_thread(self._files.create, _named_path(name), data)
+        return await self._in_thread(self._files.create, _named_path(name), data)
 
     async def read(self, name: str) -> bytes | None:
         """Give the value of a name, None where it has none."""
-        return await asyncio.to_thread(self._files.read, _named_path(name))
+        return await self._in_thread(self._files.read, _named_path(name))
 
     async def replace(self, name: str, data: bytes) -> None:
         """Set the value of a name; a reader sees the old one or the new one, whole."""
-        await asyncio.to_thread(self._files.replace, _named_path(name), data)
+        await self._in_thread(self._files.replace, _named_path(name), data)
 
     async def list(self, prefix: str = "") -> list[str]:
         """List the names that begin with `prefix`, sorted."""
-        return await asyncio.to_thread(_names, self._files, prefix)
+        return await self._in_thread(_names, self._files, prefix)
 
     async def delete(self, name: str) -> None:
         """Forget a name; one that has no value is no error."""
-        await asyncio.to_thread(self._files.delete, _named_path(name))
+        await self._in_thread(self._files.delete, _named_path(name))
 
     async def blobs(self) -> Sequence[KeptBlob]:
         """Every file that holds a blob, in no order."""
-        return await asyncio.to_thread(lambda: [*_kept(self._files, BLOBS), *_kept(self._files, COPIES)])
+        return await self._in_thread(lambda: [*_kept(self._files, BLOBS), *_kept(self._files, COPIES)])
 
     async def drop(self, blob: KeptBlob) -> bool:
         """Remove a file of `blobs`; False where it is gone, or was written anew since it was listed."""
-        return await asyncio.to_thread(self._drop, blob)
+        return await self._in_thread(self._drop, blob)
 
     async def is_whole(self, blob: KeptBlob) -> bool:
         """Whether a file of `blobs` holds what its name says."""
-        data = await asyncio.to_thread(self._files.read, blob.path)
-        return data is not None and await asyncio.to_thread(_digest, data) == blob.digest
+        data = await self._in_thread(self._files.read, blob.path)
+        return data is not None and await self._in_thread(_digest, data) == blob.digest
 
     async def ages(self, prefix: str) -> Sequence[KeptName]:
         """The names that begin with `prefix`, sorted, with the time of their values."""
-        return await asyncio.to_thread(lambda: sorted(_kept_names(self._files, prefix)))
+        return await self._in_thread(lambda: sorted(_kept_names(self._files, prefix)))
 
     async def clear_incoming(self, before: float) -> int:
         """Remove what killed writers left before that moment; returns how many files."""
-        return await asyncio.to_thread(_clear_incoming, self._files, before)
+        return await self._in_thread(_clear_incoming, self._files, before)
 
     def _put(self, data: bytes) -> ArtifactRef:
         digest = _digest(data)

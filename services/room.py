@@ -15,7 +15,10 @@ from services.artifacts import ArtifactStore
 from services.retrying import Backoff
 
 LOOK_SECONDS = 2.0
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 0.2
+"""So long somebody who asks waits for a look; then the last one counts."""
+HANGING_SECONDS = 10.0
+"""A look that takes longer is a disk that hangs, not one that is busy."""
 MEGABYTE = 1024 * 1024
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DoneT = TypeVar("DoneT")
@@ -56,7 +59,7 @@ class Room:
         self._looked_at = float("-inf")
         self._lack: str | None = None
         self._looking: asyncio.Task[str | None] | None = None
-        self._give_up_at = 0.0
+        self._began_at = 0.0
 
     async def lack(self) -> str | None:
         """Where there is too little room, in words; None where there is enough. Looked at every two seconds."""
@@ -68,11 +71,12 @@ class Room:
         """A disk that hangs must not hold up whoever asks: that is a lack as well."""
         if self._looking is None:
             self._looking = asyncio.create_task(asyncio.to_thread(self._look))
-            self._give_up_at = monotonic() + PATIENCE_SECONDS
-        looking = self._looking
-        done, _ = await asyncio.wait({looking}, timeout=max(0.0, self._give_up_at - monotonic()))
+            self._began_at = monotonic()
+        looking, waited = self._looking, monotonic() - self._began_at
+        done, _ = await asyncio.wait({looking}, timeout=max(0.0, PATIENCE_SECONDS - waited))
         if not done:
-            self._tell("the disks have not said for a while how much is free")
+            if waited > HANGING_SECONDS:
+                self._tell("the disks have not said for a while how much is free")
             return
         if self._looking is looking:
             self._looking, self._looked_at = None, self._seconds()
@@ -80,7 +84,11 @@ class Room:
 
     def _look(self) -> str | None:
         for folder in self._folders:
-            if (free := self._free(folder)) < self._least_bytes:
+            try:
+                free = self._free(folder)
+            except OSError as error:
+                return f"{folder} does not say how much is free: {error}"
+            if free < self._least_bytes:
                 least = self._least_bytes // MEGABYTE
                 return f"too little room in {folder}: {free // MEGABYTE} MB are free, and {least} MB are needed"
         return None

@@ -21,8 +21,8 @@ from projections.run_files.names import run_folder
 from projections.run_files.story import read_story
 
 RUNS_AT_ONCE = 50
-BLOBS_SECONDS = 60.0
-"""For the blobs of one file: a store that does not answer is an outage, which is told, and tried again."""
+BLOB_SECONDS = 60.0
+"""A store that does not answer is an outage, which is told, and tried again."""
 
 logger = structlog.get_logger(__name__)
 
@@ -151,13 +151,16 @@ class RunFiles:
     async def _joined(self, path: str, blobs: Blobs) -> bytes | None:
         """A lost blob costs its own file, or leaves it as it is; the next event tries again."""
         try:
-            async with asyncio.timeout(BLOBS_SECONDS):
-                return b"".join([await self._blobs.get(digest) for digest in blobs.digests])
+            return b"".join([await self._blob(digest) for digest in blobs.digests])
         except BlobLost as error:
             logger.warning("run file without its content", file=path, error=str(error))
             return None
         except Exception as error:
             raise BlobsUnavailable(f"{path}: {type(error).__name__}: {error}") from error
+
+    async def _blob(self, digest: str) -> bytes:
+        async with asyncio.timeout(BLOB_SECONDS):
+            return await self._blobs.get(digest)
 
     async def _lines(self, records: Records) -> bytes:
         wanted = set(records.offsets)

@@ -1,5 +1,6 @@
 """The applier, as the runner sees it: three kinds of request, all of them git."""
 
+import asyncio
 from typing import assert_never
 
 from events.catalogue import AnyEventData
@@ -21,6 +22,10 @@ INTEGRATION_LIMIT_SECONDS = 86_400.0
 """An integration ends when it is known whether the branch has moved, however long the target is away."""
 
 
+TRYING_AT_ONCE = 2
+"""Targets that could not be reached, and are tried again."""
+
+
 class Applier:
     """Prepares, applies, integrates. Doing any of them again has the same outcome."""
 
@@ -34,6 +39,7 @@ class Applier:
 
     def __init__(self, candidates: Candidates) -> None:
         self._candidates = candidates
+        self._trying_again = asyncio.Semaphore(TRYING_AT_ONCE)
 
     async def terms(self, request: EventData) -> Terms:
         """Its own time limits; there is no agent and no sandbox."""
@@ -51,7 +57,7 @@ class Applier:
             case ApplyRequested():
                 return await govern(self._candidates, assignment, data)
             case IntegrationRequested():
-                return await integrate_candidate(self._candidates, assignment, data)
+                return await integrate_candidate(self._candidates, assignment, data, self._trying_again)
             case _:
                 assert_never(data)
 

@@ -1,5 +1,7 @@
 """Integration: the candidate becomes the head of the run's branch, or it is known why not."""
 
+import asyncio
+from contextlib import nullcontext
 from time import monotonic
 from typing import assert_never
 
@@ -33,10 +35,18 @@ from services.runner.worker import Assignment, WorkReplaced
 logger = structlog.get_logger(__name__)
 
 
+STANDING_BY_SECONDS = 30.0
+"""So often at most a target that could not be reached is tried again."""
+
+
 async def integrate_candidate(
-    candidates: Candidates, assignment: Assignment, data: IntegrationRequested
+    candidates: Candidates, assignment: Assignment, data: IntegrationRequested, trying_again: asyncio.Semaphore
 ) -> SnapshotCreated | IntegrationFailed:
-    """Try until the target has answered. Raises WorkReplaced when another claim stands at the fence."""
+    """Try until the target has answered. Raises WorkReplaced when another claim stands at the fence.
+
+    Of those that stand by only so many try at a time as `trying_again` lets: each try may wait for minutes, with a
+    process of git that others need.
+    """
     started_at = monotonic()
     order = Integration(
         run_id=assignment.run_id,
@@ -48,13 +58,14 @@ async def integrate_candidate(
     )
     backoff = Backoff()
     while True:
-        try:
-            mirror = await candidates.holding(
-                data.repository, assignment.run_id, data.phase_id, data.origin, data.candidate
-            )
-            outcome = await integrate(mirror, order)
-        except GitFailure as error:
-            outcome = TargetUnreachable(str(error))
+        async with trying_again if assignment.standing_by.is_set() else nullcontext():
+            try:
+                mirror = await candidates.holding(
+                    data.repository, assignment.run_id, data.phase_id, data.origin, data.candidate
+                )
+                outcome = await integrate(mirror, order)
+            except GitFailure as error:
+                outcome = TargetUnreachable(str(error))
         match outcome:
             case Integrated():
                 return _created(assignment, data, monotonic() - started_at)
@@ -80,7 +91,10 @@ async def integrate_candidate(
                 return _failed(assignment, data, FailureClass.TARGET_REFUSED, reason)
             case TargetUnreachable():
                 logger.warning("target unreachable", run=assignment.run_id, detail=outcome.detail)
-                assignment.standing_by.set()  # for a day, it may be: other repositories must not wait for this one
+                if not assignment.standing_by.is_set():
+                    # For a day, it may be: other repositories must not wait for this one.
+                    assignment.standing_by.set()
+                    backoff = Backoff(most_seconds=STANDING_BY_SECONDS)
                 await backoff.pause()
             case _:
                 assert_never(outcome)

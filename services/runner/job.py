@@ -66,7 +66,12 @@ class Job:
     @property
     def takes_a_place(self) -> bool:
         """Work that is done, and whose answer is on its way, takes none, nor does work that stands by."""
-        return not (self.is_answering or (self._standing_by is not None and self._standing_by.is_set()))
+        return not (self.is_answering or self.stands_by)
+
+    @property
+    def stands_by(self) -> bool:
+        """It waits for something outside, which may take long."""
+        return self._standing_by is not None and self._standing_by.is_set()
 
     @property
     def is_waiting(self) -> bool:
@@ -135,14 +140,10 @@ class Job:
         """What an earlier instance kept. Where work waits for its claim, nobody has begun it without one."""
         if self._results is None or (self._worker.traits.awaits_claim and self.work.claim is None):
             return None
-        try:
-            async with asyncio.timeout(RECALLING_SECONDS):
-                return await self._results.recall(self.work.project, self.work.id)
-        except TimeoutError:
-            if self._worker.traits.awaits_claim:
-                raise  # left open: an agent may have been paid for the answer
-            logger.warning("what was kept cannot be read now", request=self.work.id)
-            return None
+        # Where it does not answer the request is left open: what is done could not be kept, and an agent may have
+        # been paid for the answer.
+        async with asyncio.timeout(RECALLING_SECONDS):
+            return await self._results.recall(self.work.project, self.work.id)
 
     async def _keep(self, answer: NewRecord) -> None:
         """For whoever comes next, if this instance dies before the history has it.

@@ -222,9 +222,9 @@ class Runner:
             task.cancel()
 
     def _drop_waiting(self) -> None:
-        """Whoever has not been granted its claim yet does not begin any more."""
+        """Whoever has not been granted its claim yet does not begin any more, and nobody stands by."""
         for _, job, task in self._jobs.values():
-            if job.is_waiting:
+            if job.is_waiting or job.stands_by:
                 task.cancel()
 
     async def _start_jobs(self, following: Following, membership: Membership, living: Living) -> None:

@@ -41,7 +41,7 @@ SECONDS_A_STEP = 0.1
 SNAPSHOT_EVERY_RECORDS = 5_000
 DELETE_EVERY_SECONDS = 10.0
 ANCHOR_WINDOW = 50
-CHORE_SECONDS = 1.0
+SNAPSHOT_AGAIN_SECONDS = 10.0
 logger = structlog.get_logger(__name__)
 
 
@@ -72,6 +72,7 @@ class PartitionOwner:
         self._end = 0
         self._snapshot_end = 0
         self._deleted_at = monotonic()
+        self._snapshot_failed_at = float("-inf")
         self._chores: dict[str, asyncio.Task[None]] = {}
         self.made_progress = False
 
@@ -92,9 +93,11 @@ class PartitionOwner:
         except HistoryCutOff as error:
             raise self._standing_still(f"{Topic.EVENTS}, partition {self._partition}: {error}") from error
         finally:
-            await self._end_chores()
-            await tail.close()
-            await writer.close()
+            try:
+                await self._end_chores()
+            finally:
+                await tail.close()
+                await writer.close()
 
     def _standing_still(self, message: str) -> "HistoryUnreadable":
         """The history cannot be read to its end: going on would decide on half the truth."""
@@ -220,7 +223,8 @@ class PartitionOwner:
         """Let go of what has been passed, and keep a snapshot now and then."""
         if monotonic() - self._deleted_at > DELETE_EVERY_SECONDS and self._passed != Positions():
             self._beside("delete", partial(self._delete, writer, self._passed))
-        if self._end - self._snapshot_end >= SNAPSHOT_EVERY_RECORDS:
+        is_due = self._end - self._snapshot_end >= SNAPSHOT_EVERY_RECORDS
+        if is_due and monotonic() - self._snapshot_failed_at > SNAPSHOT_AGAIN_SECONDS:
             self._beside("snapshot", self._keep_snapshot)
 
     def _beside(self, chore: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -235,14 +239,11 @@ class PartitionOwner:
             self._chores[chore] = asyncio.create_task(work(), name=f"{chore}-{self._partition}")
 
     async def _end_chores(self) -> None:
-        """They have a moment: who is cut off amid a statement loses the connection, and with it the log."""
-        tasks = set(self._chores.values())
-        if tasks:
-            _, tasks = await asyncio.wait(tasks, timeout=CHORE_SECONDS)
-        for task in tasks:
+        for task in self._chores.values():
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        for error in await asyncio.gather(*self._chores.values(), return_exceptions=True):
+            if isinstance(error, Exception):
+                logger.error("beside the steps", partition=self._partition, exc_info=error)
 
     async def _delete(self, writer: PartitionWriter, passed: Positions) -> None:
         """What cannot be deleted now stays a while longer, and stops nobody."""
@@ -259,6 +260,7 @@ class PartitionOwner:
             last = await self._log.read(place, max(0, end - ANCHOR_WINDOW), end)
         except LogUnavailable as error:
             logger.warning("no snapshot made", partition=self._partition, error=str(error))
+            self._snapshot_failed_at = monotonic()
             return
         if last:
             digest = sha256(last[-1].value).digest()

@@ -59,6 +59,7 @@ class Snapshot:
 
 STORE_SECONDS = 10.0
 """A store that does not answer is waited for no longer: without a snapshot there is more to read, no more."""
+KEEPING_SECONDS = 60.0
 KEPT = 2
 """Of each partition: where the newest is damaged, or not of this log, the one before may do."""
 
@@ -88,7 +89,8 @@ class Snapshots:
         data = await asyncio.to_thread(dump_snapshot, snapshot)
         own = f"{self._folder(partition)}{snapshot.offset:020}-{core_version()}"
         try:
-            await self._store.replace(own, data)
+            async with asyncio.timeout(KEEPING_SECONDS):
+                await self._store.replace(own, data)
         except Exception as error:  # whatever a store far away raises
             logger.warning("snapshot not kept", partition=partition, error=repr(error))
             return
@@ -117,7 +119,8 @@ class Snapshots:
 
     async def _forget(self, name: str) -> None:
         try:
-            await self._store.delete(name)
+            async with asyncio.timeout(STORE_SECONDS):
+                await self._store.delete(name)
         except Exception as error:  # as above
             logger.warning("snapshot not deleted", name=name, error=repr(error))
 

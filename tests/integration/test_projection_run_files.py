@@ -229,7 +229,7 @@ async def test_files_wait_for_a_store_that_is_away_and_lose_nothing(pool: Pool, 
 async def test_a_store_that_does_not_answer_is_an_outage(
     pool: Pool, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projections.run_files.keeper.BLOBS_SECONDS", 0.1)
+    monkeypatch.setattr("projections.run_files.keeper.BLOB_SECONDS", 0.1)
     log = ListLog()
     log.write(recorded(failure()))
     await fold(pool, log)

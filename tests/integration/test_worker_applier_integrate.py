@@ -10,7 +10,7 @@ from events.families.failure import FailureClass
 from events.families.integrate import IntegrationFailed, SnapshotCreated
 from events.refs import integration_branch, snapshot_tag
 from services.git.fence import Claim
-from services.git.integration import Integration, claim_fence
+from services.git.integration import Integration, TargetUnreachable, claim_fence
 from services.git.targets import target_of
 from services.runner.worker import WorkReplaced
 from support.repositories import commit, git, new_file_patch
@@ -220,6 +220,37 @@ async def test_a_target_that_is_away_is_waited_for(home: Home):
     away.rename(home.repository)
     answer = await asyncio.wait_for(running, 30)
     assert isinstance(answer, SnapshotCreated)
+
+
+async def test_of_targets_that_are_away_a_few_are_tried_at_a_time(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try may hold a process of git for minutes, and there may be any number of runs that wait."""
+    candidate, applier = await made(home), home.applier()
+    tried: list[str] = []
+    trying: set[str] = set()
+    at_once: list[int] = []
+
+    async def silent(_: object, order: Integration) -> TargetUnreachable:
+        if order.claim.claim_id in tried:
+            trying.add(order.claim.claim_id)
+            at_once.append(len(trying))
+        tried.append(order.claim.claim_id)
+        await asyncio.sleep(0.05)
+        trying.discard(order.claim.claim_id)
+        return TargetUnreachable("no answer")
+
+    monkeypatch.setattr("services.applier.integrating.integrate", silent)
+    asked = home.integration_request(*candidate)
+    assignments = [home.assignment(asked, claim_id=f"claim-{number}") for number in range(6)]
+    running = [asyncio.create_task(applier.perform(one)) for one in assignments]
+    async with asyncio.timeout(30):
+        while len(at_once) < 12:
+            await asyncio.sleep(0.01)
+    for task in running:
+        task.cancel()
+    await asyncio.wait(running)
+    assert max(at_once) == 2
 
 
 async def test_a_cancelled_wait_leaves_nothing(home: Home):

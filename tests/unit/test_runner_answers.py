@@ -80,22 +80,20 @@ class HungStore(Store):
         return None
 
 
-async def test_without_its_store_a_check_is_done_again_and_no_agent_is_started(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("awaits_claim", [True, False])
+async def test_a_store_that_does_not_answer_keeps_no_place_and_burns_no_attempt(
+    awaits_claim: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_module, "RECALLING_SECONDS", 0.05)
-    checker, builder = Doer(awaits_claim=False), Doer()
-    async with supervised() as stage, working(stage, checker, HungStore()):
-        await stage.start()
-        await until(lambda: len(checker.begun) == 1)
+    worker = Doer(awaits_claim=awaits_claim)
     async with supervised() as stage:
         await stage.start()
         (asked,) = stage.history(BuildRequested)
         await stage.say(Topic.RESULTS, WorkStarted(request_id=asked.event.id, instance="dead", limit_seconds=60.0))
-        async with working(stage, builder, HungStore(), capacity=1) as running:
+        async with working(stage, worker, HungStore(), capacity=1) as running:
             await until(lambda: running.status.facts.get("running") == 1)
             await until(lambda: running.status.facts.get("running") == 0)
-            assert (builder.begun, stage.claimants()) == ([], ["dead"])
+            assert (worker.begun, stage.claimants()) == ([], ["dead"])
 
 
 async def test_of_two_results_that_are_kept_the_first_one_stays() -> None:

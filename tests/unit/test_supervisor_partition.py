@@ -184,7 +184,6 @@ async def test_what_hangs_beside_the_steps_holds_none_of_them_up(
         hanging.append("snapshot")
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(module, "CHORE_SECONDS", 0.05)
     monkeypatch.setattr(module, "DELETE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(module, "SNAPSHOT_EVERY_RECORDS", 1)
     monkeypatch.setattr(MemoryWriter, "delete_before", hung_delete)
