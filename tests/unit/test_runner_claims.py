@@ -172,6 +172,20 @@ async def test_work_that_stands_by_takes_no_place() -> None:
         await until(lambda: len(worker.begun) == 2)
 
 
+async def test_work_that_stands_by_keeps_nobody_from_stopping() -> None:
+    """It is left open, and done by whoever comes next: its grace would end in nothing else."""
+    worker = Doer()
+    async with supervised() as stage, working(stage, worker, grace_seconds=60.0) as running:
+        await stage.start()
+        await until(lambda: len(worker.begun) == 1)
+        worker.begun[0].standing_by.set()
+        running.stop.set()
+        stage.log.wake()
+        await until(running.task.done, seconds=10)
+        assert worker.killed == [worker.begun[0].request_id]
+        assert stage.history(BuildFailed) == []
+
+
 async def test_a_claim_of_an_instance_that_has_just_come_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is known of the living may be older than the claim that is judged by it."""
     monkeypatch.setattr(runner_module, "LIVING_SECONDS", 3_600.0)
