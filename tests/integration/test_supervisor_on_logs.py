@@ -139,7 +139,9 @@ async def test_taking_over_gives_one_state_with_a_snapshot_without_and_folded_by
             prepared = RunPrepared(request_id=asked[-1].event.id, base_commit=BASE, configuration=Configuration())
             await say(log, Topic.RESULTS, prepared, f"run-{number}")
             await until(log, BuildRequested, number + 1)
-    assert store.values
+            async with asyncio.timeout(10):
+                while number > 0 and not store.values:
+                    await asyncio.sleep(0.01)
     with reads_of_history(log, monkeypatch) as starts:
         async with served(log, store) as owner:
             with_snapshot = owner._state

@@ -100,10 +100,12 @@ def request_id(log: MemoryLog, run_id: str = "run-1") -> str:
 
 
 async def told(log: MemoryLog, store: Store | None, runs: range) -> PartitionState:
+    """The state after these requests; where there is a store, a snapshot has been kept in it."""
     async with serving(log, store) as (owner, _):
         for number in runs:
             await log.submit(Topic.COMMANDS, [record(plan(run_id=f"run-{number}"), f"run-{number}")])
         await until(lambda: types(log).count("RunRequested") == runs.stop)
+        await until(lambda: store is None or bool(store.values))
         return owner._state
 
 
