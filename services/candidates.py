@@ -1,5 +1,7 @@
 """Mirrors and candidates as the workers share them: opened once, made again wherever they are missing."""
 
+import asyncio
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -34,6 +36,7 @@ from services.git.failures import (
 from services.git.mirror import Mirror, fetch_commit, hold_commit, in_use, mark_used, open_mirror
 from services.git.quarantine import Quarantine, keep_objects, open_quarantine
 from services.git.reference_names import candidate_reference
+from services.git.source import Shape, shape_of
 
 _PATCH_OPTIONS = ("--patch", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
 
@@ -63,6 +66,19 @@ class PatchesConflict(Exception):
     """The patches do not apply one after another."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The mirror of a folder, and the folder's shape from before it was opened."""
+
+    address: str
+    shape: Shape
+    mirror: Mirror
+
+    def stands(self) -> bool:
+        """Whether both are still there. Blocking."""
+        return shape_of(self.address) == self.shape and self.mirror.folder.exists()
+
+
 class Candidates:
     """This machine's mirrors under `root`, and the candidates in them."""
 
@@ -70,12 +86,23 @@ class Candidates:
         self._git = git
         self._root = root
         self._store = store
+        self._opened: dict[str, _Opened] = {}
 
     async def mirror(self, address: str | None) -> Mirror:
-        """The mirror of a repository; raises RepositoryMissing, RepositoryUnsupported."""
+        """The mirror of a repository; raises RepositoryMissing, RepositoryUnsupported.
+
+        Git is asked for a folder's repository once, as long as it seems to be the same.
+        """
         if address is None:
             raise RepositoryMissing("The run names none.")
-        return await open_mirror(self._git, self._root, address)
+        opened = self._opened.get(address)
+        if opened is not None and await asyncio.to_thread(opened.stands):
+            return opened.mirror
+        shape = await asyncio.to_thread(shape_of, address)
+        mirror = await open_mirror(self._git, self._root, address)
+        if shape is not None:
+            self._opened[address] = _Opened(address, shape, mirror)
+        return mirror
 
     async def at_commit(self, address: str | None, commit: str) -> Mirror:
         """The mirror, holding a commit that stands in the repository. Raises GitFailure."""

@@ -11,11 +11,11 @@ from datetime import datetime
 from services.git.applying import Conflict, apply_patch
 from services.git.failures import CommitMissing, GitFailed, PatchTooLarge
 from services.git.message import commit_message
-from services.git.mirror import Mirror, has_commit
+from services.git.mirror import Mirror, has_commit, keep_reference
 from services.git.quarantine import Quarantine
-from services.git.reference_writing import write_references
 from services.git.tree_changes import TreeChange, tree_changes
 from services.git.unpacking import unpacked_bytes
+from services.processes.finishing import side_by_side
 
 UNPACKED_LIMIT_BYTES = 100 * 1024 * 1024
 
@@ -101,8 +101,8 @@ async def make_candidate(
 
 
 async def keep_candidate(mirror: Mirror, reference: str, commit: str) -> None:
-    """Set the candidate's ref in the mirror; setting it again to the same commit is as good."""
-    await write_references(mirror, mirror.place, f"update {reference} {commit}\n")
+    """Set the candidate's ref in the mirror; setting it again to the same commit is as good. No process."""
+    await keep_reference(mirror, reference, commit)
 
 
 def _check_size(patches: Sequence[bytes]) -> None:
@@ -121,14 +121,17 @@ async def _read_parent(quarantine: Quarantine, parent: str) -> None:
 
 
 async def _commit(quarantine: Quarantine, parent: str, identity: CandidateIdentity) -> Candidate | NoChange:
-    git, place = quarantine.git, quarantine.place
-    written = await git.run(place, "write-tree", durable=False)
+    written = await quarantine.git.run(quarantine.place, "write-tree", durable=False)
     tree = written.stdout.decode().strip()
-    changes = await tree_changes(quarantine, parent, tree)
-    if not changes:
-        return NoChange(parent)
-    committed = await git.run(
-        place,
+    changes, commit = await side_by_side(
+        tree_changes(quarantine, parent, tree), _committed(quarantine, parent, tree, identity)
+    )
+    return Candidate(commit, tree, parent, changes) if changes else NoChange(parent)
+
+
+async def _committed(quarantine: Quarantine, parent: str, tree: str, identity: CandidateIdentity) -> str:
+    committed = await quarantine.git.run(
+        quarantine.place,
         "commit-tree",
         "-p",
         parent,
@@ -137,7 +140,7 @@ async def _commit(quarantine: Quarantine, parent: str, identity: CandidateIdenti
         durable=False,
         environment=_signature(identity),
     )
-    return Candidate(committed.stdout.decode().strip(), tree, parent, changes)
+    return committed.stdout.decode().strip()
 
 
 def _signature(identity: CandidateIdentity) -> dict[str, str]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from services.git.objects import ObjectSource, object_sizes, read_objects
 from services.git.tree_changes import GITLINK, TreeChange, tree_paths
 from services.policy.change import Blob, ProposedChange, file_change
+from services.processes.finishing import side_by_side
 
 READ_LIMIT_BYTES = 20 * 1024 * 1024
 _ZEROS = "0" * 40
@@ -17,14 +18,14 @@ async def read_change(
 
     Three processes, however many files. A file above READ_LIMIT_BYTES has its size, no content.
     """
-    blobs = await _read_blobs(source, changes)
+    blobs, paths = await side_by_side(_read_blobs(source, changes), tree_paths(source, result))
     files = tuple(
         file_change(
             change.path, change.old_mode, change.new_mode, blobs.get(change.old_id), blobs.get(change.new_id)
         )
         for change in changes
     )
-    return ProposedChange(files, frozenset(await tree_paths(source, result)), refused_paths)
+    return ProposedChange(files, frozenset(paths), refused_paths)
 
 
 async def _read_blobs(source: ObjectSource, changes: Sequence[TreeChange]) -> dict[str, Blob]:

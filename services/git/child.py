@@ -8,14 +8,14 @@ import os
 import selectors
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import IO
 
 from services.git.failures import GitMissing, GitOutputTooLarge, GitTimedOut
+from services.processes.stdin import input_file
 
 STDERR_KEPT_BYTES = 64 * 1024
 BLOCK_BYTES = 256 * 1024
@@ -56,7 +56,7 @@ class Child:
 
     def perform(self, order: Order) -> GitOutput:
         """Run to the end; raises GitTimedOut, GitOutputTooLarge, GitMissing."""
-        with _given(order.stdin) as stdin:
+        with input_file(order.stdin) if order.stdin else nullcontext() as stdin:
             process = self._start(order, stdin)
             try:
                 stdout, stderr = _drain(process, order)
@@ -73,7 +73,7 @@ class Child:
             if self._process is not None and self._process.returncode is None:
                 _kill_group(self._process.pid)
 
-    def _start(self, order: Order, stdin: IO[bytes] | None) -> "subprocess.Popen[bytes]":
+    def _start(self, order: Order, stdin: int | None) -> "subprocess.Popen[bytes]":
         process = start_process(order, stdin)
         with self._guard:
             self._process = process
@@ -82,8 +82,11 @@ class Child:
         return process
 
 
-def start_process(order: Order, stdin: IO[bytes] | None) -> "subprocess.Popen[bytes]":
-    """Start the process in a session of its own, so that its children can be killed with it."""
+def start_process(order: Order, stdin: int | None) -> "subprocess.Popen[bytes]":
+    """Start the process in a session of its own, so that its children can be killed with it.
+
+    `stdin` is a descriptor; without one there is nothing to read.
+    """
     try:
         from git.cmd import Git  # here, for importing it runs `git version` (see above)
         from git.exc import GitCommandNotFound
@@ -92,7 +95,7 @@ def start_process(order: Order, stdin: IO[bytes] | None) -> "subprocess.Popen[by
     try:
         handle = Git(order.folder).execute(
             list(order.argv),
-            istream=stdin,  # type: ignore[arg-type]  # any file with a descriptor will do
+            istream=stdin,  # a descriptor will do, as it does for Popen
             as_process=True,
             shell=False,
             start_new_session=True,
@@ -105,26 +108,6 @@ def start_process(order: Order, stdin: IO[bytes] | None) -> "subprocess.Popen[by
     assert process is not None
     handle.proc = None  # ours from here: GitPython would terminate it when the handle is collected
     return process
-
-
-class _given:  # noqa: N801  # a context manager that reads as a word
-    """The bytes for stdin as a file: a pipe could fill up while nobody reads the output."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._file: IO[bytes] | None = None
-
-    def __enter__(self) -> IO[bytes] | None:
-        if not self._content:
-            return None
-        self._file = tempfile.TemporaryFile()
-        self._file.write(self._content)
-        self._file.seek(0)
-        return self._file
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
 
 
 def _drain(process: "subprocess.Popen[bytes]", order: Order) -> tuple[bytes, bytes]:

@@ -18,6 +18,7 @@ from services.git.refusals import is_refusal
 from services.git.standing import standing
 from services.git.target import Move, Target
 from services.git.targets import target_of
+from services.processes.finishing import side_by_side
 
 TRIES = 60
 
@@ -152,19 +153,25 @@ async def integrate(mirror: Mirror, order: Integration) -> Outcome:
 
 
 async def _integrate(mirror: Mirror, target: Target, order: Integration) -> Outcome:
-    seen = await standing(target, order.branch, order.tag, order.fence)
+    seen, descends = await side_by_side(
+        standing(target, order.branch, order.tag, order.fence), _descends(mirror, order)
+    )
     found = seen.found
     if found.get(order.tag) == order.commit:
         return Integrated(order.commit, order.branch, order.tag, already=True)
     if seen.in_the_way:
         return InTheWay(seen.in_the_way[0])
-    refusal = await _why_not(mirror, order, found)
+    refusal = _why_not(order, found, descends)
     if refusal is not None:
         return _foreign(order, await _read_ledger(target, order, found.get(order.fence))) or refusal
-    fence = await claim_fence(target, order, found.get(order.fence))
+    claiming = claim_fence(target, order, found.get(order.fence))
+    if is_moved := found.get(order.branch) == order.commit:
+        fence = await claiming
+    else:
+        # Objects that no ref leads to are no matter, should the claim be refused.
+        fence, _ = await side_by_side(claiming, target.send_objects(order.commit, order.expected_head))
     failpoint("fence-set")
-    if isinstance(fence, Fence) and found.get(order.branch) != order.commit:
-        await target.send_objects(order.commit, order.expected_head)
+    if isinstance(fence, Fence) and not is_moved:
         fence = await move_branch(target, order, fence)
         failpoint("branch-moved")
     if isinstance(fence, Fence):
@@ -177,15 +184,23 @@ def _foreign(order: Integration, ledger: Ledger) -> Foreign | None:
     return Foreign(ledger.project or "") if ledger.is_foreign_to(order.claim) else None
 
 
-async def _why_not(mirror: Mirror, order: Integration, found: Mapping[str, str]) -> Refusal | None:
-    """What stands in the way before anything is written."""
+async def _descends(mirror: Mirror, order: Integration) -> bool | CommitMissing:
+    """Whether moving from the expected head to the candidate is a fast-forward."""
+    try:
+        return order.expected_head is None or await is_ancestor(mirror, order.expected_head, order.commit)
+    except CommitMissing as missing:  # no matter where all has been done already
+        return missing
+
+
+def _why_not(order: Integration, found: Mapping[str, str], descends: bool | CommitMissing) -> Refusal | None:
+    """What stands in the way before anything is written; raises CommitMissing."""
     if found.get(order.branch) not in (order.commit, order.expected_head):
         return HeadMoved(found.get(order.branch))
     if order.tag in found:
         return TagTaken(order.tag, found[order.tag])
-    if order.expected_head and not await is_ancestor(mirror, order.expected_head, order.commit):
-        return Diverged(order.expected_head)
-    return None
+    if isinstance(descends, CommitMissing):
+        raise descends
+    return None if descends or order.expected_head is None else Diverged(order.expected_head)
 
 
 async def claim_fence(target: Target, order: Integration, standing: str | None) -> Fence | Replaced | Foreign:

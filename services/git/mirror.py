@@ -149,6 +149,11 @@ async def hold_commit(mirror: Mirror, commit: str) -> bool:
     return True
 
 
+async def keep_reference(mirror: Mirror, reference: str, commit: str) -> None:
+    """Set a ref of the mirror, whatever it was, and have it on the disk; the mirror is to be in use meanwhile."""
+    await asyncio.to_thread(_write, mirror, reference, commit, durable=True)
+
+
 async def _is_whole(mirror: Mirror, commit: str) -> bool:
     if not await has_commit(mirror, commit):
         return False
@@ -174,12 +179,16 @@ def _touch(file: Path, commit: str) -> bool:
     return False
 
 
-def _write(mirror: Mirror, reference: str, commit: str) -> None:
+def _write(mirror: Mirror, reference: str, commit: str, *, durable: bool = False) -> None:
     """Write the ref as git would: its name says what it holds, so whoever writes it writes the same."""
     file = mirror.folder / reference
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = mirror.folder / "autopack" / f"pin-{secrets.token_hex(8)}"
-    draft.write_text(f"{commit}\n")
+    with draft.open("w") as written:
+        written.write(f"{commit}\n")
+        if durable:
+            written.flush()
+            os.fsync(written.fileno())
     draft.rename(file)
 
 

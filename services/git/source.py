@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -38,6 +39,7 @@ class RemoteRepository:
 
 
 Repository = LocalRepository | RemoteRepository
+Shape = tuple[str, int, int, int]
 
 
 async def locate(git: GitCommand, address: str) -> Repository:
@@ -53,6 +55,27 @@ async def locate(git: GitCommand, address: str) -> Repository:
     if not path.exists() and _SCP_LIKE.fullmatch(address):
         return RemoteRepository(address)
     return LocalRepository(await _git_dir(git, path))
+
+
+def shape_of(address: str) -> Shape | None:
+    """What tells that a folder still is the repository that it was, without asking git; None where nothing does.
+
+    Of a URL nothing does, nor need it: locating one asks nobody. Blocking.
+    """
+    try:
+        path = _with_git_folder(Path(address).resolve())
+        status = path.stat()
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if is_folder and not all((path / name).exists() for name in ("HEAD", "objects")):
+            return None
+    except (OSError, ValueError):
+        return None
+    # A file says where the folder is, and may come to say something else.
+    return str(path), status.st_dev, status.st_ino, 0 if is_folder else status.st_mtime_ns
+
+
+def _with_git_folder(path: Path) -> Path:
+    return path / ".git" if (path / ".git").exists() else path
 
 
 def is_relative(address: str) -> bool:
@@ -72,7 +95,7 @@ def _remote(git: GitCommand, address: str) -> RemoteRepository:
 
 async def _git_dir(git: GitCommand, path: Path) -> Path:
     resolved = await asyncio.to_thread(path.resolve)
-    candidate = resolved / ".git" if (resolved / ".git").exists() else resolved
+    candidate = _with_git_folder(resolved)
     output = await git.run(Place(git_dir=candidate), "rev-parse", "--absolute-git-dir", accept=(0, 128))
     if output.exit_code != 0:
         raise RepositoryMissing(f"{path}: {last_lines(output.stderr, 200)}")

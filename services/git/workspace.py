@@ -8,15 +8,16 @@ pack straight into its place, and one checkout serves the agent's index and our 
 """
 
 import asyncio
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.git.command import Place
-from services.git.failures import CommitMissing
+from services.git.failures import CommitMissing, GitFailed
 from services.git.ignore_rules import flattened
 from services.git.mirror import Mirror, has_commit
-from services.processes.finishing import in_any_case
+from services.processes.finishing import in_any_case, side_by_side
 
 HISTORY_COMMITS = 50
 BRANCH = "work"
@@ -64,16 +65,16 @@ async def clone_for_agent(mirror: Mirror, commit: str, folder: Path) -> Workspac
     """Make a workspace of `commit` in `folder`, which must not exist; raises CommitMissing.
 
     Remove the folder to be rid of it: cancelled, it leaves a half made one, and nothing more is written to it.
-    Five processes, three of them short.
+    Three processes: one checks out while two copy the history.
     """
-    if not await has_commit(mirror, commit):
-        raise CommitMissing(commit)
     workspace = Workspace(mirror, commit, folder)
     await in_any_case(asyncio.to_thread(_lay_out, workspace))
-    await _check_out(workspace)
-    await _copy_history(workspace)
-    await _keep_ignore_rules(workspace)
-    await in_any_case(asyncio.to_thread(shutil.copyfile, workspace.index, workspace.tree / ".git" / "index"))
+    try:
+        await side_by_side(_check_out(workspace), _copy_history(workspace))
+    except GitFailed as error:
+        if await has_commit(mirror, commit):
+            raise
+        raise CommitMissing(commit) from error
     return workspace
 
 
@@ -95,6 +96,7 @@ async def _check_out(workspace: Workspace) -> None:
     mirror = workspace.mirror
     place = Place(git_dir=mirror.folder, work_tree=workspace.tree, index=workspace.index)
     await mirror.git.run(place, "read-tree", "--reset", "-u", workspace.commit, durable=False)
+    await in_any_case(asyncio.to_thread(_keep, workspace))
 
 
 async def _copy_history(workspace: Workspace) -> None:
@@ -134,24 +136,23 @@ def _mirror_shallow(mirror: Mirror) -> set[str]:
     return set(file.read_text().split()) if file.exists() else set()
 
 
-async def _keep_ignore_rules(workspace: Workspace) -> None:
-    """Read the rules while the work tree still is the base's."""
-    mirror = workspace.mirror
-    listed = await mirror.git.run(
-        Place(git_dir=mirror.folder, index=workspace.index), "ls-files", "-z", "--cached"
-    )
-    names = [name for name in listed.stdout.split(b"\0") if name.rsplit(b"/", 1)[-1] == b".gitignore"]
-    rules = await asyncio.to_thread(_read_rules, workspace.tree, names)
-    await in_any_case(asyncio.to_thread(workspace.ignore_rules.write_bytes, flattened(rules)))
+def _keep(workspace: Workspace) -> None:
+    """Give the agent an index like ours, and read the rules while the work tree still is the base's."""
+    shutil.copyfile(workspace.index, workspace.tree / ".git" / "index")
+    workspace.ignore_rules.write_bytes(flattened(_ignore_rules(os.fsencode(workspace.tree))))
 
 
-def _read_rules(tree: Path, names: list[bytes]) -> dict[bytes, bytes]:
-    files = {name: tree / name.decode("utf-8", "surrogateescape") for name in names}
-    return {
-        name.rpartition(b"/")[0]: file.read_bytes()
-        for name, file in files.items()
-        if file.is_file() and not file.is_symlink()  # git does not follow a link here either
-    }
+def _ignore_rules(tree: bytes) -> dict[bytes, bytes]:
+    """The rules of each folder that has some; git does not follow a link here either."""
+    found = {}
+    for folder, folders, files in os.walk(tree):
+        if folder == tree:
+            folders.remove(b".git")
+        file = os.path.join(folder, b".gitignore")
+        if b".gitignore" in files and not os.path.islink(file):
+            name = b"" if folder == tree else os.path.relpath(folder, tree)
+            found[name] = Path(os.fsdecode(file)).read_bytes()
+    return found
 
 
 def _remove(folder: Path) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 ResultT = TypeVar("ResultT")
+OtherT = TypeVar("OtherT")
 
 
 async def finished(work: asyncio.Future[Any]) -> None:
@@ -23,3 +24,15 @@ async def in_any_case(work: Awaitable[ResultT]) -> ResultT:
     except asyncio.CancelledError:
         await finished(task)
         raise
+
+
+async def side_by_side(
+    one: Coroutine[Any, Any, ResultT], other: Coroutine[Any, Any, OtherT]
+) -> tuple[ResultT, OtherT]:
+    """What both return. Where one fails, the other is cancelled and waited for, and that failure is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = group.create_task(one), group.create_task(other)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return tasks[0].result(), tasks[1].result()

@@ -26,7 +26,8 @@ def bubblewrap_arguments(spec: SandboxSpec) -> tuple[str, ...]:
         *_foundation(spec),
         *chain.from_iterable(place.arguments() for place in _places(spec)),
         *("--remount-ro", "/", "--chdir", "/", "--"),
-        *(spec.lifeline.arguments() if spec.lifeline else ()),
+        # The pipes are root's: whoever writes to /dev/stderr opens them anew, and must be allowed to.
+        *(spec.lifeline.arguments(opens_output=spec.uid is not None) if spec.lifeline else ()),
         *_limiter(str(spec.tools.prlimit), spec.limits),
         *_user_change(spec),
         # Entered as the user who owns it: root without its privileges may not be allowed to.
@@ -53,12 +54,12 @@ def _foundation(spec: SandboxSpec) -> Iterator[str]:
         yield from ("--symlink", target, str(path))
     yield from ("--proc", "/proc", "--dev", "/dev")
     yield from _scratch(Path("/dev/shm"), SHARED_MEMORY_BYTES)
+    files = spec.data_files or {}
+    yield from _parents(*SCRATCH_FOLDERS, *files)
     for folder in SCRATCH_FOLDERS:
-        yield from _parents(folder)
         yield from _scratch(folder, spec.limits.scratch_bytes)
-    for path, descriptor in (spec.data_files or {}).items():
-        yield from _parents(path)
-        yield from ("--perms", "0644", "--ro-bind-data", str(descriptor), str(path))
+    for path, descriptor in files.items():
+        yield from ("--perms", "0644", "--file", str(descriptor), str(path))
 
 
 def _scratch(folder: Path, size_bytes: int) -> Iterator[str]:
@@ -97,9 +98,9 @@ def _places(spec: SandboxSpec) -> list[_Place]:
     return sorted(unique.values(), key=lambda place: (len(place.destination.parts), place.destination))
 
 
-def _parents(path: Path) -> Iterator[str]:
-    """Make the folders above a place, readable by all: bubblewrap's own are closed to another user."""
-    for parent in reversed(path.parents):
+def _parents(*paths: Path) -> Iterator[str]:
+    """Make the folders above places, readable by all: bubblewrap's own are closed to another user."""
+    for parent in dict.fromkeys(parent for path in paths for parent in reversed(path.parents)):
         if parent not in PREPARED:
             yield from ("--perms", "0755", "--dir", str(parent))
 
@@ -119,7 +120,5 @@ def _user_change(spec: SandboxSpec) -> Iterator[str]:
     """Become another user: for root no limit on processes holds, and files of root's are open."""
     if spec.uid is None:
         return
-    # The pipes are root's: whoever writes to /dev/stderr opens them anew, and must be allowed to.
-    yield from ("/bin/sh", "-c", 'chmod 0666 /proc/$$/fd/[12]; exec "$@"', "sh")
     yield from (str(spec.tools.setpriv), "--reuid", str(spec.uid), "--regid", str(spec.uid))
     yield from ("--clear-groups", "--inh-caps=-all", "--")

@@ -66,8 +66,10 @@ class Bubblewrap:
                 watched_namespace() as (namespace, info),
                 lifeline(command_input) as line,
                 _accounts(uid) as accounts,
+                _opened(self.system.files) as copied,
             ):
-                spec = replace(self._spec(job, view, needs, uid, accounts, info), lifeline=line)
+                files = {**copied, **accounts}
+                spec = replace(self._spec(job, view, needs, uid, files, info), lifeline=line)
                 command = _command(job, spec, environment, tuple(secrets.values()), namespace)
                 try:
                     done = await run(command, stop)
@@ -86,10 +88,10 @@ class Bubblewrap:
         view: View,
         needs: Needs,
         uid: int | None,
-        accounts: Mapping[Path, int],
+        files: Mapping[Path, int],
         info: int,
     ) -> SandboxSpec:
-        shown = [*self.system.folders, *self.system.links, job.work_folder, view.place]
+        shown = [*self.system.folders, *self.system.files, *self.system.links, job.work_folder, view.place]
         visible = _mounts((*needs.paths, *job.readonly_paths), shown)
         return SandboxSpec(
             tools=self.tools,
@@ -103,7 +105,7 @@ class Bubblewrap:
             network=job.network,
             uid=uid,
             limits=self.limits,
-            data_files=accounts,
+            data_files=files,
             info_descriptor=info,
         )
 
@@ -120,16 +122,16 @@ def _within(job: Job) -> list[Mount]:
 
 def _mounts(paths: Iterable[Path], showing: Iterable[Path]) -> Iterator[Mount]:
     """Leave out what shows anyway; of a link that shows, put what it points to where that lies."""
-    shown = [*showing]
+    shown = {*showing}
 
     def shows(path: Path) -> bool:
-        return any(path.is_relative_to(folder) for folder in shown)
+        return path in shown or not shown.isdisjoint(path.parents)
 
     for path in sorted(set(paths), key=lambda path: (len(path.parts), path)):
         target = path.resolve()
         place = target if shows(path) else path
         if not shows(place):
-            shown.append(place)
+            shown.add(place)
             yield Mount(target, place)
 
 
@@ -182,3 +184,14 @@ def _accounts(uid: int | None) -> Iterator[Mapping[Path, int]]:
     }
     with contextlib.ExitStack() as files:
         yield {path: files.enter_context(input_file(text.encode())) for path, text in texts.items()}
+
+
+@contextlib.contextmanager
+def _opened(files: Iterable[Path]) -> Iterator[Mapping[Path, int]]:
+    """Open those files that still are there for us."""
+    with contextlib.ExitStack() as opened:
+        found = {}
+        for file in files:
+            with contextlib.suppress(OSError):
+                found[file] = opened.enter_context(file.open("rb")).fileno()
+        yield found

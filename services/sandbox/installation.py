@@ -4,12 +4,16 @@ import os
 import pwd
 import shutil
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
+from time import monotonic
 
 EXECUTABLE_FOLDERS = frozenset({"bin", "sbin", "libexec"})
 PARTS = ("bin", "sbin", "lib", "lib32", "lib64", "libexec", "include", "share", "conf", "pyvenv.cfg")
 LONGEST_SHEBANG_BYTES = 256
 MOST_STEPS = 16
+REMEMBERED_SECONDS = 10.0
+"""So much later at most an installation shows that comes to lie on the search path."""
 
 
 def find_executable(name: str, search_path: str, folder: Path) -> Path | None:
@@ -32,9 +36,16 @@ def needed_paths(executable: Path | None, arguments: Iterable[str], search_path:
     for path in _executable_paths(executable, search_path) if executable else ():
         found.update(dict.fromkeys(path))
     found.update(dict.fromkeys(_named_paths(arguments)))
-    for folder in search_path.split(":"):
-        if folder.startswith("/") and Path(folder).is_dir():
-            found.update(dict.fromkeys(_installation(Path(folder) / "any")))
+    found = {path: None for path in found if path.exists()}
+    found.update(dict.fromkeys(_on_path(search_path, int(monotonic() / REMEMBERED_SECONDS))))
+    return tuple(found)
+
+
+@lru_cache(maxsize=8)
+def _on_path(search_path: str, moment: int) -> tuple[Path, ...]:
+    """The installations on the search path, looked for once a moment: every job asks."""
+    folders = [Path(folder) for folder in search_path.split(":") if folder.startswith("/")]
+    found = dict.fromkeys(part for folder in folders if folder.is_dir() for part in _installation(folder / "any"))
     return tuple(path for path in found if path.exists())
 
 

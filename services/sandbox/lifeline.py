@@ -17,9 +17,10 @@ from dataclasses import dataclass
 
 WORD = b"go\n"
 _SCRIPT = (
-    'echo here >&0 && read -r word && [ "$word" = go ] && input=$1 && shift && exec <"/proc/self/fd/$input"'
-    ' && exec "$@"'
+    'echo here >&0 && { %s read -r word; } && [ "$word" = go ] && input=$1 && shift'
+    ' && exec <"/proc/self/fd/$input" && exec "$@"'
 )
+_OPENING = "chmod 0666 /proc/$$/fd/1 /proc/$$/fd/2;"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,9 @@ class Lifeline:
     line: int
     command_input: int
 
-    def arguments(self) -> tuple[str, ...]:
-        """What stands before the command."""
-        return ("/bin/sh", "-c", _SCRIPT, "sh", str(self.command_input))
+    def arguments(self, *, opens_output: bool = False) -> tuple[str, ...]:
+        """What stands before the command; if asked to it lets every user open the pipes that it writes to."""
+        return ("/bin/sh", "-c", _SCRIPT % (_OPENING if opens_output else ""), "sh", str(self.command_input))
 
 
 @contextlib.contextmanager

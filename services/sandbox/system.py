@@ -7,6 +7,7 @@ from services.sandbox.specification import SystemLayout
 
 ROOT_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 PROGRAM_FOLDERS = ("/usr", "/opt", "/nix")
+COPIED_BYTES = 256 * 1024
 # The rest of /etc may hold what an operator keeps there for the services alone.
 CONFIGURATION = (
     *("alternatives", "ca-certificates*", "crypto-policies", "debian_version", "fonts", "gai.conf"),
@@ -23,7 +24,10 @@ def system_layout() -> SystemLayout:
     programs = [Path(folder) for folder in PROGRAM_FOLDERS]
     links = {path: os.readlink(path) for path in roots if path.is_symlink()}
     folders = [path for path in (*programs, *roots) if path.is_dir() and path not in links]
-    return SystemLayout((*folders, *_configuration()), links)
+    configuration = _configuration()
+    files = [path for path in configuration if path.is_file() and path.stat().st_size <= COPIED_BYTES]
+    others = [path for path in configuration if path not in files]
+    return SystemLayout((*folders, *others), links, tuple(files))
 
 
 def _configuration() -> list[Path]:

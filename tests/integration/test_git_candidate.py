@@ -6,22 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from services.git import command, reference_writing
 from services.git.applying import Conflict
-from services.git.candidate import (
-    Candidate,
-    NoChange,
-    Unrepresentable,
-    keep_candidate,
-    make_candidate,
-)
+from services.git.candidate import Candidate, NoChange, Unrepresentable, keep_candidate, make_candidate
 from services.git.change import read_change
 from services.git.command import GitCommand
 from services.git.failures import CommitMissing, ReferenceLocked
 from services.git.inspection import check_out_tree, diff, log, readable_diff
+from services.git.locks import locked
 from services.git.mirror import Mirror, has_commit, open_mirror
 from services.git.preparation import prepare
 from services.git.quarantine import keep_objects, open_quarantine, sweep_quarantines
 from services.git.reference_names import candidate_reference
+from services.git.reference_writing import write_references
 from services.policy.judge import judge
 from services.policy.policy import Policy
 from support.repositories import (
@@ -286,7 +283,7 @@ async def test_an_abandoned_quarantine_is_swept_and_a_fresh_one_stays(bench: Ben
         assert not quarantine.objects.exists()
 
 
-async def test_a_lock_left_in_the_mirror_by_a_killed_git_is_removed(bench: Bench) -> None:
+async def test_a_lock_left_in_the_mirror_by_a_killed_git_is_in_nobodys_way(bench: Bench) -> None:
     reference = candidate_reference("shop-1", "P1", "request-1")
     write(bench.mirror.folder, {f"{reference}.lock": ""})
     candidate = await bench.candidate(new_file_patch("a", "1\n"))
@@ -294,17 +291,18 @@ async def test_a_lock_left_in_the_mirror_by_a_killed_git_is_removed(bench: Bench
 
 
 async def test_a_lock_whose_writer_lives_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from services.git import reference_writing
-    from services.git.locks import locked
-
     monkeypatch.setattr(reference_writing, "_ALONE_LIMIT_SECONDS", 0.05)
+    hurried = [option.replace("Timeout=10000", "Timeout=500") for option in command.OVERRIDES]
+    monkeypatch.setattr(command, "OVERRIDES", tuple(hurried))
+    update = f"update refs/autopack/x {bench.base}\n"
     lock = bench.mirror.folder / "refs" / "autopack" / "x.lock"
     write(lock.parent, {"x.lock": ""})
     async with locked(bench.mirror.writer_lock, shared=True):
         with pytest.raises(ReferenceLocked):
-            await keep_candidate(bench.mirror, "refs/autopack/x", bench.base)
+            await write_references(bench.mirror, bench.mirror.place, update)
     assert lock.exists()
-    await keep_candidate(bench.mirror, "refs/autopack/x", bench.base)
+    await write_references(bench.mirror, bench.mirror.place, update)
+    assert git(bench.mirror.folder, "rev-parse", "refs/autopack/x") == bench.base
 
 
 async def test_many_candidates_at_once_disturb_each_other_not(bench: Bench) -> None:
@@ -315,7 +313,7 @@ async def test_many_candidates_at_once_disturb_each_other_not(bench: Bench) -> N
     git(bench.mirror.folder, "fsck", "--strict")
 
 
-async def test_a_candidate_takes_five_processes(bench: Bench) -> None:
+async def test_a_candidate_takes_five_processes_judging_it_three_and_keeping_it_none(bench: Bench) -> None:
     before = bench.mirror.git.started
     async with open_quarantine(bench.mirror) as quarantine:
         candidate = await make_candidate(quarantine, bench.base, [new_file_patch("a", "1\n")], identity())
@@ -324,6 +322,8 @@ async def test_a_candidate_takes_five_processes(bench: Bench) -> None:
         await read_change(quarantine, candidate.changes, candidate.tree)
         assert bench.mirror.git.started - before == 8
         await keep_objects(quarantine)
+        await keep_candidate(bench.mirror, candidate_reference("shop-1", "P1", "request-1"), candidate.commit)
+        assert bench.mirror.git.started - before == 8
 
 
 async def test_a_tree_is_checked_out_as_plain_files(bench: Bench, tmp_path: Path) -> None:

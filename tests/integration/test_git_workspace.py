@@ -44,6 +44,12 @@ async def test_a_clone_is_whole_and_clean_and_shares_nothing(bench: Bench, works
     assert inodes.isdisjoint(path.stat().st_ino for path in workspace.tree.rglob("*") if path.is_file())
 
 
+async def test_a_clone_takes_three_processes(bench: Bench, tmp_path: Path) -> None:
+    started = bench.mirror.git.started
+    await clone_for_agent(bench.mirror, bench.base, tmp_path / "w")
+    assert bench.mirror.git.started - started == 3
+
+
 async def test_a_clone_of_a_long_history_has_its_last_commits(tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "repository")
     for number in range(60):

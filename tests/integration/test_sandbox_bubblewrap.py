@@ -6,6 +6,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,24 @@ async def test_the_system_and_what_is_lent_cannot_be_written(sandbox: Sandbox, w
     assert done.stdout.text == "kept"
     assert (lent / "data").read_text() == "kept"
     assert os.listdir(lent) == ["data"]
+
+
+async def test_small_files_of_the_system_show_as_they_are_when_the_job_begins(work: Path, tmp_path: Path):
+    shown, other, gone = (tmp_path / "etc" / name for name in ("shown", "other", "gone"))
+    shown.parent.mkdir()
+    for file in (shown, other, gone):
+        file.write_text("before\n")
+    tried = await probe(SERVICE)
+    if tried.sandbox is None:
+        pytest.skip(f"no sandbox works here: {tried.reason}")
+    system = replace(tried.sandbox.system, files=(*tried.sandbox.system.files, shown, other, gone))
+    sandbox = replace(tried.sandbox, system=system)
+    shown.write_text("now\n")
+    gone.unlink()
+    done = await sandbox.run(shell(f"cat {shown}; echo x >> {shown}; ls {shown.parent}", work))
+    assert done.stdout.text == "now\nother\nshown\n"
+    assert shown.read_text() == "now\n"
+    assert Path("/etc/hosts") in system.files
 
 
 async def test_a_prepared_environment_shows_inside_the_work_folder(sandbox: Sandbox, work: Path, tmp_path: Path):
