@@ -102,6 +102,10 @@ class Projector:
         """The partitions that are followed at the moment."""
         return self._session.partitions if self._session else frozenset()
 
+    def read_to(self) -> Mapping[Place, int]:
+        """Where what is followed has been read to."""
+        return self._session.read_to() if self._session else {}
+
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until `stop` is set; then finish what was begun, the files too, and leave."""
         async with asyncio.TaskGroup() as group:
@@ -221,6 +225,10 @@ class Session:
         self._shared = False
         self._still: frozenset[str] = frozenset()
         self.partitions: frozenset[int] = frozenset()
+
+    def read_to(self) -> Mapping[Place, int]:
+        """The next offset to be read of each place; who has to catch up with others reads behind that."""
+        return {place: follower.offset for place, follower in self._followers.items()}
 
     async def follow(self, membership: Membership, stop: asyncio.Event) -> None:
         """Fold what comes in the own partitions, until told to stop, or expelled: then one has to join anew.

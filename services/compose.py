@@ -43,6 +43,7 @@ from services.supervisor.judging import Limits
 from services.supervisor.snapshots import Snapshots
 from services.supervisor.supervisor import Supervisor
 from services.verifier.verifier import Verifier
+from services.watchdog import watched
 from services.workshop import Workshop
 
 
@@ -177,7 +178,7 @@ def _add_supervisor(application: Application, log: Awaited) -> None:
     limits = Limits(settings.runs_at_once, settings.repository)
     application.add(
         Service.SUPERVISOR,
-        lambda status: Supervisor(application.log, snapshots, limits, status).run,
+        lambda status: watched(application.log, status, Supervisor(application.log, snapshots, limits, status)),
         log,
     )
 
@@ -215,7 +216,9 @@ def _add_readers(application: Application, services: frozenset[Service], pool: P
     if Service.PROJECTOR in services:
         files = run_files(settings, pool, application.log, application.store)
         application.add(
-            Service.PROJECTOR, lambda status: Projector(pool, application.log, status, files).run, *needed
+            Service.PROJECTOR,
+            lambda status: watched(application.log, status, Projector(pool, application.log, status, files)),
+            *needed,
         )
     if Service.API in services:
         application.add(Service.API, lambda status: _api(application, pool, status).run, *needed)
@@ -243,11 +246,12 @@ def _add_worker(application: Application, log: Awaited, service: Service, worker
     settings = application.settings
     limits = RunnerSettings(capacity, settings.grace_seconds, settings.session_timeout_seconds)
     room = Room(settings.folders_written, settings.least_free_megabytes * MEGABYTE)
-    application.add(
-        service,
-        lambda status: Runner(application.log, worker, PatientStore(application.store), limits, status, room).run,
-        log,
-    )
+    store = PatientStore(application.store)
+
+    def run(status: ServiceStatus) -> Run:
+        return watched(application.log, status, Runner(application.log, worker, store, limits, status, room))
+
+    application.add(service, run, log)
 
 
 async def _sandbox(settings: Settings) -> Sandbox:

@@ -1,6 +1,6 @@
 """Following the history: which partitions, from where, and how far behind."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from events.catalogue import Topic
@@ -65,6 +65,11 @@ class Following:
         self._tail: Tail = log.tail()
         self._prompt: set[str] | None = _waited_for(traits)
         self.followed: dict[int, Followed] = {}
+
+    def positions(self) -> Mapping[Place, int]:
+        """The next offset to be read of each partition that can be read."""
+        followed = self.followed.values()
+        return {Place(Topic.EVENTS, one.partition): one.position for one in followed if one.unreadable is None}
 
     async def adjust(self, own: frozenset[int], busy: frozenset[int]) -> None:
         """Begin to follow what is newly ours; leave what is neither ours nor busy."""

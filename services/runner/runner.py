@@ -9,7 +9,7 @@ from time import monotonic
 
 import structlog
 
-from events.log.port import EventLog, LogUnavailable, Membership
+from events.log.port import EventLog, LogUnavailable, Membership, Place
 from services.retrying import Backoff
 from services.room import EVERYWHERE, Room
 from services.runner.abreast import AWAY_SECONDS, Abreast
@@ -74,6 +74,11 @@ class Runner:
         self._unsure: set[str] = set()
         self._alarms: frozenset[str] = frozenset()
         self._give_up_at = float("inf")
+        self._following: Following | None = None
+
+    def read_to(self) -> Mapping[Place, int]:
+        """Where what is followed has been read to; what cannot be read on is said by itself."""
+        return {} if self._following is None else self._following.positions()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then take no more, let running work end within the grace, and leave."""
@@ -139,7 +144,7 @@ class Runner:
                 await backoff.pause()
 
     async def _follow(self, membership: Membership, living: Living, stop: asyncio.Event) -> None:
-        following = Following(self._log, membership, self._worker.traits)
+        following = self._following = Following(self._log, membership, self._worker.traits)
         try:
             while True:
                 await living.look(min(LIVING_SECONDS, self._settings.session_seconds / LOOKS_A_SESSION))
@@ -159,6 +164,7 @@ class Runner:
                 await self._commit(following, membership)
                 self._report(following)
         finally:
+            self._following = None
             await following.close()
 
     def _busy(self) -> frozenset[int]:

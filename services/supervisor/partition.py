@@ -99,6 +99,11 @@ class PartitionOwner:
                 await tail.close()
                 await writer.close()
 
+    def read_to(self) -> dict[Place, int]:
+        """The next offset to be read of each submitted topic."""
+        offsets = {Topic.COMMANDS: self._positions.commands, Topic.RESULTS: self._positions.results}
+        return {Place(topic, self._partition): offset for topic, offset in offsets.items()}
+
     def _standing_still(self, message: str) -> "HistoryUnreadable":
         """The history cannot be read to its end: going on would decide on half the truth."""
         self._alarms.stand_still(message)

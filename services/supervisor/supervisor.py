@@ -1,10 +1,12 @@
 """The supervisor's shell: owns partitions as its group gives them, and serves each in a task of its own."""
 
 import asyncio
+from collections.abc import Mapping
+from functools import partial
 
 import structlog
 
-from events.log.port import EventLog, Fenced, LogUnavailable, Membership
+from events.log.port import EventLog, Fenced, LogUnavailable, Membership, Place
 from services.retrying import Backoff
 from services.status import ServiceStatus
 from services.supervisor.alarms import PartitionAlarms
@@ -28,6 +30,11 @@ class Supervisor:
         self._leaving: set[asyncio.Task[None]] = set()
         self._troubles: dict[int, str] = {}
         self._alarms: dict[int, PartitionAlarms] = {}
+        self._serving: dict[int, PartitionOwner] = {}
+
+    def read_to(self) -> Mapping[Place, int]:
+        """Where what is served has been read to; what is only being taken over is said by itself."""
+        return {place: offset for owner in self._serving.values() for place, offset in owner.read_to().items()}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then leave. A step under way is written whole or not at all."""
@@ -104,7 +111,8 @@ class Supervisor:
         else:
             self._status.unavailable(trouble)
 
-    def _served(self, partition: int) -> None:
+    def _served(self, partition: int, owner: PartitionOwner) -> None:
+        self._serving[partition] = owner
         self._troubles.pop(partition, None)
         self._status.clear(f"supervisor-{partition}")
         self._report()
@@ -126,7 +134,7 @@ class Supervisor:
         while self._owners.get(partition) is asyncio.current_task():
             owner = PartitionOwner(self._log, partition, instance, self._snapshots, self._limits, alarms)
             try:
-                await owner.serve(lambda: self._served(partition))
+                await owner.serve(partial(self._served, partition, owner))
             except Fenced as error:
                 alarms.withdraw()
                 logger.info("fenced", partition=partition)
@@ -142,6 +150,9 @@ class Supervisor:
                 logger.exception("partition failed", partition=partition)
                 self._status.alarm(f"supervisor-{partition}", f"{type(error).__name__}: {error}")
                 self._troubled(partition, f"{type(error).__name__}: {error}")
+            finally:
+                if self._serving.get(partition) is owner:
+                    del self._serving[partition]
             if owner.made_progress:
                 backoff = Backoff()
             await backoff.pause()

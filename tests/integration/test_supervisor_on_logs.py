@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 import psutil
@@ -37,6 +38,7 @@ from services.supervisor.judging import Limits, history_record
 from services.supervisor.partition import PartitionOwner
 from services.supervisor.snapshots import Snapshots
 from services.supervisor.supervisor import Supervisor
+from services.watchdog import Watchdog
 from support.scenario import BASE, START, plan
 from support.stage import SIDE_BY_SIDE, Doer, Store
 
@@ -185,18 +187,24 @@ class Answering(Doer):
                 self.finish(number)
 
 
-@asynccontextmanager
-async def both_services(
-    log: EventLog,
-) -> AsyncIterator[tuple[list[ServiceStatus], list[asyncio.Task[None]]]]:
+class Both(NamedTuple):
     """A supervisor and a worker, whose tasks are over only when they are told to stop."""
+
+    services: tuple[Supervisor, Runner]
+    statuses: list[ServiceStatus]
+    tasks: list[asyncio.Task[None]]
+
+
+@asynccontextmanager
+async def both_services(log: EventLog) -> AsyncIterator[Both]:
+    """Both at work as long as the block lasts."""
     statuses = [ServiceStatus("supervisor"), ServiceStatus("builder")]
     stop = asyncio.Event()
     supervisor = Supervisor(log, Snapshots(Store(), "log"), Limits(), statuses[0])
     runner = Runner(log, Answering(), Store(), RunnerSettings(2, 5.0), statuses[1])
     tasks = [asyncio.create_task(service.run(stop)) for service in (supervisor, runner)]
     try:
-        yield statuses, tasks
+        yield Both((supervisor, runner), statuses, tasks)
     finally:
         stop.set()
         await asyncio.wait(tasks)
@@ -226,7 +234,7 @@ async def test_a_server_that_stands_still_is_waited_for_and_nothing_is_lost_or_d
     own_log: tuple[EventLog, Callable[[signal.Signals], None]],
 ) -> None:
     log, tell = own_log
-    async with both_services(log) as (statuses, tasks):
+    async with both_services(log) as (_, statuses, tasks):
         await say(log, Topic.COMMANDS, plan(SIDE_BY_SIDE), "run-1")
         asked = await until(log, PrepareRequested, 1)
         prepared = RunPrepared(request_id=asked[0].event.id, base_commit=BASE, configuration=Configuration())
@@ -250,6 +258,23 @@ async def test_a_server_that_stands_still_is_waited_for_and_nothing_is_lost_or_d
     assert set(claimed) == set(answered)
     assert await history(log, RunCompleted) == []
     assert not (await folded(log)).quarantined
+
+
+async def test_services_that_have_read_all_there_is_are_not_taken_for_standing_still(log: EventLog) -> None:
+    """On Kafka the end of a transaction has an offset of its own, which nobody ever reads."""
+    async with both_services(log) as both:
+        await say(log, Topic.COMMANDS, plan(SIDE_BY_SIDE), "run-1")
+        asked = await until(log, PrepareRequested, 1)
+        prepared = RunPrepared(request_id=asked[0].event.id, base_commit=BASE, configuration=Configuration())
+        await say(log, Topic.RESULTS, prepared, "run-1")
+        await until(log, BuildSucceeded, len(SIDE_BY_SIDE))
+        for service, status in zip(both.services, both.statuses, strict=True):
+            watchdog = Watchdog(log, status, service.read_to, still_seconds=0.3)
+            for _ in range(3):
+                await watchdog.look()
+                await asyncio.sleep(0.5)
+            assert status.is_ready, status.trouble
+            assert max(service.read_to().values()) > 0
 
 
 async def test_an_event_that_cannot_be_folded_costs_its_own_run_and_no_other(log: EventLog) -> None:

@@ -45,5 +45,22 @@ class KafkaBroker(KafkaNode):
                 while NOTED not in self._log.read_bytes()[before:]:
                     self._check_alive()
                     await asyncio.sleep(0.05)
+                await self._written()
         finally:
             await self.stop()
+
+    async def _written(self) -> None:
+        """Wait until what the controller has just told its log has been written down as well.
+
+        It is told before it is written, and a controller that ends in between lets it go: the next broker would
+        be taken for a second one until it gives up. Records are written in order, and one that says nothing comes
+        every half second: that of the moment may be an earlier one, the next is not.
+        """
+        for _ in range(2):
+            size = self._metadata_bytes()
+            while self._metadata_bytes() == size:
+                self._check_alive()
+                await asyncio.sleep(0.05)
+
+    def _metadata_bytes(self) -> int:
+        return sum(file.stat().st_size for file in self.folder.glob("log/__cluster_metadata-0/*.log"))

@@ -1,0 +1,148 @@
+"""Who stands still with something left to read is not ready, whatever it says of itself."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from events.catalogue import Topic
+from events.log.port import LogUnavailable, NewRecord, Place, StoredRecord
+from services import watchdog as module
+from services.runner.runner import Runner, RunnerSettings
+from services.status import ServiceStatus
+from services.supervisor.judging import Limits
+from services.supervisor.snapshots import Snapshots
+from services.supervisor.supervisor import Supervisor
+from services.watchdog import Reader, Watchdog, watched
+from support.memory_log import MemoryLog, MemoryTail
+from support.stage import Doer, Store
+
+PLACE = Place(Topic.EVENTS, 0)
+STILL_SECONDS = 0.02
+
+
+class Watching:
+    """A watchdog over one reader, who says himself that he is ready."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.status = ServiceStatus("reader")
+        self.status.ready()
+        self.at: dict[Place, int] = {PLACE: 0}
+        self.watchdog = Watchdog(log, self.status, lambda: self.at, STILL_SECONDS)
+
+    async def looks(self) -> str | None:
+        """What is in the way after two looks, between which it could have gone on."""
+        await self.watchdog.look()
+        await asyncio.sleep(2 * STILL_SECONDS)
+        await self.watchdog.look()
+        return self.status.trouble
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest.fixture
+def watching(log: MemoryLog) -> Watching:
+    return Watching(log)
+
+
+async def test_with_nothing_left_to_read_it_is_ready(watching: Watching, log: MemoryLog):
+    log.write(PLACE, NewRecord("shop", b"{}"))
+    watching.at = {PLACE: 1}
+    assert await watching.looks() is None
+    log.write(PLACE, NewRecord("shop", b"{}"))
+    await watching.watchdog.look()
+    assert watching.status.is_ready, "what has just come may take a while"
+
+
+async def test_where_it_stands_still_is_said_until_it_goes_on(watching: Watching, log: MemoryLog):
+    for _ in range(3):
+        log.write(PLACE, NewRecord("shop", b"{}"))
+    watching.at = {PLACE: 1}
+    assert await watching.looks() == "stands still in autopack.events, partition 0, at offset 1 of 3"
+    watching.at = {PLACE: 2}
+    await watching.watchdog.look()
+    assert watching.status.is_ready
+    assert await watching.looks() is not None
+    watching.at = {}
+    await watching.watchdog.look()
+    assert watching.status.is_ready, "the place is somebody else's now"
+
+
+async def test_offsets_that_hold_no_record_are_nothing_left(
+    watching: Watching, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+):
+    reads: list[int] = []
+
+    async def ends(_: Topic) -> Mapping[int, int]:
+        return {0: len(log.records[PLACE]) + 1}
+
+    async def read(place: Place, start: int, end: int | None = None) -> Sequence[StoredRecord]:
+        reads.append(start)
+        return await MemoryLog.read(log, place, start, end)
+
+    monkeypatch.setattr(log, "ends", ends)
+    monkeypatch.setattr(log, "read", read)
+    assert await watching.looks() is None
+    assert await watching.looks() is None
+    assert reads == [0], "it is looked up once"
+    log.write(PLACE, NewRecord("shop", b"{}"))
+    assert await watching.looks() == "stands still in autopack.events, partition 0, at offset 0 of 2"
+
+
+async def test_while_the_log_is_away_nothing_is_concluded(watching: Watching, log: MemoryLog):
+    log.write(PLACE, NewRecord("shop", b"{}"))
+    assert await watching.looks() is not None
+    log.away = True
+    with pytest.raises(LogUnavailable):
+        await watching.watchdog.look()
+    assert not watching.status.is_ready
+
+
+def supervisor(log: MemoryLog, status: ServiceStatus) -> Reader:
+    return Supervisor(log, Snapshots(Store(), "log"), Limits(), status)
+
+
+def worker(log: MemoryLog, status: ServiceStatus) -> Reader:
+    return Runner(log, Doer("builder"), Store(), RunnerSettings(), status)
+
+
+@pytest.mark.parametrize(
+    ("make", "topic"), [(supervisor, Topic.RESULTS), (worker, Topic.EVENTS)], ids=["supervisor", "worker"]
+)
+async def test_a_service_whose_client_brings_nothing_any_more_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[MemoryLog, ServiceStatus], Reader], topic: Topic
+):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "STILL_SECONDS", 0.1)
+    log, stop = MemoryLog(), asyncio.Event()
+    status = ServiceStatus("service")
+    hangs = False
+    found = MemoryTail._found
+
+    async def nothing_while_it_hangs(tail: MemoryTail) -> Mapping[Place, Sequence[StoredRecord]]:
+        return {} if hangs else await found(tail)
+
+    monkeypatch.setattr(MemoryTail, "_found", nothing_while_it_hangs)
+    task = asyncio.create_task(watched(log, status, make(log, status))(stop))
+    try:
+        await until(lambda: status.is_ready)
+        hangs = True
+        log.write(Place(topic, 0), NewRecord("shop", b"no event at all"))
+        await until(lambda: status.trouble is not None)
+        assert status.trouble == f"stands still in {topic}, partition 0, at offset 0 of 1"
+        hangs = False
+        log.wake()
+        await until(lambda: status.trouble is None or "unreadable" in status.trouble)
+    finally:
+        stop.set()
+        log.wake()
+        await asyncio.wait_for(task, 10)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.005)
