@@ -127,15 +127,21 @@ def failpoint(name: str) -> None:
 def check_failpoints(names: Iterable[str]) -> None:
     """Raise FailpointUnknown where one of these is none."""
     for name in names:
-        point, at, number = name.removesuffix(STOP).partition(PASS)
-        if point not in _BY_NAME or (at and not _PASS_NUMBER.fullmatch(number)):
+        point, first_pass = _parts(name)
+        if point not in _BY_NAME or not _PASS_NUMBER.fullmatch(first_pass):
             known = f"there are {', '.join(_BY_NAME)}, with `@` and numbers of passes from 1 on"
             raise FailpointUnknown(f"{name!r} is no failpoint; {known}")
 
 
 def point_named(name: str) -> str:
     """The point in a name by which it is armed, without what is to happen there, and when."""
-    return name.removesuffix(STOP).partition(PASS)[0]
+    return _parts(name)[0]
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """The point in a name, and the number of the first pass that counts."""
+    point, at, number = name.removesuffix(STOP).partition(PASS)
+    return point, number if at else "1"
 
 
 def arm(names: Iterable[str], folder: Path) -> None:
@@ -150,9 +156,9 @@ def arm(names: Iterable[str], folder: Path) -> None:
     _passes.clear()
     for name, times in counted.items():
         number = signal.SIGSTOP if name.endswith(STOP) else signal.SIGKILL
-        first_pass = int(name.removesuffix(STOP).partition(PASS)[2] or 1)
-        strikes = [_Strike(folder / f"{name}.{count}", number, first_pass) for count in range(1, times + 1)]
-        _armed.setdefault(point_named(name), []).extend(strikes)
+        point, first_pass = _parts(name)
+        strikes = [_Strike(folder / f"{name}.{count}", number, int(first_pass)) for count in range(1, times + 1)]
+        _armed.setdefault(point, []).extend(strikes)
     if counted:
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -49,7 +49,7 @@ class Memories:
         # Rows narrowed down by a condition are few, and one that no longer meets it would stay.
         known: Groups[RowT] = self._groups.setdefault(projection.table, {}) if memory.condition is None else {}
         begun = _keys(memory.begun(entry) for entry in entries)
-        missing = _keys(memory.key(entry) for entry in entries) - begun - known.keys()
+        missing = _unknown(_keys(memory.key(entry) for entry in entries) - begun, known)
         known.update((key, {}) for key in begun | missing)
         for row in await recall(connection, projection, missing):
             known[memory.group_of(row)][projection.key_of(row)] = row
@@ -59,8 +59,7 @@ class Memories:
         self, connection: Connection, reader: Reader, runs: Iterable[RunKey]
     ) -> dict[RunKey, KnownHead]:
         """The heads of these runs, and of others, as of the reader's checkpoint."""
-        missing = set(runs) - self._heads.keys()
-        if missing:
+        if missing := _unknown(runs, self._heads):
             self._heads.update(await known_heads(connection, reader, missing))
         return self._heads
 
@@ -77,6 +76,11 @@ class Memories:
 
 def _keys(keys: Iterable[Key | None]) -> set[Key]:
     return {key for key in keys if key is not None}
+
+
+def _unknown(wanted: Iterable[Any], known: Mapping[Any, Any]) -> set[Any]:
+    """Those that are not known. `set(wanted) - known.keys()` would walk through all that is known, every time."""
+    return {one for one in wanted if one not in known}
 
 
 def _trim(groups: Groups[Any], most_rows: int) -> None:

@@ -14,6 +14,7 @@ from projections.catalogue import PROJECTIONS
 from projections.checkpoints import Overtaken
 from projections.database import INSTALLING_SECONDS, UNAVAILABLE, Pool, install, lent
 from projections.follower import Follower
+from projections.pausing import until_set
 from projections.projection import Projection
 from projections.rebuild import expire_rejections
 from projections.run_files.keeper import FilesStopped, RunFiles
@@ -133,12 +134,12 @@ class Projector:
                 pause = FIRST_PAUSE_SECONDS
             except Overtaken as overtaken:
                 logger.info("projector overtaken", detail=str(overtaken))
-                await _until_set(stop, FIRST_PAUSE_SECONDS)
+                await until_set(FIRST_PAUSE_SECONDS, stop)
             except (FilesStopped, HistoryCutOff, LogUnavailable, *UNAVAILABLE) as error:
                 trouble(f"{type(error).__name__}: {error}")
                 logger.warning("projector waits", error=str(error))
                 pause = FIRST_PAUSE_SECONDS if clock() - began > WENT_WELL_SECONDS else pause
-                await _until_set(stop, pause)
+                await until_set(pause, stop)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _follow(self, stop: asyncio.Event) -> None:
@@ -165,8 +166,8 @@ class Projector:
         self._report.clear(FILES)
         self._report.unhinder(FILES)
         self._look_at_all = began + LOOK_AGAIN_SECONDS if began >= look_at_all else look_at_all
-        await _until_set(self._moved, WAIT_SECONDS if not self.partitions else LOOK_AGAIN_SECONDS, stop)
-        await _until_set(stop, began + pace - clock())
+        await until_set(WAIT_SECONDS if not self.partitions else LOOK_AGAIN_SECONDS, self._moved, stop)
+        await until_set(began + pace - clock(), stop)
 
     async def _keep_files_of(self, partitions: Collection[int]) -> None:
         """Raises FilesStopped for the first partition that stands still; the others go on all the same."""
@@ -191,17 +192,7 @@ class Projector:
         if self.partitions:
             await expire_rejections(self._pool, self._log)
             self._report.clear(EXPIRY)
-        await _until_set(stop, EXPIRE_SECONDS if self.partitions else WAIT_SECONDS)
-
-
-async def _until_set(event: asyncio.Event, limit_seconds: float, *others: asyncio.Event) -> None:
-    """Wait for the first of some events, so long at most."""
-    waiting = [asyncio.ensure_future(one.wait()) for one in (event, *others)]
-    try:
-        await asyncio.wait(waiting, timeout=limit_seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in waiting:
-            one.cancel()
+        await until_set(EXPIRE_SECONDS if self.partitions else WAIT_SECONDS, stop)
 
 
 class Session:

@@ -9,6 +9,7 @@ import structlog
 
 from projections.answers import AnswerRow, Outcome, command_key
 from projections.database import UNAVAILABLE, Connection, Pool, lent
+from projections.pausing import until_set
 from projections.queries.answers import TABLES, Asked, find_answers, read_offsets, readers_of
 from projections.queries.changes import POLL_SECONDS, Changes
 
@@ -77,7 +78,7 @@ class Answers:
                 with suppress(TimeoutError, *UNAVAILABLE):
                     async with lent(self._pool, LOOK_SECONDS) as connection:
                         await self._look(connection, [one for one in self._waiting if not one.answer.done()])
-                await _first_of(change, self._came)
+                await until_set(POLL_SECONDS, change, self._came)
         except Exception as error:
             logger.exception("looking for answers failed")
             if self._looking is own:
@@ -97,13 +98,3 @@ class Answers:
             answer = decided[one.asked]
             if not one.answer.done() and all(offsets.get(r, 0) > answer.decided_offset for r in readers):
                 one.answer.set_result(answer)
-
-
-async def _first_of(*events: asyncio.Event) -> None:
-    """Wait for one of them, `POLL_SECONDS` at most."""
-    tasks = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(tasks, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()

@@ -122,7 +122,7 @@ async def _on_history(kind: LogKind, options: Options, folder: Path, events: int
     ):
         await fill(place.log, events)
         projects = projects_over(place.log.partition_count)
-        async with services(place), services(empty):
+        async with services(place, events=events), services(empty):
             for one in (place, empty):
                 await Driver(one, Load(16, 2, 16, projects)).drive()
             for name, metric in wanted:

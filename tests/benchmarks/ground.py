@@ -26,6 +26,7 @@ TESTS = Path(__file__).parents[1]
 SERVICES = ("supervisor", "projector", "api")
 WORKERS = ("builder", "auditor", "applier", "verifier")
 READY_SECONDS = 60.0
+SLOWEST_EVENTS_A_SECOND = 500
 STOPPING_SECONDS = 30.0
 
 
@@ -89,10 +90,14 @@ async def servers(kind: LogKind, folder: Path) -> AsyncIterator[Ground]:
 
 
 @asynccontextmanager
-async def services(made: Ground, *, idle: bool = True) -> AsyncIterator[Ground]:
-    """Start all services on it, with idle workers or real ones; everything has ended afterwards."""
+async def services(made: Ground, *, idle: bool = True, events: int = 0) -> AsyncIterator[Ground]:
+    """Start all services on it, with idle workers or real ones; everything has ended afterwards.
+
+    They are ready once the tables hold the `events` that are there before.
+    """
     try:
         await _start(made, made.settings.home_folder.parent, idle=idle)
+        await _ready(made, READY_SECONDS + events / SLOWEST_EVENTS_A_SECOND)
         yield made
     finally:
         await _stop(made.children)
@@ -131,7 +136,6 @@ async def _start(made: Ground, folder: Path, *, idle: bool) -> None:
         started = await launch(command, environment, folder, f"{name}.log")
         made.children.append(started)
         made.processes[name] = psutil.Process(started.pid)
-    await _ready(made)
 
 
 async def launch(command: Sequence[str], environment: Mapping[str, str], folder: Path, said: str) -> Process:
@@ -148,8 +152,8 @@ async def launch(command: Sequence[str], environment: Mapping[str, str], folder:
         )
 
 
-async def _ready(made: Ground) -> None:
-    give_up_at = time.monotonic() + READY_SECONDS
+async def _ready(made: Ground, limit_seconds: float) -> None:
+    give_up_at = time.monotonic() + limit_seconds
     waited_for = {name: made.settings.home_folder / "ready" / name for name in made.processes}
     while missing := [name for name, file in waited_for.items() if not file.exists()]:
         if time.monotonic() > give_up_at:
