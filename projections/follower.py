@@ -48,6 +48,11 @@ class Follower:
         return self._live.offset
 
     @property
+    def goes_on(self) -> bool:
+        """Whether somebody follows the end of the place: all may have stopped at a record, which they say."""
+        return bool(self._live.projections)
+
+    @property
     def has_caught_up(self) -> bool:
         """Whether somebody that was behind has come to the end, or failed: taking anything says so."""
         return any(task.done() for task in self._catching_up)

@@ -12,7 +12,7 @@ from projections.database import Connection
 from projections.projection import Entry, Key, Projection, RowT
 from projections.tables import recall
 
-MOST_ROWS = 5_000
+MOST_ROWS = 1_000
 """Of one projection; about 1 kB each. What is let go of is read back when it is needed again."""
 
 MOST_HEADS = 5_000

@@ -218,8 +218,8 @@ class Session:
         self.partitions: frozenset[int] = frozenset()
 
     def read_to(self) -> Mapping[Place, int]:
-        """The next offset to be read of each place; who has to catch up with others reads behind that."""
-        return {place: follower.offset for place, follower in self._followers.items()}
+        """The next offset to be read of each place where somebody goes on; who catches up reads behind that."""
+        return {place: follower.offset for place, follower in self._followers.items() if follower.goes_on}
 
     async def follow(self, membership: Membership, stop: asyncio.Event) -> None:
         """Fold what comes in the own partitions, until told to stop, or expelled: then one has to join anew.

@@ -36,7 +36,7 @@ from services.git.failures import (
 from services.git.mirror import Mirror, fetch_commit, hold_commit, in_use, mark_used, open_mirror
 from services.git.quarantine import Quarantine, keep_objects, open_quarantine
 from services.git.reference_names import candidate_reference
-from services.git.source import Shape, shape_of
+from services.git.source import LocalRepository, Shape, shape_of
 
 _PATCH_OPTIONS = ("--patch", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
 
@@ -76,7 +76,9 @@ class _Opened:
 
     def stands(self) -> bool:
         """Whether both are still there. Blocking."""
-        return shape_of(self.address) == self.shape and self.mirror.folder.exists()
+        repository = self.mirror.repository
+        there = not isinstance(repository, LocalRepository) or (repository.git_dir / "HEAD").exists()
+        return there and shape_of(self.address) == self.shape and self.mirror.folder.exists()
 
 
 class Candidates:

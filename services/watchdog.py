@@ -1,7 +1,7 @@
 """A silent consumer is not a healthy one: who stands still with something left to read is not ready, and says it.
 
-A loop that hangs, or a client of the log that brings nothing any more, looks like one that has nothing to do. So
-positions are held against the ends of the log, from beside.
+A loop that waits for what never comes, or a client of the log that brings nothing any more, looks like one that
+has nothing to do. So positions are held against the ends of the log, from beside.
 """
 
 import asyncio
@@ -17,6 +17,8 @@ from services.status import ServiceStatus
 
 STILL_SECONDS = 30.0
 LOOK_SECONDS = 10.0
+MOST_BETWEEN_SECONDS = 2 * LOOK_SECONDS
+"""Whoever has not looked for longer, because the log was away or all of us stood still, begins anew."""
 HINDRANCE = "progress"
 logger = structlog.get_logger(__name__)
 
@@ -45,6 +47,7 @@ class Watchdog:
         self._where = where
         self._still_seconds = still_seconds
         self._standings: dict[Place, _Standing] = {}
+        self._looked_at = monotonic()
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -53,21 +56,26 @@ class Watchdog:
             try:
                 await self.look()
             except LogUnavailable:
-                continue  # whoever is watched waits for it as well, and says so
+                # Whoever is watched waits for it as well, and says so.
+                self._standings.clear()
+                self._status.unhinder(HINDRANCE)
             except Exception:
                 logger.exception("watching failed", service=self._status.name)
 
     async def look(self) -> None:
         """Hinder the service where it stands still, and not where it goes on. Raises LogUnavailable."""
+        if monotonic() - self._looked_at > MOST_BETWEEN_SECONDS:
+            self._standings.clear()
         positions = dict(self._where())
         ends = {topic: await self._log.ends(topic) for topic in {place.topic for place in positions}}
         self._standings = {place: self._standing(place, position) for place, position in positions.items()}
         stuck = []
         for place, standing in self._standings.items():
             end = ends[place.topic].get(place.partition, 0)
-            if await self._is_stuck(place, standing, end):
+            if await self._is_stuck(place, standing, end) and self._where().get(place) == standing.position:
                 at = f"at offset {standing.position} of {end}"
                 stuck.append(f"stands still in {place.topic}, partition {place.partition}, {at}")
+        self._looked_at = monotonic()
         if stuck:
             self._status.hinder(HINDRANCE, "; ".join(stuck))
         else:
@@ -89,11 +97,11 @@ class Watchdog:
         return True
 
     async def _is_gap(self, place: Place, start: int, end: int) -> bool:
-        """Whether no record is there: on Kafka the ends of transactions have offsets of their own."""
+        """Whether no record is there: all of them may have been deleted, and offsets may have gaps."""
         try:
             return not await self._log.read(place, start, end)
-        except HistoryCutOff:
-            return False
+        except (HistoryCutOff, LogUnavailable):
+            return False  # there is an end, and no way to it
 
 
 class Reader(Protocol):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from io import FileIO
 
 from services.git.failures import GitMissing, GitOutputTooLarge, GitTimedOut
 from services.processes.stdin import input_file
@@ -23,7 +24,7 @@ BLOCK_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to run: the whole argument vector, its input, its limits.
+    """What to run: the whole argument vector, its input (which is in memory twice), its limits.
 
     `kept_descriptors` stay open in the child, so that a lock held through one of them outlives us
     exactly as long as the child does.
@@ -95,7 +96,7 @@ def start_process(order: Order, stdin: int | None) -> "subprocess.Popen[bytes]":
     try:
         handle = Git(order.folder).execute(
             list(order.argv),
-            istream=stdin,  # a descriptor will do, as it does for Popen
+            istream=None if stdin is None else FileIO(stdin, closefd=False),  # for 0 is nothing to GitPython
             as_process=True,
             shell=False,
             start_new_session=True,

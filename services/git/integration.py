@@ -1,8 +1,8 @@
 """Integration: the one compare-and-swap, at the target.
 
-The steps are functions of their own, in this order: the fence takes our claim, the objects are
-sent, the branch moves, the tag is made. Any of them may be the last before a crash; doing it all
-again finds what is done and does the rest. No other ref of the target is written.
+The steps are functions of their own: the fence takes our claim, and beside that the objects are
+sent, under no ref; then the branch moves, then the tag is made. Any of them may be the last before
+a crash; doing it all again finds what is done and does the rest. No other ref of the target is written.
 """
 
 from collections.abc import Mapping
@@ -164,13 +164,12 @@ async def _integrate(mirror: Mirror, target: Target, order: Integration) -> Outc
     refusal = _why_not(order, found, descends)
     if refusal is not None:
         return _foreign(order, await _read_ledger(target, order, found.get(order.fence))) or refusal
-    claiming = claim_fence(target, order, found.get(order.fence))
+    claiming = _claimed(target, order, found.get(order.fence))
     if is_moved := found.get(order.branch) == order.commit:
         fence = await claiming
     else:
         # Objects that no ref leads to are no matter, should the claim be refused.
         fence, _ = await side_by_side(claiming, target.send_objects(order.commit, order.expected_head))
-    failpoint("fence-set")
     if isinstance(fence, Fence) and not is_moved:
         fence = await move_branch(target, order, fence)
         failpoint("branch-moved")
@@ -201,6 +200,12 @@ def _why_not(order: Integration, found: Mapping[str, str], descends: bool | Comm
     if isinstance(descends, CommitMissing):
         raise descends
     return None if descends or order.expected_head is None else Diverged(order.expected_head)
+
+
+async def _claimed(target: Target, order: Integration, standing: str | None) -> Fence | Replaced | Foreign:
+    fence = await claim_fence(target, order, standing)
+    failpoint("fence-set")
+    return fence
 
 
 async def claim_fence(target: Target, order: Integration, standing: str | None) -> Fence | Replaced | Foreign:

@@ -1,7 +1,7 @@
 """A bare mirror of a target repository: where candidates are made, apart from everybody's work.
 
 One mirror a repository and machine. Several processes may use it at once: objects are written
-create-only, refs are moved one at a time, and only fetching is done under a lock.
+create-only, refs are files that are renamed into their places, and only fetching is done under a lock.
 
 A mirror is a cache, from which what nobody has used for long is collected. Its refs are a file each, which nobody
 packs, and which is touched whenever somebody begins to work on the commit. Whoever looks for a commit holds the
@@ -25,6 +25,7 @@ from services.git.fetching import fetching
 from services.git.locks import locked
 from services.git.reference_names import base_reference
 from services.git.source import LocalRepository, Repository, locate
+from services.processes.finishing import in_any_case
 
 _CONFIGURATION = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 
@@ -44,7 +45,7 @@ class Mirror:
 
     @property
     def writer_lock(self) -> Path:
-        """Held shared by each of our writers of refs; alone by who clears up after dead ones."""
+        """Held shared by each of our writers of the target's refs; alone by who clears up after dead ones."""
         return self.folder / "autopack" / "writers.flock"
 
     @property
@@ -145,13 +146,13 @@ async def hold_commit(mirror: Mirror, commit: str) -> bool:
         return True
     if not await _is_whole(mirror, commit):
         return False
-    await asyncio.to_thread(_write, mirror, reference, commit)
+    await in_any_case(asyncio.to_thread(_write, mirror, reference, commit))
     return True
 
 
 async def keep_reference(mirror: Mirror, reference: str, commit: str) -> None:
-    """Set a ref of the mirror, whatever it was, and have it on the disk; the mirror is to be in use meanwhile."""
-    await asyncio.to_thread(_write, mirror, reference, commit, durable=True)
+    """Set a ref of the mirror, whatever it was, in a file that is synced; the mirror is to be in use meanwhile."""
+    await in_any_case(asyncio.to_thread(_write, mirror, reference, commit, durable=True))
 
 
 async def _is_whole(mirror: Mirror, commit: str) -> bool:
@@ -180,16 +181,20 @@ def _touch(file: Path, commit: str) -> bool:
 
 
 def _write(mirror: Mirror, reference: str, commit: str, *, durable: bool = False) -> None:
-    """Write the ref as git would: its name says what it holds, so whoever writes it writes the same."""
+    """Write the ref as git would: its name says what it is of, so whoever writes it writes the same."""
     file = mirror.folder / reference
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = mirror.folder / "autopack" / f"pin-{secrets.token_hex(8)}"
-    with draft.open("w") as written:
-        written.write(f"{commit}\n")
-        if durable:
-            written.flush()
-            os.fsync(written.fileno())
-    draft.rename(file)
+    try:
+        with draft.open("w") as written:
+            written.write(f"{commit}\n")
+            if durable:
+                written.flush()
+                os.fsync(written.fileno())
+        draft.rename(file)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 async def has_commit(mirror: Mirror, commit: str) -> bool:

@@ -1,4 +1,4 @@
-"""Moving refs, and what to do about the lock files of git processes that were killed.
+"""Moving refs of a target, and what to do about the lock files of git processes that were killed.
 
 Git's lock files do not say who made them. Ours are known by two signs: every writer of ours holds
 the mirror's writer lock (and so does its git child), and before it touches the target it leaves an
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 async def write_references(mirror: Mirror, place: Place, commands: str) -> None:
-    """Carry out commands of `update-ref --stdin` at `place`, the mirror's or the target's.
+    """Carry out commands of `update-ref --stdin` at `place`, the target's.
 
     The lock of a dead writer of ours is removed, once. Raises ReferenceLocked when another holds
     it, GitFailed when git refuses, for instance because an old value is no longer true.
@@ -44,7 +44,7 @@ async def write_references(mirror: Mirror, place: Place, commands: str) -> None:
 
 async def _write(mirror: Mirror, place: Place, commands: str) -> None:
     async with locked(mirror.writer_lock, shared=True) as descriptor:
-        with _intent(mirror, place):
+        with _intent(mirror):
             await mirror.git.run(
                 place,
                 "update-ref",
@@ -55,11 +55,8 @@ async def _write(mirror: Mirror, place: Place, commands: str) -> None:
 
 
 @contextmanager
-def _intent(mirror: Mirror, place: Place) -> Iterator[None]:
+def _intent(mirror: Mirror) -> Iterator[None]:
     """A file that stays behind when we, or our git, are killed while a target's refs are written."""
-    if place.git_dir == mirror.folder:
-        yield
-        return
     intent = mirror.intents / uuid.uuid4().hex
     intent.touch()
     try:
@@ -89,7 +86,7 @@ def _remove_if_ours(mirror: Mirror, lock: Path) -> bool:
         made_at = lock.lstat().st_mtime
     except FileNotFoundError:
         return True
-    if not lock.is_relative_to(mirror.folder) and not _orphaned_intents(mirror, made_at):
+    if not _orphaned_intents(mirror, made_at):
         return False
     _log.warning("removed %s, left %.0f s ago by a writer that is dead", lock, time.time() - made_at)
     lock.unlink(missing_ok=True)

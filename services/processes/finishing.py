@@ -29,10 +29,18 @@ async def in_any_case(work: Awaitable[ResultT]) -> ResultT:
 async def side_by_side(
     one: Coroutine[Any, Any, ResultT], other: Coroutine[Any, Any, OtherT]
 ) -> tuple[ResultT, OtherT]:
-    """What both return. Where one fails, the other is cancelled and waited for, and that failure is raised."""
+    """What both return. Where one fails the other is done all the same: killed in its midst it would leave traces.
+
+    Cancelled, both are cancelled and waited for.
+    """
+    tasks = asyncio.ensure_future(one), asyncio.ensure_future(other)
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = group.create_task(one), group.create_task(other)
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await finished(asyncio.gather(*tasks, return_exceptions=True))
+        raise
+    for task in tasks:
+        task.exception()  # looked at, so that asyncio does not report the second as forgotten
     return tasks[0].result(), tasks[1].result()

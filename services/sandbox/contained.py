@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import stat
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -188,10 +189,12 @@ def _accounts(uid: int | None) -> Iterator[Mapping[Path, int]]:
 
 @contextlib.contextmanager
 def _opened(files: Iterable[Path]) -> Iterator[Mapping[Path, int]]:
-    """Open those files that still are there for us."""
+    """Open those files that are there for everybody: what is root's alone is no business of a job's."""
     with contextlib.ExitStack() as opened:
         found = {}
         for file in files:
             with contextlib.suppress(OSError):
-                found[file] = opened.enter_context(file.open("rb")).fileno()
+                descriptor = opened.enter_context(file.open("rb")).fileno()
+                if os.fstat(descriptor).st_mode & stat.S_IROTH:
+                    found[file] = descriptor
         yield found

@@ -36,17 +36,16 @@ def needed_paths(executable: Path | None, arguments: Iterable[str], search_path:
     for path in _executable_paths(executable, search_path) if executable else ():
         found.update(dict.fromkeys(path))
     found.update(dict.fromkeys(_named_paths(arguments)))
-    found = {path: None for path in found if path.exists()}
     found.update(dict.fromkeys(_on_path(search_path, int(monotonic() / REMEMBERED_SECONDS))))
-    return tuple(found)
+    return tuple(path for path in found if path.exists())
 
 
 @lru_cache(maxsize=8)
 def _on_path(search_path: str, moment: int) -> tuple[Path, ...]:
     """The installations on the search path, looked for once a moment: every job asks."""
     folders = [Path(folder) for folder in search_path.split(":") if folder.startswith("/")]
-    found = dict.fromkeys(part for folder in folders if folder.is_dir() for part in _installation(folder / "any"))
-    return tuple(path for path in found if path.exists())
+    parts = (part for folder in folders if folder.is_dir() for part in _installation(folder / "any"))
+    return tuple(dict.fromkeys(part for part in parts if part.exists()))
 
 
 def interpreters_behind(folder: Path) -> tuple[Path, ...]:

@@ -83,7 +83,7 @@ class SandboxSpec:
 
     `uid` is the user (and group) to become inside, None to stay what we are. `data_files` are open
     descriptors whose content is copied to a file there; `info_descriptor` is told the process id of the
-    inner init; with a `lifeline` the command waits for our word.
+    inner init; with a `lifeline` the command waits for our word, and may open the pipes that it writes to.
     """
 
     tools: Tools

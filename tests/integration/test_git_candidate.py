@@ -6,19 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from services.git import command, reference_writing
 from services.git.applying import Conflict
 from services.git.candidate import Candidate, NoChange, Unrepresentable, keep_candidate, make_candidate
 from services.git.change import read_change
 from services.git.command import GitCommand
-from services.git.failures import CommitMissing, ReferenceLocked
+from services.git.failures import CommitMissing
 from services.git.inspection import check_out_tree, diff, log, readable_diff
-from services.git.locks import locked
 from services.git.mirror import Mirror, has_commit, open_mirror
 from services.git.preparation import prepare
 from services.git.quarantine import keep_objects, open_quarantine, sweep_quarantines
 from services.git.reference_names import candidate_reference
-from services.git.reference_writing import write_references
 from services.policy.judge import judge
 from services.policy.policy import Policy
 from support.repositories import (
@@ -288,21 +285,6 @@ async def test_a_lock_left_in_the_mirror_by_a_killed_git_is_in_nobodys_way(bench
     write(bench.mirror.folder, {f"{reference}.lock": ""})
     candidate = await bench.candidate(new_file_patch("a", "1\n"))
     assert git(bench.mirror.folder, "rev-parse", reference) == candidate.commit
-
-
-async def test_a_lock_whose_writer_lives_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference_writing, "_ALONE_LIMIT_SECONDS", 0.05)
-    hurried = [option.replace("Timeout=10000", "Timeout=500") for option in command.OVERRIDES]
-    monkeypatch.setattr(command, "OVERRIDES", tuple(hurried))
-    update = f"update refs/autopack/x {bench.base}\n"
-    lock = bench.mirror.folder / "refs" / "autopack" / "x.lock"
-    write(lock.parent, {"x.lock": ""})
-    async with locked(bench.mirror.writer_lock, shared=True):
-        with pytest.raises(ReferenceLocked):
-            await write_references(bench.mirror, bench.mirror.place, update)
-    assert lock.exists()
-    await write_references(bench.mirror, bench.mirror.place, update)
-    assert git(bench.mirror.folder, "rev-parse", "refs/autopack/x") == bench.base
 
 
 async def test_many_candidates_at_once_disturb_each_other_not(bench: Bench) -> None:

@@ -4,13 +4,19 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from services.git import command, reference_writing
+from services.git.child import GitOutput
+from services.git.command import GitCommand, Place
+from services.git.failures import GitFailed, ReferenceLocked
 from services.git.fence import Claim
-from services.git.integration import (
-    Integrated,
-    TargetUnreachable,
-    integrate,
-)
+from services.git.integration import Integrated, TargetUnreachable, integrate
+from services.git.local_target import LocalTarget
+from services.git.locks import locked
+from services.git.reference_writing import write_references
 from support.repositories import added, git, make_bench, write
 
 BRANCH = "refs/heads/autonomous/shop-1"
@@ -56,6 +62,50 @@ async def test_a_lock_of_a_dead_writer_of_ours_is_removed(tmp_path: Path) -> Non
     candidate = await added(bench)
     write(bench.mirror.intents, {"left-by-a-killed-process": ""})
     write(bench.repository / ".git", {f"{BRANCH}.lock": ""})
+    assert isinstance(await integrate(bench.mirror, bench.order(candidate.commit)), Integrated)
+
+
+async def test_a_lock_is_left_alone_while_a_writer_of_ours_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference_writing, "_ALONE_LIMIT_SECONDS", 0.05)
+    hurried = [option.replace("Timeout=10000", "Timeout=500") for option in command.OVERRIDES]
+    monkeypatch.setattr(command, "OVERRIDES", tuple(hurried))
+    bench = await make_bench(tmp_path)
+    place, lock = Place(git_dir=bench.repository / ".git"), bench.repository / ".git" / f"{BRANCH}.lock"
+    write(bench.mirror.intents, {"of-one-that-was-killed-or-not": ""})
+    write(lock.parent, {lock.name: ""})
+    async with locked(bench.mirror.writer_lock, shared=True):
+        with pytest.raises(ReferenceLocked):
+            await write_references(bench.mirror, place, f"update {BRANCH} {bench.base}\n")
+    assert lock.exists()
+    await write_references(bench.mirror, place, f"update {BRANCH} {bench.base}\n")
+    assert git(bench.repository, "rev-parse", BRANCH) == bench.base
+
+
+async def test_what_cannot_be_sent_leaves_no_lock_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The claim at the fence is on its way meanwhile: a git that is killed there leaves its lock to the user."""
+    bench = await make_bench(tmp_path)
+    candidate = await added(bench)
+    update_is_on_its_way = asyncio.Event()
+    run = GitCommand.run
+
+    async def noted(git: GitCommand, place: Place, *arguments: str, **options: Any) -> GitOutput:
+        if arguments[0] == "update-ref":
+            update_is_on_its_way.set()
+        return await run(git, place, *arguments, **options)
+
+    async def refused(target: LocalTarget, commit: str, known: str | None) -> None:
+        await update_is_on_its_way.wait()
+        raise GitFailed(("unpack-objects",), 1, "no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GitCommand, "run", noted)
+        patch.setattr(LocalTarget, "send_objects", refused)
+        outcome = await integrate(bench.mirror, bench.order(candidate.commit))
+    assert isinstance(outcome, TargetUnreachable)
+    assert "no space left" in outcome.detail
+    assert [*bench.repository.rglob("*.lock"), *bench.mirror.intents.iterdir()] == []
     assert isinstance(await integrate(bench.mirror, bench.order(candidate.commit)), Integrated)
 
 

@@ -163,17 +163,19 @@ async def test_the_system_and_what_is_lent_cannot_be_written(sandbox: Sandbox, w
 
 
 async def test_small_files_of_the_system_show_as_they_are_when_the_job_begins(work: Path, tmp_path: Path):
-    shown, other, gone = (tmp_path / "etc" / name for name in ("shown", "other", "gone"))
+    names = ("shown", "other", "gone", "closed")
+    shown, other, gone, closed = (tmp_path / "etc" / name for name in names)
     shown.parent.mkdir()
-    for file in (shown, other, gone):
+    for file in (shown, other, gone, closed):
         file.write_text("before\n")
     tried = await probe(SERVICE)
     if tried.sandbox is None:
         pytest.skip(f"no sandbox works here: {tried.reason}")
-    system = replace(tried.sandbox.system, files=(*tried.sandbox.system.files, shown, other, gone))
+    system = replace(tried.sandbox.system, files=(*tried.sandbox.system.files, shown, other, gone, closed))
     sandbox = replace(tried.sandbox, system=system)
     shown.write_text("now\n")
     gone.unlink()
+    closed.chmod(0o640)
     done = await sandbox.run(shell(f"cat {shown}; echo x >> {shown}; ls {shown.parent}", work))
     assert done.stdout.text == "now\nother\nshown\n"
     assert shown.read_text() == "now\n"

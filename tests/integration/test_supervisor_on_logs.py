@@ -261,7 +261,6 @@ async def test_a_server_that_stands_still_is_waited_for_and_nothing_is_lost_or_d
 
 
 async def test_services_that_have_read_all_there_is_are_not_taken_for_standing_still(log: EventLog) -> None:
-    """On Kafka the end of a transaction has an offset of its own, which nobody ever reads."""
     async with both_services(log) as both:
         await say(log, Topic.COMMANDS, plan(SIDE_BY_SIDE), "run-1")
         asked = await until(log, PrepareRequested, 1)

@@ -32,19 +32,37 @@ async def test_what_both_return_comes_back_in_their_order():
 
 
 @pytest.mark.parametrize("fails_first", [True, False])
-async def test_the_failure_of_one_ends_the_other_and_is_raised_as_it_is(fails_first: bool):
-    ended: list[str] = []
+async def test_the_failure_of_one_is_raised_as_it_is_once_the_other_is_done(fails_first: bool):
+    done: list[str] = []
 
-    async def go_on() -> None:
+    async def take_a_while() -> None:
+        await asyncio.sleep(0.02)
+        done.append("the other")
+
+    works = (fail(), take_a_while()) if fails_first else (take_a_while(), fail())
+    with pytest.raises(Broken):
+        await side_by_side(*works)
+    assert done == ["the other"]
+
+
+async def test_a_cancellation_is_not_lost_between_the_failure_of_one_and_the_end_of_the_other():
+    failed = asyncio.Event()
+
+    async def fail_and_tell() -> None:
+        failed.set()
+        raise Broken
+
+    async def end_slowly() -> None:
         try:
             await asyncio.sleep(60)
         finally:
-            ended.append("the other")
+            await asyncio.sleep(0.01)
 
-    works = (fail(), go_on()) if fails_first else (go_on(), fail())
-    with pytest.raises(Broken):
-        await side_by_side(*works)
-    assert ended == ["the other"]
+    task = asyncio.create_task(side_by_side(fail_and_tell(), end_slowly()))
+    await failed.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_whoever_waits_is_cancelled_with_both():

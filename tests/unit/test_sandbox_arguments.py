@@ -2,6 +2,7 @@ from pathlib import Path
 
 from services.sandbox import Limits, Mount
 from services.sandbox.bubblewrap import bubblewrap_arguments
+from services.sandbox.lifeline import Lifeline
 from services.sandbox.specification import SandboxSpec, SystemLayout, Tools
 
 TOOLS = Tools(Path("/usr/bin/bwrap"), Path("/usr/bin/prlimit"), Path("/usr/bin/setpriv"))
@@ -65,3 +66,13 @@ def test_the_command_comes_last_and_unchanged():
 def test_the_root_is_made_read_only_after_all_mounts():
     line = arguments()
     assert line.index("--remount-ro /") > line.rindex("bind")
+
+
+def test_files_are_copied_and_not_mounted():
+    assert "--perms 0644 --file 7 /etc/hosts" in arguments(data_files={Path("/etc/hosts"): 7})
+
+
+def test_whoever_becomes_another_user_may_open_the_pipes_that_it_writes_to():
+    line = Lifeline(line=8, command_input=9)
+    assert "chmod 0666 /proc/$$/fd/1 /proc/$$/fd/2" in arguments(uid=61200, lifeline=line)
+    assert "chmod" not in arguments(lifeline=line)

@@ -18,7 +18,7 @@ from support.memory_log import MemoryLog, MemoryTail
 from support.stage import Doer, Store
 
 PLACE = Place(Topic.EVENTS, 0)
-STILL_SECONDS = 0.02
+STILL_SECONDS = 0.2
 
 
 class Watching:
@@ -92,13 +92,65 @@ async def test_offsets_that_hold_no_record_are_nothing_left(
     assert await watching.looks() == "stands still in autopack.events, partition 0, at offset 0 of 2"
 
 
-async def test_while_the_log_is_away_nothing_is_concluded(watching: Watching, log: MemoryLog):
+async def test_while_the_log_is_away_the_service_speaks_for_itself_and_afterwards_has_its_time(
+    watching: Watching, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
     log.write(PLACE, NewRecord("shop", b"{}"))
-    assert await watching.looks() is not None
-    log.away = True
-    with pytest.raises(LogUnavailable):
-        await watching.watchdog.look()
-    assert not watching.status.is_ready
+    task = asyncio.create_task(watching.watchdog.run())
+    try:
+        await until(lambda: watching.status.trouble is not None)
+        log.away = True
+        watching.status.unavailable("the log is away")
+        await until(lambda: watching.status.trouble == "the log is away")
+        await asyncio.sleep(2 * STILL_SECONDS)
+        log.away = False
+        watching.status.ready()
+        await asyncio.sleep(STILL_SECONDS / 2)
+        assert watching.status.is_ready
+        await until(lambda: watching.status.trouble is not None)
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def test_time_in_which_nobody_looked_does_not_count(
+    watching: Watching, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+):
+    """All of us may have been stopped: positions are old, and what has come meanwhile is there to be read."""
+    await watching.watchdog.look()
+    log.write(PLACE, NewRecord("shop", b"{}"))
+    await watching.watchdog.look()
+    monkeypatch.setattr(module, "MOST_BETWEEN_SECONDS", 0.1)
+    assert await watching.looks() is None
+
+
+async def test_whoever_moves_while_the_ends_are_asked_for_does_not_stand_still(
+    watching: Watching, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+):
+    log.write(PLACE, NewRecord("shop", b"{}"))
+    await watching.watchdog.look()
+    await asyncio.sleep(2 * STILL_SECONDS)
+
+    async def ends(topic: Topic) -> Mapping[int, int]:
+        watching.at = {PLACE: 1}
+        return await MemoryLog.ends(log, topic)
+
+    monkeypatch.setattr(log, "ends", ends)
+    await watching.watchdog.look()
+    assert watching.status.is_ready
+
+
+async def test_what_cannot_be_read_though_it_is_there_is_no_gap(
+    watching: Watching, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+):
+    log.write(PLACE, NewRecord("shop", b"{}"))
+
+    async def read(place: Place, start: int, end: int | None = None) -> Sequence[StoredRecord]:
+        raise LogUnavailable("this partition is")
+
+    monkeypatch.setattr(log, "read", read)
+    assert await watching.looks() == "stands still in autopack.events, partition 0, at offset 0 of 1"
 
 
 def supervisor(log: MemoryLog, status: ServiceStatus) -> Reader:
