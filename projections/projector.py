@@ -12,7 +12,7 @@ from events.catalogue import Topic
 from events.log.port import EventLog, HistoryCutOff, LogUnavailable, Membership, Place, StoredRecord, Tail
 from projections.catalogue import PROJECTIONS
 from projections.checkpoints import Overtaken
-from projections.database import INSTALLING_SECONDS, UNAVAILABLE, Pool, install, lent
+from projections.database import INSTALLING_SECONDS, UNAVAILABLE, WRITING_SECONDS, Pool, install, lent
 from projections.follower import Follower
 from projections.pausing import until_set
 from projections.projection import Projection
@@ -143,6 +143,8 @@ class Projector:
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _follow(self, stop: asyncio.Event) -> None:
+        async with lent(self._pool, WRITING_SECONDS) as connection:
+            await connection.execute("SELECT 1")  # one that has died in silence is found out before minutes pass
         async with lent(self._pool, INSTALLING_SECONDS) as connection:
             await install(connection, self._projections)
         membership = await self._log.join(GROUP)

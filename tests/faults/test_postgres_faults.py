@@ -108,6 +108,12 @@ def _is_being_built(place: Ground, run: Run) -> bool:
     return any(one.kind == "BuildRequested" and one.is_claimed for one in requests)
 
 
+def _is_kept(place: Ground, run_id: str) -> bool:
+    """Whether an answer of a builder in this run is in the artifact store."""
+    kept = Path(place.world.artifacts.removeprefix("file://")).glob("named/results/builder/*/*")
+    return any(f'"{run_id}"'.encode() in file.read_bytes() for file in kept)
+
+
 async def _lose_a_result(place: Ground, url: str, home: Path) -> None:
     """A builder's answer is in the log and not on the disk when the server dies. All who could help are asleep."""
     async with asyncio.timeout(FAULTS_SECONDS):
@@ -116,7 +122,8 @@ async def _lose_a_result(place: Ground, url: str, home: Path) -> None:
                 place.fleet.send(service, signal.SIGCONT)
             await place.until_all_ended(SETTLING_SECONDS)
         keep_unwritten(home)
-        while not await _answer(url, ANSWERS_OF_BUILDERS, run_id, [RESULTS]):
+        # Kept and submitted side by side: it may be in the log, of which it is to be lost, before it is kept.
+        while not (await _answer(url, ANSWERS_OF_BUILDERS, run_id, [RESULTS]) and _is_kept(place, run_id)):
             await asyncio.sleep(LOOK_SECONDS)
         place.fleet.send("builder", signal.SIGSTOP)
         kill_server(home)

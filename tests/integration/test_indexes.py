@@ -197,7 +197,8 @@ def queries() -> set[str]:
     found = set()
     for module in pkgutil.iter_modules(projections.queries.__path__):
         members = vars(importlib.import_module(f"projections.queries.{module.name}"))
-        named = {name for name, value in members.items() if inspect.iscoroutinefunction(value)}
+        offered = (value for value in members.values() if inspect.iscoroutinefunction(value))
+        named = {one.__name__ for one in offered if one.__module__.startswith(projections.queries.__name__)}
         found |= {name for name in named if not name.startswith("_")} - {"lent", "rows", "read_figures"}
     return found
 

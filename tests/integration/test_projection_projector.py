@@ -1,7 +1,9 @@
 """The projector: what it follows, and that it goes on after whatever came in between."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -127,6 +129,60 @@ async def test_a_projector_whose_connections_are_cut_goes_on_where_it_was(pool: 
         await until(lambda: is_ready(heard))
         assert await other.fetchval("SELECT count(*) FROM timeline_v1") == len(history)
     await other.close()
+
+
+@asynccontextmanager
+async def deafened(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """Another address of the database, and what makes all connections there are deaf and mute, but not ended."""
+    parts = urlsplit(url)
+    asked = parse_qs(parts.query)
+    ways: list[asyncio.Task[None]] = []
+    deaf: set[int] = set()
+
+    async def carry(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if number not in deaf:
+                    writer.write(data)
+                    await writer.drain()
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        socket = f"{asked['host'][0]}/.s.PGSQL.{asked['port'][0]}"
+        theirs, ours = await asyncio.open_unix_connection(socket)
+        number = len(ways) // 2
+        ways.extend(asyncio.create_task(carry(number, *way)) for way in ((reader, ours), (theirs, writer)))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        try:
+            yield (
+                f"postgresql://{parts.username}@127.0.0.1:{port}{parts.path}",
+                lambda: deaf.update(range(len(ways) // 2)),
+            )
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.wait(ways)
+
+
+async def test_a_connection_that_has_died_in_silence_is_found_out_before_tables_are_made(
+    pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.projector.WRITING_SECONDS", 0.5)
+    log, heard, history = ListLog(), Heard(), recorded(success())
+    async with deafened(database_url) as (url, deafen):
+        own = await open_pool(url, most_connections=1)
+        async with running(Projector(own, log, heard)):
+            await until(lambda: is_ready(heard))
+            log.away = True
+            await until(lambda: is_troubled(heard))
+            deafen()
+            log.away = False
+            log.write(history)
+            await until(lambda: passed(pool, "runs", len(history)))
+        assert "TimeoutError: no answer within 0.5 s" in heard.troubles
+        own.terminate()
 
 
 async def test_a_log_that_is_away_is_waited_for(pool: Pool) -> None:
