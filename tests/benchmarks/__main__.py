@@ -5,6 +5,7 @@ same runner as in production. Each figure is the median of its rounds.
 """
 
 import asyncio
+import itertools
 import tempfile
 from argparse import ArgumentParser
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -128,12 +129,21 @@ async def _on_history(kind: LogKind, options: Options, folder: Path, events: int
             for name, metric in wanted:
                 load = Load(100, 5, 50, projects) if name.startswith("50") else _one_at_a_time(projects)
                 measure = _shown if name == SHOWN else _driven
-                yield f"{name}, {events} events before", partial(_paired, measure, load, (place, empty), metric)
+                paired = partial(_paired, measure, load, (place, empty), metric, itertools.count())
+                yield f"{name}, {events} events before", paired
 
 
-async def _paired(measure: Measured, load: Load, places: tuple[Ground, Ground], metric: str) -> Figures:
-    """The figures on the first place, and by how many times one of them is worse there than on the second."""
-    first, second = [await measure(place, load) for place in places]
+async def _paired(
+    measure: Measured, load: Load, places: tuple[Ground, Ground], metric: str, rounds: Iterator[int]
+) -> Figures:
+    """The figures on the first place, and by how many times one of them is worse there than on the second.
+
+    Who is measured first changes with every round: what has just been warmed up is faster.
+    """
+    found = {}
+    for place in places if next(rounds) % 2 == 0 else reversed(places):
+        found[place is places[0]] = await measure(place, load)
+    first, second = found[True], found[False]
     (key,) = (key for key in first if key[0] == metric)
     is_rate = key[1] == "/s"
     ratio = second[key] / first[key] if is_rate else first[key] / second[key]
