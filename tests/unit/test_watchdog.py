@@ -172,16 +172,25 @@ async def test_a_service_whose_client_brings_nothing_any_more_is_not_ready(
     log, stop = MemoryLog(), asyncio.Event()
     status = ServiceStatus("service")
     hangs = False
+    looking = 0
     found = MemoryTail._found
 
     async def nothing_while_it_hangs(tail: MemoryTail) -> Mapping[Place, Sequence[StoredRecord]]:
-        return {} if hangs else await found(tail)
+        nonlocal looking
+        if hangs:
+            return {}
+        looking += 1
+        try:
+            return await found(tail)
+        finally:
+            looking -= 1
 
     monkeypatch.setattr(MemoryTail, "_found", nothing_while_it_hangs)
     task = asyncio.create_task(watched(log, status, make(log, status))(stop))
     try:
         await until(lambda: status.is_ready)
         hangs = True
+        await until(lambda: not looking)  # whoever looks already would find what is written now
         log.write(Place(topic, 0), NewRecord("shop", b"no event at all"))
         await until(lambda: status.trouble is not None)
         assert status.trouble == f"stands still in {topic}, partition 0, at offset 0 of 1"
