@@ -28,7 +28,10 @@ IMPORTED = (
     "services.cli.app",
     "services.cli.commands_of_operations",
     "services.cli.commands_of_services",
-    "services.compose",
+    "services.compose.supervising",
+    "services.compose.working",
+    "services.compose.reading",
+    "services.compose.serving",
     "uvicorn.protocols.http.auto",
     "uvicorn.lifespan.off",
 )
