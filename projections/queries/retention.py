@@ -12,6 +12,9 @@ from projections.phases import PHASES
 from projections.projection import Projection
 from projections.runs import RUNS
 
+LIMIT_SECONDS = 600.0
+"""Nobody waits for a collection, and its search goes through whole tables; but a database may never answer."""
+
 
 class TablesBehind(Exception):
     """The tables do not hold all of the history yet"""

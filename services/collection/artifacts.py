@@ -15,8 +15,8 @@ import orjson
 from events.catalogue import Topic
 from events.log.port import EventLog, Place
 from projections.checkpoints import RunKey
-from projections.database import Pool
-from projections.queries.retention import check_abreast, ended_runs, needed_digests
+from projections.database import Pool, lent
+from projections.queries.retention import LIMIT_SECONDS, check_abreast, ended_runs, needed_digests
 from services.artifacts import DAY_SECONDS, GRACE_SECONDS, RELIED_ON_SECONDS, FileArtifacts, KeptBlob
 from services.runner.results import RESULTS
 
@@ -50,12 +50,12 @@ class _Result:
 async def collect_artifacts(
     store: FileArtifacts, log: EventLog, pool: Pool, kept_days: float, *, dry_run: bool = False
 ) -> ArtifactsCollected:
-    """Remove what no run needs. Raises TablesBehind, StoreOfAnotherLog, LogUnavailable."""
+    """Remove what no run needs. Raises TablesBehind, StoreOfAnotherLog, LogUnavailable, TimeoutError."""
     await check_store(store, log)
     blobs = await store.blobs()
     results = await _aged_results(store)
     ends = await log.ends(Topic.EVENTS)
-    async with pool.acquire() as connection:
+    async with lent(pool, LIMIT_SECONDS) as connection:
         await check_abreast(connection, ends)
         ended = await ended_runs(connection, (result.run for result in results))
         needed = await needed_digests(connection, kept_days * DAY_SECONDS)

@@ -8,8 +8,8 @@ from time import time
 import structlog
 
 from events.log.port import EventLog, LogUnavailable
-from projections.database import UNAVAILABLE, Pool
-from projections.queries.retention import OpenRuns, TablesBehind, open_runs
+from projections.database import UNAVAILABLE, Pool, lent
+from projections.queries.retention import LIMIT_SECONDS, OpenRuns, TablesBehind, open_runs
 from services.artifacts import FileArtifacts
 from services.collection.artifacts import StoreOfAnotherLog, collect_artifacts
 from services.collection.home import collect_home, collecting
@@ -85,7 +85,7 @@ class Collector:
         """Where there are no tables the last use alone tells what is needed, and what is missed is made again."""
         if self._tables is None:
             return OpenRuns()
-        async with self._tables.pool.acquire() as connection:
+        async with lent(self._tables.pool, LIMIT_SECONDS) as connection:
             return await open_runs(connection)
 
     async def _from_store(self) -> None:

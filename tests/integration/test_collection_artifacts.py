@@ -1,5 +1,6 @@
 """Which artifacts are collected, and which are not, whatever else goes on."""
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
@@ -18,9 +19,11 @@ from projections.lane import Lane
 from projections.queries.retention import TablesBehind, needed_digests
 from services.artifacts import DAY_SECONDS, ArtifactMissing, FileArtifacts, open_artifacts
 from services.collection.artifacts import StoreOfAnotherLog, collect_artifacts
+from services.embedded.postgres import EmbeddedPostgres
 from services.runner.results import RememberedResults
 from support.histories import ListLog, recorded
 from support.scenario import Scenario, plan
+from support.standing_still import standing_still
 from support.tables import EVENTS, HISTORY_READERS, tables_at_zero
 
 FOR_EVER = 1e5
@@ -217,3 +220,16 @@ async def test_every_artifact_that_an_event_names_is_found_to_be_needed(ground: 
 
 def check(log: ArtifactRef, outcome: CheckOutcome, name: str = "tests") -> CheckResult:
     return CheckResult(name=name, outcome=outcome, log=log)
+
+
+async def test_a_database_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.collection.artifacts.LIMIT_SECONDS", 0.5)
+    async with EmbeddedPostgres(tmp_path / "home") as server, tables_at_zero(server.url) as pool:
+        ground = Ground(pool, tmp_path / "artifacts", ListLog())
+        await ground.tell(ended())
+        with standing_still(tmp_path / "home"):
+            collecting = asyncio.create_task(ground.collect())
+            done, _ = await asyncio.wait({collecting}, timeout=60)
+        assert done == {collecting}
+        assert isinstance(collecting.exception(), TimeoutError)
+        assert await ground.collect() == (0, 0), "it goes on with another connection"
