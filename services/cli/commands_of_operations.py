@@ -8,6 +8,7 @@ import typer
 
 from events.catalogue import Topic
 from projections.catalogue import PROJECTIONS, READERS, RUN_FILES, UnknownProjection, projection_named
+from projections.folding import ProjectionStopped
 from projections.projection import Projection
 from projections.rebuild import Rebuilt, prune, rebuild
 from projections.run_files.keeper import FilesStopped
@@ -75,14 +76,14 @@ def projections_rebuild(name: Name = None, json: given.Json = False) -> None:
     """Make projections again from the first event, compare with what was served, and serve the new rows.
 
     The run files are written anew from the tables, without a comparison. Exit code 1: the served rows were not
-    what the history says. They are now.
+    what the history says, and are now; or something cannot be made again, and is as it was.
     """
 
     async def rebuilt() -> None:
         settings = settings_for_command()
         chosen = _chosen(name)
         async with opened_store(settings) as store:
-            outcomes = [await rebuild(store.pool, store.log, projection) for projection in chosen]
+            outcomes = [await _rebuilt(store, projection) for projection in chosen]
             if name in (None, RUN_FILES.name):
                 outcomes.append(await _rebuilt_files(settings, store))
         if json:
@@ -97,6 +98,13 @@ def projections_rebuild(name: Name = None, json: given.Json = False) -> None:
             raise Unsuccessful(f"what was served differed: {', '.join(differing)}")
 
     asyncio.run(rebuilt())
+
+
+async def _rebuilt(store: Store, projection: Projection[Any]) -> Rebuilt:
+    try:
+        return await rebuild(store.pool, store.log, projection)
+    except ProjectionStopped as stopped:
+        raise Unsuccessful(f"not made again: {stopped}") from stopped
 
 
 def _chosen(name: str | None) -> Sequence[Projection[Any]]:
@@ -200,7 +208,7 @@ def gc(
     """Remove what nobody needs any more; services do so by themselves, every few hours.
 
     That is: what killed processes left in the home (clones, scratch folders, quarantines of patches); candidates,
-    base commits and results of `[prepare]` that were not used for AUTOPACK_UNUSED_DAYS; patches and logs of runs
+    base commits and results of preparations that were not used for AUTOPACK_UNUSED_DAYS; patches and logs of runs
     that ended more than AUTOPACK_ARTIFACT_DAYS ago. History and run files are never touched; refusals whose
     records have expired are forgotten.
     """

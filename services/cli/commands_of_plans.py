@@ -27,7 +27,7 @@ commands.add_typer(plans, name="plan", rich_help_panel=given.PLANS)
 
 
 @commands.command(rich_help_panel=given.PLANS)
-def init(folder: given.Folder = Path(), check: given.Checks = None, json: given.Json = False) -> None:
+def init(folder: given.Folder = Path(), check: given.TestCommands = None, json: given.Json = False) -> None:
     """Write an autopack.toml for a repository: finds out how it is tested, and checks what it wrote.
 
     Nothing is overwritten. Commit the file: a run reads it at the commit that it starts from.

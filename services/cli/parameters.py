@@ -75,6 +75,15 @@ Checks = Annotated[
         show_default=False,
     ),
 ]
+TestCommands = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--check",
+        metavar="CMD",
+        help="A command that runs the tests, in place of those that would be found. Repeatable.",
+        show_default=False,
+    ),
+]
 TokenCap = Annotated[
     int | None, typer.Option(metavar="N", help="End the run when it has used so many tokens.", show_default=False)
 ]

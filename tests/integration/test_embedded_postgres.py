@@ -21,6 +21,7 @@ from services.embedded.cluster import make_cluster, start_server, stop_server, u
 from services.embedded.launch import as_another_user, choose_launch, in_a_namespace
 from services.embedded.layout import Layout
 from services.embedded.leftovers import clear_leftovers, servers_in
+from services.embedded.locks import is_held_exclusively
 from services.embedded.postgres import EmbeddedPostgres, ServerDidNotStart
 
 SHARE = """
@@ -55,7 +56,10 @@ def keepers_of(home: Path) -> list[psutil.Process]:
 
 
 def is_stopped(home: Path) -> bool:
-    return not any(servers_in(Layout.under(home).data)) and not keepers_of(home)
+    """The command line of a process that ends is gone before its locks are."""
+    layout = Layout.under(home)
+    held = is_held_exclusively(layout.keeper) or is_held_exclusively(layout.serving)
+    return not held and not any(servers_in(layout.data)) and not keepers_of(home)
 
 
 def leader_of(home: Path) -> int:

@@ -24,6 +24,7 @@ AUDITOR = '[auditor.careful]\nkind = "command"\nargv = ["true"]\n'
             "mine and careful",
         ),
         (f'defaults.builder = "mine"\n{BUILDER}'.replace("true", "/nowhere"), Grade.MISSING, "/nowhere of mine"),
+        (f'defaults.builder = "mine"\n{BUILDER}'.replace("true", "tools/build"), Grade.NOTE, "by default mine"),
     ],
 )
 async def test_an_agent_that_a_run_will_want_and_not_find_is_noted(

@@ -5,16 +5,22 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import typer
 
-from services.cli import main
+from projections.folding import ProjectionStopped
+from projections.rebuild import Rebuilt
+from projections.runs import RUNS
+from services.cli import commands_of_operations, main
 from services.cli.app import create_app, exit_code_of
 from services.cli.services_here import EVERYTHING
+from services.cli.store import Store
 from services.compose import Service
 from services.settings import Settings
 
@@ -351,3 +357,20 @@ def test_ctrl_c_during_the_imports_is_told_in_one_line_and_exits_with_130(
         main()
     assert ended.value.code == 130
     assert capfd.readouterr().err == "autopack: interrupted\n"
+
+
+def test_a_projection_that_cannot_be_made_again_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @asynccontextmanager
+    async def opened(_: Settings) -> AsyncIterator[Store]:
+        yield cast(Store, SimpleNamespace(pool=None, log=None))
+
+    async def stops(*_: object) -> Rebuilt:
+        raise ProjectionStopped(RUNS, 17, "no such thing")
+
+    monkeypatch.setattr(commands_of_operations, "opened_store", opened)
+    monkeypatch.setattr(commands_of_operations, "rebuild", stops)
+    assert exit_code_of(["projections", "rebuild", "runs"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"autopack: not made again: {RUNS.table} stops at offset 17: no such thing\n")
