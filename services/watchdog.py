@@ -41,13 +41,15 @@ class Watchdog:
         status: ServiceStatus,
         where: Callable[[], Mapping[Place, int]],
         still_seconds: float,
+        seconds: Callable[[], float] = monotonic,
     ) -> None:
         self._log = log
         self._status = status
         self._where = where
         self._still_seconds = still_seconds
+        self._seconds = seconds
         self._standings: dict[Place, _Standing] = {}
-        self._looked_at = monotonic()
+        self._looked_at = self._seconds()
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -64,7 +66,7 @@ class Watchdog:
 
     async def look(self) -> None:
         """Hinder the service where it stands still, and not where it goes on. Raises LogUnavailable."""
-        if monotonic() - self._looked_at > MOST_BETWEEN_SECONDS:
+        if self._seconds() - self._looked_at > MOST_BETWEEN_SECONDS:
             self._standings.clear()
         positions = dict(self._where())
         ends = {topic: await self._log.ends(topic) for topic in {place.topic for place in positions}}
@@ -75,7 +77,7 @@ class Watchdog:
             if await self._is_stuck(place, standing, end) and self._where().get(place) == standing.position:
                 at = f"at offset {standing.position} of {end}"
                 stuck.append(f"stands still in {place.topic}, partition {place.partition}, {at}")
-        self._looked_at = monotonic()
+        self._looked_at = self._seconds()
         if stuck:
             self._status.hinder(HINDRANCE, "; ".join(stuck))
         else:
@@ -83,16 +85,16 @@ class Watchdog:
 
     def _standing(self, place: Place, position: int) -> _Standing:
         before = self._standings.get(place)
-        return before if before and before.position == position else _Standing(position, monotonic())
+        return before if before and before.position == position else _Standing(position, self._seconds())
 
     async def _is_stuck(self, place: Place, standing: _Standing, end: int) -> bool:
         if end <= max(standing.position, standing.gap_to):
-            standing.since = monotonic()
+            standing.since = self._seconds()
             return False
-        if monotonic() - standing.since < self._still_seconds:
+        if self._seconds() - standing.since < self._still_seconds:
             return False
         if await self._is_gap(place, standing.position, end):
-            standing.gap_to, standing.since = end, monotonic()
+            standing.gap_to, standing.since = end, self._seconds()
             return False
         return True
 

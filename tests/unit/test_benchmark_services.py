@@ -8,7 +8,7 @@ from pathlib import Path
 
 from support.workers import is_alive
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 90.0
 STARTS_ONE = """
 import asyncio, os, sys
 from pathlib import Path

@@ -18,8 +18,9 @@ def ago(days: float) -> datetime:
 
 
 def test_of_a_run_that_ended_long_ago_it_is_said_that_it_is_not_kept(tmp_path: Path) -> None:
-    said = absence(Settings(home=tmp_path, artifact_days=30), MISSING, ago(31))
-    assert said.startswith(f"not kept any more: the run ended on {ago(31):%Y-%m-%d}")
+    ended_at = ago(31)
+    said = absence(Settings(home=tmp_path, artifact_days=30), MISSING, ended_at)
+    assert said.startswith(f"not kept any more: the run ended on {ended_at:%Y-%m-%d}")
     assert "for 30 days" in said
 
 

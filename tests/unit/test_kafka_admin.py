@@ -44,7 +44,7 @@ def client(*brokers: int) -> Any:
 @pytest.mark.parametrize("gone", [NodeNotReadyError(), KafkaConnectionError(), asyncio.Event()])
 async def test_a_broker_that_is_gone_or_silent_is_passed_over(asked: dict[int, Any], gone: object) -> None:
     asked |= {1: gone, 2: "answer", 3: "answer"}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         for _ in range(20):  # whoever is asked first is chosen by chance
             assert await client(*BROKERS)._send_request(MetadataRequest([])) == "answer"
 

@@ -30,6 +30,13 @@ class Disk:
         return self.free
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look is made by a thread, which may have to wait for a processor."""
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 30.0)
+
+
+@pytest.mark.usefixtures("patience")
 async def test_too_little_room_is_told_with_folder_and_numbers_and_over_when_there_is_enough() -> None:
     disk = Disk()
     room = disk.room(Path("/srv/home"))
@@ -39,6 +46,7 @@ async def test_too_little_room_is_told_with_folder_and_numbers_and_over_when_the
     assert await room.lack() is None
 
 
+@pytest.mark.usefixtures("patience")
 async def test_a_disk_is_not_asked_for_each_piece_of_work() -> None:
     disk = Disk()
     room = disk.room(Path("/srv/home"))
@@ -50,27 +58,27 @@ async def test_a_disk_is_not_asked_for_each_piece_of_work() -> None:
 async def test_a_disk_that_does_not_answer_is_a_lack_and_holds_up_nobody_who_asks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "HANGING_SECONDS", 0.5)
     answers, looks = threading.Event(), []
 
     def hanging(folder: Path) -> int:
         looks.append(folder)
-        answers.wait(30)
+        answers.wait(60)
         return 20 * MEGABYTE
 
     room, began = Room((Path("/srv/nfs"),), 10 * MEGABYTE, hanging), monotonic()
     assert await asyncio.gather(*(room.lack() for _ in range(5))) == [None] * 5, "it may be busy"
-    await asyncio.sleep(0.6)
-    said = [await room.lack() for _ in range(50)]
-    assert monotonic() - began < 5
+    monkeypatch.setattr(module, "HANGING_SECONDS", 0.0)
+    said = [await room.lack() for _ in range(200)]
+    assert monotonic() - began < 20
     assert set(said) == {"the disks have not said for a while how much is free"}
     answers.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await room.lack() is not None:
             await asyncio.sleep(0.01)
     assert len(looks) == 1
 
 
+@pytest.mark.usefixtures("patience")
 async def test_a_disk_that_answers_with_an_error_is_a_lack() -> None:
     def stale(_: Path) -> int:
         raise OSError(errno.ESTALE, "Stale file handle")

@@ -86,7 +86,7 @@ async def test_no_more_is_performed_at_once_than_there_is_room_for() -> None:
         await stage.start(SIDE_BY_SIDE)
         await until(lambda: len(worker.begun) == 2)
         worker.finish(0)
-        await until(lambda: len(worker.begun) == 3)
+        await until(lambda: len(worker.begun) >= 3)
         await until(lambda: len(stage.history(WorkStarted)) == 3)
         asked = [one.event.id for one in stage.history(BuildRequested)]
         assert [assignment.request_id for assignment in worker.begun] == asked[:3]
@@ -143,6 +143,7 @@ async def test_a_claim_of_a_living_instance_is_left_to_it_and_that_of_a_dead_one
         await stage.start()
         await until(lambda: len(first.begun) == 1)
         async with working(stage, second):
+            await until(lambda: len(stage.log.groups["builder"]) == 2)
             stage.log.groups["builder"].reverse()
             stage.log.share_out("builder")
             await until(lambda: stage.log.groups["builder"][0].partitions == {0})
@@ -214,7 +215,7 @@ async def test_what_another_has_taken_over_is_left_to_it_and_looked_at_again_lat
     worker = Doer(awaits_claim=False, error=WorkReplaced("another claim stands at the fence"))
     async with supervised() as stage, working(stage, worker):
         await stage.start()
-        await until(lambda: len(worker.begun) == 3)
+        await until(lambda: len(worker.begun) >= 3)
         assert stage.history(BuildFailed) == []
 
 
@@ -226,7 +227,7 @@ async def test_work_that_ends_without_an_answer_is_begun_again_more_and_more_sel
     async with supervised() as stage, working(stage, worker):
         await stage.start()
         began = asyncio.get_running_loop().time()
-        await until(lambda: len(worker.begun) == 6)
+        await until(lambda: len(worker.begun) >= 6)
         assert asyncio.get_running_loop().time() - began > 0.02 * (1 + 2 + 4 + 8)
 
 

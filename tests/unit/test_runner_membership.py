@@ -83,7 +83,7 @@ async def test_whoever_is_expelled_is_not_ready_while_its_work_ends() -> None:
 
 async def test_where_sessions_are_short_it_is_asked_more_often_who_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is gone is replaced that much sooner."""
-    monkeypatch.setattr(runner_module, "LIVING_SECONDS", 2.0)
+    monkeypatch.setattr(runner_module, "LIVING_SECONDS", 600.0)
     async with supervised() as stage, working(stage, Doer(), session_seconds=0.4) as running:
         await until(lambda: running.status.is_ready)
         (member,) = stage.log.groups["builder"]
@@ -94,7 +94,7 @@ async def test_where_sessions_are_short_it_is_asked_more_often_who_lives(monkeyp
             return await living()
 
         monkeypatch.setattr(member, "living", noted)
-        await until(lambda: len(asked) == 3, seconds=3)
+        await until(lambda: len(asked) >= 3, seconds=30)
 
 
 async def test_a_new_member_does_not_begin_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,19 +155,20 @@ async def test_what_was_lost_with_the_log_is_submitted_again_as_soon_as_it_is_ba
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A server that dies takes claims and answers along that it has acknowledged."""
-    worker, soon = Doer(), job_module.ANSWER_AGAIN_SECONDS / 2
-    assert soon <= job_module.CLAIM_AGAIN_SECONDS / 2
+    for name in ("ANSWER_AGAIN_SECONDS", "CLAIM_AGAIN_SECONDS"):
+        monkeypatch.setattr(job_module, name, 600.0)
+    worker = Doer()
     async with supervised() as stage, working(stage, worker) as running:
         with losing_what_the_builder_says(stage.log, monkeypatch) as lost:
             await stage.start()
             await until(lambda: len(lost) == 1)
         await _lost_and_found(stage.log, running)
-        await until(lambda: len(worker.begun) == 1, soon)
+        await until(lambda: len(worker.begun) == 1, 30)
         with losing_what_the_builder_says(stage.log, monkeypatch) as lost:
             worker.finish()
             await until(lambda: len(lost) == 1)
         await _lost_and_found(stage.log, running)
-        await until(lambda: bool(stage.history(BuildSucceeded)), soon)
+        await until(lambda: bool(stage.history(BuildSucceeded)), 30)
     assert len(stage.history(BuildSucceeded)) == 1
 
 
@@ -333,7 +334,7 @@ async def test_an_outage_gives_running_work_no_more_than_its_grace() -> None:
             stage.log.wake()
             await until(lambda: not running.status.is_ready)
             running.stop.set()
-            await asyncio.wait_for(running.task, 5)
+            await asyncio.wait_for(running.task, 60)
             assert worker.killed == [worker.begun[0].request_id]
         stage.log.away = False
 

@@ -96,18 +96,15 @@ def crowds() -> tuple[Scenario, Scenario]:
 
 
 def seconds(project: Project, submitted: Event, context: Context) -> float:
-    """What it takes at best to decide, and to fold what follows."""
-    found = []
-    for _ in range(ROUNDS):
-        began = perf_counter()
-        assert outcome(project, submitted, context).events
-        found.append(perf_counter() - began)
-    return min(found)
+    """What it takes to decide, and to fold what follows."""
+    began = perf_counter()
+    assert outcome(project, submitted, context).events
+    return perf_counter() - began
 
 
 @pytest.mark.parametrize("what", ["a claim", "one more run", "a run in line is cancelled"])
 def test_a_decision_costs_the_same_however_many_runs_wait(crowds: tuple[Scenario, Scenario], what: str) -> None:
-    taken = []
+    asked = []
     for project in crowds:
         said = {
             "a claim": (_claim(project), "run-1"),
@@ -115,7 +112,10 @@ def test_a_decision_costs_the_same_however_many_runs_wait(crowds: tuple[Scenario
             "a run in line is cancelled": (RunCancelRequested(), "waits-10"),
         }[what]
         event = Event(id="asked", source="/test", run_id=said[1], recorded_at=project.now, data=said[0])
-        taken.append(seconds(project.project, event, Context(project.now, 1)))
+        asked.append((project.project, event, Context(project.now, 1)))
+    # In turns: whatever else the machine does meets both of them.
+    rounds = [[seconds(*one) for one in asked] for _ in range(ROUNDS)]
+    taken = [min(of_one) for of_one in zip(*rounds, strict=True)]
     assert taken[1] < 3 * taken[0], taken
 
 

@@ -13,28 +13,29 @@ from services.status import ServiceStatus
 from services.supervisor.judging import Limits
 from services.supervisor.snapshots import Snapshots
 from services.supervisor.supervisor import Supervisor
-from services.watchdog import Reader, Watchdog, watched
+from services.watchdog import LOOK_SECONDS, STILL_SECONDS, Reader, Watchdog, watched
 from support.memory_log import MemoryLog, MemoryTail
 from support.stage import Doer, Store
 
 PLACE = Place(Topic.EVENTS, 0)
-STILL_SECONDS = 0.2
 
 
 class Watching:
-    """A watchdog over one reader, who says himself that he is ready."""
+    """A watchdog over one reader, who says himself that he is ready, and the clock that it goes by."""
 
     def __init__(self, log: MemoryLog) -> None:
+        self.now = 0.0
         self.status = ServiceStatus("reader")
         self.status.ready()
         self.at: dict[Place, int] = {PLACE: 0}
-        self.watchdog = Watchdog(log, self.status, lambda: self.at, STILL_SECONDS)
+        self.watchdog = Watchdog(log, self.status, lambda: self.at, STILL_SECONDS, lambda: self.now)
 
     async def looks(self) -> str | None:
-        """What is in the way after two looks, between which it could have gone on."""
+        """What is in the way after looks for so long that it could have gone on."""
         await self.watchdog.look()
-        await asyncio.sleep(2 * STILL_SECONDS)
-        await self.watchdog.look()
+        for _ in range(2 * int(STILL_SECONDS / LOOK_SECONDS)):
+            self.now += LOOK_SECONDS
+            await self.watchdog.look()
         return self.status.trouble
 
 
@@ -95,34 +96,44 @@ async def test_offsets_that_hold_no_record_are_nothing_left(
 async def test_while_the_log_is_away_the_service_speaks_for_itself_and_afterwards_has_its_time(
     watching: Watching, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
     log.write(PLACE, NewRecord("shop", b"{}"))
+    assert await watching.looks() is not None
+    looks = 0
+
+    async def ends(topic: Topic) -> Mapping[int, int]:
+        nonlocal looks
+        found = await MemoryLog.ends(log, topic)
+        looks += 1
+        return found
+
+    monkeypatch.setattr(log, "ends", ends)
     task = asyncio.create_task(watching.watchdog.run())
     try:
-        await until(lambda: watching.status.trouble is not None)
         log.away = True
         watching.status.unavailable("the log is away")
         await until(lambda: watching.status.trouble == "the log is away")
-        await asyncio.sleep(2 * STILL_SECONDS)
         log.away = False
         watching.status.ready()
-        await asyncio.sleep(STILL_SECONDS / 2)
+        await until(lambda: looks > 3)
+        watching.now += STILL_SECONDS / 2
+        await until(lambda: looks > 6)
         assert watching.status.is_ready
+        watching.now += STILL_SECONDS / 2
         await until(lambda: watching.status.trouble is not None)
     finally:
         task.cancel()
         await asyncio.wait({task})
 
 
-async def test_time_in_which_nobody_looked_does_not_count(
-    watching: Watching, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
-):
+async def test_time_in_which_nobody_looked_does_not_count(watching: Watching, log: MemoryLog):
     """All of us may have been stopped: positions are old, and what has come meanwhile is there to be read."""
     await watching.watchdog.look()
     log.write(PLACE, NewRecord("shop", b"{}"))
     await watching.watchdog.look()
-    monkeypatch.setattr(module, "MOST_BETWEEN_SECONDS", 0.1)
-    assert await watching.looks() is None
+    watching.now += 2 * STILL_SECONDS
+    await watching.watchdog.look()
+    assert watching.status.is_ready
 
 
 async def test_whoever_moves_while_the_ends_are_asked_for_does_not_stand_still(
@@ -130,7 +141,10 @@ async def test_whoever_moves_while_the_ends_are_asked_for_does_not_stand_still(
 ):
     log.write(PLACE, NewRecord("shop", b"{}"))
     await watching.watchdog.look()
-    await asyncio.sleep(2 * STILL_SECONDS)
+    for _ in range(int(STILL_SECONDS / LOOK_SECONDS) - 1):
+        watching.now += LOOK_SECONDS
+        await watching.watchdog.look()
+    watching.now += LOOK_SECONDS
 
     async def ends(topic: Topic) -> Mapping[int, int]:
         watching.at = {PLACE: 1}
