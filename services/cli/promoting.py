@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import os
 from datetime import UTC, datetime
 from time import time
 from typing import assert_never
@@ -21,7 +22,7 @@ from services.cli.failures import Unsuccessful, WrongUsage
 from services.cli.reaching import service_at_hand, started_here
 from services.cli.running import read_view
 from services.cli.services_here import READING, SUPERVISOR
-from services.cli.store import opened_store
+from services.cli.store import Store, opened_store
 from services.git.command import GitCommand
 from services.git.failures import GitFailure
 from services.git.mirror import fetch_commit, open_mirror
@@ -54,8 +55,10 @@ async def _promote(settings: Settings, client: Client, run_id: str, branch: str)
     if run is None:
         raise WrongUsage(f"Run {run_id} not found")
     _demand_promotable(run)
-    promoted = await _moved(settings, run, branch)
-    await _record(settings, client, run, promoted)
+    # First the log is reached: a branch that was moved and not written down would be nobody's.
+    async with opened_store(settings) as store:
+        promoted = await _moved(settings, run, branch)
+        await _record(store, client, run, promoted)
     return promoted
 
 
@@ -101,11 +104,11 @@ async def _moved(settings: Settings, run: RunRow, branch: str) -> Promoted:
             assert_never(promotion)
 
 
-async def _record(settings: Settings, client: Client, run: RunRow, promoted: Promoted) -> None:
+async def _record(store: Store, client: Client, run: RunRow, promoted: Promoted) -> None:
     """Submit RunPromoted, and wait until the history shows it; what it shows already is not said twice."""
     if promoted.already and await _recorded(client, run, promoted):
         return
-    data = RunPromoted(branch=promoted.branch, commit=promoted.commit, promoted_by=getpass.getuser())
+    data = RunPromoted(branch=promoted.branch, commit=promoted.commit, promoted_by=_user())
     event = Event(
         id=str(uuid7()),
         source=SOURCE,
@@ -114,14 +117,21 @@ async def _record(settings: Settings, client: Client, run: RunRow, promoted: Pro
         data=data,
     )
     record = NewRecord(run.project, write_submission(event, run.project), {"type": data.type_name().encode()})
-    async with opened_store(settings) as store:
-        await store.log.submit(Topic.COMMANDS, [record])
+    await store.log.submit(Topic.COMMANDS, [record])
     try:
         async with asyncio.timeout(RECORDED_SECONDS):
             while not await _recorded(client, run, promoted):  # noqa: ASYNC110 - it is told over HTTP
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise Unsuccessful(f"{promoted.branch} was moved, but the history does not show it yet") from None
+
+
+def _user() -> str:
+    """Who promotes: a name, or the number where it has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 async def _recorded(client: Client, run: RunRow, promoted: Promoted) -> bool:

@@ -1,1 +1,1 @@
-"""The supervisor: the one writer of the history. Pure inside; its shell does no I/O but the log."""
+"""The supervisor: the one writer of the history. Pure inside; its shell knows the log, and keeps snapshots."""

@@ -47,6 +47,13 @@ async def ended(build: Build, client: httpx.AsyncClient, run_id: str) -> None:
             await asyncio.sleep(0.02)
 
 
+async def until_its_files_are_written(build: Build, run_id: str) -> None:
+    folder = build.application.settings.run_files_folder
+    async with asyncio.timeout(30):
+        while not any("incident/events" in file.read_text() for file in folder.rglob(f"{run_id}/.manifest.json")):
+            await asyncio.sleep(0.05)
+
+
 class Reads:
     """How much of the log is read for an answer."""
 
@@ -72,6 +79,7 @@ async def test_a_run_is_told_without_reading_what_lies_around_it(
     await started(client, *(f"between-{number}" for number in range(40)))
     await ended(build, client, "run-1")
     await started(client, *(f"behind-{number}" for number in range(40)))
+    await until_its_files_are_written(build, "run-1")  # they are made of what is read here
     history = await build.history()
     reads = Reads(build, monkeypatch)
     whole = await client.get("/runs/run-1/events", headers=NDJSON)

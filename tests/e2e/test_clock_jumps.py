@@ -13,7 +13,7 @@ from support.gates import Gate, builds_claimed, until
 from support.shifted_clock import connected, jump, shift_clock
 
 BUILDERS = frozenset({Service.BUILDER})
-SESSION_SECONDS = 3.0
+SESSION_SECONDS = 6.0
 
 
 async def _leases(settings: Settings) -> dict[str, datetime]:

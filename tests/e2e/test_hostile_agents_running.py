@@ -70,7 +70,7 @@ async def test_a_hanging_agent_fails_its_attempt_and_the_next_one_may_do_better(
 ) -> None:
     body = "import time\nif request['attempt'] == 1: time.sleep(600)\n" + WRITES_A_FILE
     agent = python_agent(tmp_path, "agent", body)
-    settings = _with_agents(postgres_settings, tmp_path, agent, timeout_seconds=1.5)
+    settings = _with_agents(postgres_settings, tmp_path, agent, timeout_seconds=10)
     async with running(settings) as build:
         await build.start(request(_configured(tmp_path / "repo", TWO_ATTEMPTS), DOCS))
         await build.start(request(_configured(tmp_path / "strict"), DOCS, run_id="run-2"))

@@ -73,6 +73,9 @@ async def test_work_that_ends_within_the_grace_is_answered_before_the_service_le
         async with running(settings, gate.agent(), services=frozenset({Service.BUILDER})) as build:
             await build.start(request(repo))
             await until(build, lambda history: builds_claimed(history) == ["P1"])
+            async with asyncio.timeout(60):  # one that is only about to begin is left to others
+                while not gate.waiting():
+                    await asyncio.sleep(0.02)
             opening = asyncio.get_running_loop().call_later(0.5, gate.open_all)
         opening.cancel()
         end = (await others.end())["data"]

@@ -157,7 +157,7 @@ def _untold(seen: Seen, asked: Crowd) -> Iterator[str]:
     if asked.runs_at_once is None:
         return
     most = max((count for count, _ in seen.waiting), default=0)
-    if most < asked.runs / 2:
+    if most < asked.runs / 4:
         yield f"the metrics showed {most} runs waiting at most, of {asked.runs}"
     longest = max((seconds for _, seconds in seen.waiting), default=0.0)
     rises = sum(after > before for (_, before), (_, after) in pairwise(seen.waiting))

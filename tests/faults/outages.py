@@ -45,8 +45,12 @@ def outages_of_postgres(home: Path) -> Mapping[str, Outage]:
 
 
 def stop_immediately(home: Path) -> None:
-    """Do what `pg_ctl -m immediate` does. Its keeper ends with the server, and whoever uses it starts another."""
-    os.kill(_postmaster(Layout.under(home).data), signal.SIGQUIT)
+    """Do what `pg_ctl -m immediate` does. Its keeper ends with the server, and whoever uses it starts another.
+
+    One that is going already goes.
+    """
+    with suppress(FileNotFoundError, ProcessLookupError):
+        os.kill(_postmaster(Layout.under(home).data), signal.SIGQUIT)
 
 
 def kill_server(home: Path) -> None:

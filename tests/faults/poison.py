@@ -1,5 +1,7 @@
 """Records that this version cannot read, written into the history as a newer supervisor would write them."""
 
+import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from events.catalogue import Topic
@@ -8,16 +10,27 @@ from events.event import Event
 from events.families.work import WorkStarted
 from events.history import NO_HEAD, Head, next_head
 from events.log.partitions import home_partition
-from events.log.port import EventLog, NewRecord, Place, Step, StoredRecord
+from events.log.port import EventLog, Fenced, NewRecord, Place, Step, StoredRecord
 from faults.changed import NEWER_TYPE
 from faults.observer import Run
 
 POISON_ID = "from-the-future"
+LIMIT_SECONDS = 60.0
 
 
 async def poison(log: EventLog, run: Run, request_id: str) -> tuple[Place, int]:
-    """Claim a run's request in a version that does not exist yet. Its place, and its offset."""
+    """Claim a run's request in a version that does not exist yet. Its place, and its offset.
+
+    The supervisor takes its partition over again a moment after it was fenced: who was slower has written nothing.
+    """
     place = Place(Topic.EVENTS, home_partition(run[0], log.partition_count))
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while True:
+            with suppress(Fenced):
+                return await _poison(log, place, run, request_id)
+
+
+async def _poison(log: EventLog, place: Place, run: Run, request_id: str) -> tuple[Place, int]:
     writer = await log.take_over(place.partition, POISON_ID)  # and nobody writes meanwhile
     try:
         head = _head(await _records(log, place), run)

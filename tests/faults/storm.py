@@ -11,7 +11,7 @@ from faults.members import Shares, shares
 WORKING = ("supervisor", "builder", "auditor", "applier", "verifier", "projector")
 """The services that share out partitions among their instances."""
 LOOK_SECONDS = 0.1
-JOINING_SECONDS = 30.0
+JOINING_SECONDS = 90.0
 ENDS = (signal.SIGTERM, signal.SIGKILL)
 
 

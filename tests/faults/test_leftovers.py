@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 from uuid import uuid4
 
 import pytest
@@ -55,6 +56,9 @@ def running(world: World, name: str = "sleep") -> Iterator[int]:
     given = {"PATH": os.environ["PATH"], world.marker: "1"}
     with subprocess.Popen([name, "600"], executable="/bin/sleep", env=given) as process:
         try:
+            # Only a moment after it has begun the system tells of what it was given.
+            while world.marker not in Path(f"/proc/{process.pid}/environ").read_text():
+                sleep(0.001)
             yield process.pid
         finally:
             process.kill()

@@ -59,7 +59,10 @@ async def _readiness(place: Ground, *said: str) -> str:
 
 async def _stopped(place: Ground) -> set[tuple[str, str]]:
     """Projection and partition of all that the metrics show as standing still."""
-    return {(name, partition) for partition, name in STOPPED.findall(await place.emitter.get("/metrics"))}
+    async with asyncio.timeout(WAITING_SECONDS):
+        while "autopack_projection_stopped{" not in (told := await place.emitter.get("/metrics")):
+            await asyncio.sleep(0.2)  # the API was in the midst of something else
+    return {(name, partition) for partition, name in STOPPED.findall(told)}
 
 
 def _restart(place: Ground, change: str) -> None:

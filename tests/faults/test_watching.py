@@ -53,7 +53,7 @@ def _lines(start: int, end: int) -> list[bytes]:
     return [one.value + b"\n" for one in RECORDS[start:end]]
 
 
-async def _found(*answers: httpx.Response) -> list[str]:
+async def _found(*answers: httpx.Response, limit_seconds: float = NEVER) -> list[str]:
     """What is found where a service answers like this, the last one again and again."""
     left = list(answers)
     served = httpx.MockTransport(lambda _: left.pop(0) if len(left) > 1 else left[0])
@@ -61,7 +61,7 @@ async def _found(*answers: httpx.Response) -> list[str]:
         watches = Watches(client)
         watches.begin(RUN)
         try:
-            await watches.until_ended(NEVER * len(answers))
+            await watches.until_ended(limit_seconds * len(answers))
         except TimeoutError:
             await watches.close()
         return list(watches.violations(LOG))
@@ -69,7 +69,7 @@ async def _found(*answers: httpx.Response) -> list[str]:
 
 async def test_what_comes_late_in_pieces_and_whole_is_as_it_should_be() -> None:
     pieces = _sent(*_lines(0, 1), breaks_off=True), _sent(*_lines(1, 3))
-    assert await _found(NOT_YET, AWAY, *pieces) == []
+    assert await _found(NOT_YET, AWAY, *pieces, limit_seconds=15.0) == []
 
 
 @pytest.mark.parametrize(

@@ -223,11 +223,11 @@ def check(log: ArtifactRef, outcome: CheckOutcome, name: str = "tests") -> Check
 
 
 async def test_a_database_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.collection.artifacts.LIMIT_SECONDS", 0.5)
     async with EmbeddedPostgres(tmp_path / "home") as server, tables_at_zero(server.url) as pool:
         ground = Ground(pool, tmp_path / "artifacts", ListLog())
         await ground.tell(ended())
-        with standing_still(tmp_path / "home"):
+        with standing_still(tmp_path / "home"), monkeypatch.context() as patched:
+            patched.setattr("services.collection.artifacts.LIMIT_SECONDS", 0.5)
             collecting = asyncio.create_task(ground.collect())
             done, _ = await asyncio.wait({collecting}, timeout=60)
         assert done == {collecting}

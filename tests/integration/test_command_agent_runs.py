@@ -251,7 +251,8 @@ APPROVAL = '{"recommendation":"approve","confidence":1}'
 async def test_an_auditor_that_does_not_end_well_with_a_verdict_has_not_approved(
     driver: CommandDriver, source: str, failure: FailureClass
 ):
-    answer = await audited(driver, shell(source, idle_seconds=1))
+    idle_seconds = 1 if failure is FailureClass.IDLE else 60
+    answer = await audited(driver, shell(source, idle_seconds=idle_seconds))
     assert isinstance(answer, AgentFailure), answer
     assert answer.failure is failure
     assert answer.reason

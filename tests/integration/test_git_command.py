@@ -55,7 +55,7 @@ async def test_a_repositorys_own_configuration_cannot_turn_hooks_back_on(tmp_pat
 async def test_a_process_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     marker = tmp_path / "child"
     body = f"sleep 300 & echo $! > {marker}; wait"
-    runner = GitCommand(GitSettings(executable=script(tmp_path, body), limit_seconds=1.0))
+    runner = GitCommand(GitSettings(executable=script(tmp_path, body), limit_seconds=5.0))
     with pytest.raises(GitTimedOut):
         await runner.run(Place(), "hang")
     await until_dead(int(marker.read_text()))

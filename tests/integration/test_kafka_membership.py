@@ -15,7 +15,7 @@ from servers import kafka_member
 from servers.kafka import KafkaBroker
 from support.kafka_log import PARTITIONS, fresh_prefix, opened_log
 
-TIMING = Timing(session_seconds=1.0)
+TIMING = Timing(session_seconds=3.0)
 ALL = frozenset(range(PARTITIONS))
 DEADLINE_SECONDS = 40
 

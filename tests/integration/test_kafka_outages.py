@@ -14,7 +14,7 @@ from events.log.port import EventLog, LogUnavailable, Membership, Positions, Ste
 from servers.kafka import KafkaBroker
 from support.kafka_log import EVENTS, PARTITIONS, fresh_prefix, opened_log, record, texts
 
-LIMIT_SECONDS = 3.0
+LIMIT_SECONDS = 6.0
 IMPATIENT = Timing(
     taking_over_seconds=LIMIT_SECONDS,
     step_seconds=LIMIT_SECONDS,
@@ -22,7 +22,7 @@ IMPATIENT = Timing(
     reading_seconds=LIMIT_SECONDS,
     checking_seconds=LIMIT_SECONDS,
     silence_seconds=LIMIT_SECONDS,
-    closing_seconds=LIMIT_SECONDS,
+    closing_seconds=15.0,
 )
 HEALING_SECONDS = 60
 
@@ -125,16 +125,20 @@ async def test_a_silent_broker_is_unavailable_to_everyone_in_time_and_available_
     await healed(membership.living)
     history = await texts(log, EVENTS)
     assert history in (["first", "second"], ["first", "unknown", "second"])
-    await healed(lambda: tail_brings(tail, history[1:]))
+    left = history[1:]
+    await healed(lambda: tail_brings(tail, left))
 
 
 async def take_over_and_write(log: KafkaLog) -> None:
     writer = await log.take_over(0, "two")
+    if writer.positions == Positions(3, 0):
+        return  # it was written by the last attempt, which was not told so in time
     assert writer.positions in (Positions(1, 0), Positions(2, 0))
     await writer.append(step("second", 3))
 
 
 async def tail_brings(tail: Tail, expected: list[str]) -> None:
+    """What has come is taken out of what is expected."""
     while expected:
         for records in (await tail.batches(LIMIT_SECONDS)).values():
             assert [r.value.decode() for r in records] == expected[: len(records)]
@@ -155,19 +159,20 @@ async def test_a_killed_broker_comes_back_with_everything_acknowledged(log: Kafk
     )
     await broker.start()
     await healed(lambda: take_over_and_write(log))
-    await healed(lambda: tail_brings(tail, ["second"]))
+    left = ["second"]
+    await healed(lambda: tail_brings(tail, left))
     assert (await texts(log, place))[0] == "acknowledged"
     await until_it_lives(membership)
 
 
 async def until_it_lives(membership: Membership) -> None:
     async def lives() -> None:
-        if membership.instance not in await membership.living():
+        """While the group shares its partitions out anew nobody commits, and nobody is told so."""
+        await membership.commit(0, 4)
+        if membership.instance not in await membership.living() or await membership.committed(0) != 4:
             raise LogUnavailable("not yet")
 
     await healed(lives)
-    await healed(lambda: membership.commit(0, 4))
-    assert await membership.committed(0) == 4
 
 
 async def test_a_log_that_is_closed_while_its_broker_is_silent_leaves_nothing_behind(

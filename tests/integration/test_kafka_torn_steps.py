@@ -142,13 +142,14 @@ async def test_the_delayed_end_of_a_given_up_step_does_not_touch_the_next_owners
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
         opened_log(kafka_broker.bootstrap, prefix) as log,
-        opened_log(proxy.bootstrap, prefix, Timing(step_seconds=1.0)) as through_proxy,
+        opened_log(proxy.bootstrap, prefix, Timing(step_seconds=5.0)) as through_proxy,
+        opened_log(proxy.bootstrap, prefix) as patient,
     ):
         late = await through_proxy.take_over(0, "one")
         held = proxy.hold_end_of_transaction()
         with pytest.raises(LogUnavailable):
             await late.append(FIRST)
-        writer = await through_proxy.take_over(0, "two")
+        writer = await patient.take_over(0, "two")
         at_the_moment = hold_after(proxy, passing=REQUESTS_OF_A_STEP - 2)
         appending = asyncio.create_task(writer.append(SECOND))
         await at_the_moment.arrived.wait()

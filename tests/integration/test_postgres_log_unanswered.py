@@ -21,7 +21,7 @@ async def proxy(database_url: str) -> AsyncIterator[PostgresProxy]:
 
 @pytest.fixture
 async def log(proxy: PostgresProxy, database_url: str) -> AsyncIterator[PostgresLog]:
-    log = await PostgresLog.open(proxy.through(database_url), 1, limit_seconds=5)
+    log = await PostgresLog.open(proxy.through(database_url), 1)
     yield log
     await log.close()
 

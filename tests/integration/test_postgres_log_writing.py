@@ -59,9 +59,9 @@ async def test_a_forward_to_a_partition_that_is_not_there_is_refused_and_nothing
 
 
 async def test_an_append_that_gets_no_answer_in_time_leaves_a_dropped_writer_and_a_known_end(
-    database_url: str,
+    database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = await PostgresLog.open(database_url, PARTITIONS, limit_seconds=1.0)
+    log = await PostgresLog.open(database_url, PARTITIONS)
     patient = await PostgresLog.open(database_url, PARTITIONS)
     for topic in (Topic.COMMANDS, Topic.RESULTS):
         await log.submit(topic, [NewRecord("shop", b"read")] * 3)
@@ -70,11 +70,13 @@ async def test_an_append_that_gets_no_answer_in_time_leaves_a_dropped_writer_and
     blocker = await asyncpg.connect(database_url)
     async with blocker.transaction():
         await blocker.execute(f"SELECT FROM autopack_log.heads WHERE partition = {HOME} FOR UPDATE")
+        monkeypatch.setattr(log._server, "limit_seconds", 1.0)
         with pytest.raises(LogUnavailable, match="no answer within 1 s"):
             await writer.append(Step([NewRecord("shop", b"unknown")], positions=Positions(2, 2)))
         taking_over = asyncio.create_task(patient.take_over(HOME, "two"))
         with pytest.raises(LogUnavailable, match="dropped"):
             await writer.append(Step([NewRecord("shop", b"again")]))
+    monkeypatch.undo()
     successor = await taking_over
     await successor.append(Step([NewRecord("shop", b"after")], positions=Positions(3, 3)))
     values = [r.value for r in await log.read(Place(Topic.EVENTS, HOME), 0)]

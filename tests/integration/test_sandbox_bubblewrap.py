@@ -283,7 +283,7 @@ async def test_a_stopped_job_may_still_say_what_it_used(sandbox: Sandbox, work: 
     done = await running
     assert done.ending is Ending.STOPPED
     assert done.stdout.text == "used 7\n"
-    assert done.duration_seconds < 5
+    assert done.duration_seconds < 50
 
 
 async def test_a_cancelled_job_leaves_neither_process_nor_foreign_file(sandbox: Sandbox, work: Path):
@@ -349,7 +349,7 @@ async def test_processes_are_limited_and_counted_for_each_job_alone(work: Path, 
     tried = await probe(SERVICE, limits=Limits(processes=40))
     if tried.sandbox is None:
         pytest.skip(f"no sandbox works here: {tried.reason}")
-    bomb = shell("for i in $(seq 60); do sleep 2 & done; wait", work)
+    bomb = shell("for i in $(seq 60); do sleep 8 & done; wait", work)
     harmless = tmp_path / "harmless"
     harmless.mkdir()
     count = shell("for i in $(seq 20); do sleep 1 & done; wait; echo all", harmless)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import services.agents.command as command_module
 import services.builder.builder as builder_module
 from events.families.base import Feedback, Tokens
 from events.families.build import BuildFailed, BuildSucceeded
@@ -241,15 +242,20 @@ async def test_a_cancelled_build_kills_its_agent_and_leaves_nothing(home: Home):
 LAST_WORDS = {
     "an agent that writes its report when it is told": (
         f"report() {{ {REPORTS}exit 0; }}; trap report TERM; echo begun; WAIT",
-        2.5,
+        30.0,
     ),
-    "an agent that wrote it before and listens to nobody": (f"{REPORTS}trap '' TERM; echo begun; WAIT", 5.0),
+    "an agent that wrote it before and listens to nobody": (f"{REPORTS}trap '' TERM; echo begun; WAIT", 30.0),
 }
 
 
 @pytest.mark.parametrize("kind", LAST_WORDS)
-async def test_a_revoked_build_ends_in_time_and_says_what_its_agent_used(home: Home, kind: str):
+async def test_a_revoked_build_ends_in_time_and_says_what_its_agent_used(
+    home: Home, kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever heeds is not waited for any longer."""
     source, seconds = LAST_WORDS[kind]
+    if "when it is told" in kind:
+        monkeypatch.setattr(command_module, "GRACE_SECONDS", 60.0)
     word = f"agent-{secrets.token_hex(8)}"
     assignment = home.assignment(home.build_request())
     agent = shell(f": {word}; " + source.replace("WAIT", "while :; do sleep 0.05; done"))

@@ -1,9 +1,10 @@
 """A real cluster of three Kafka nodes, each a broker and a controller: any two of them do without the third."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -11,6 +12,8 @@ from aiokafka.errors import KafkaError
 from servers.kafka_node import START_LIMIT_SECONDS, BrokerDidNotStart, KafkaNode
 from servers.kafka_settings import node_of_three
 from servers.ports import free_ports
+
+T = TypeVar("T")
 
 NODES = (1, 2, 3)
 LOOK_SECONDS = 0.1
@@ -61,13 +64,22 @@ class KafkaCluster:
 
     async def coordinator(self, transactional_id: str) -> KafkaNode:
         """The node that coordinates the transactions of an id."""
-        async with _Admin(self.bootstrap) as admin:
-            return self.nodes[await admin.find_coordinator(transactional_id, TRANSACTIONAL)]
+        return self.nodes[await _asked(partial(self._coordinator, transactional_id))]
 
     async def topics(self, names: Sequence[str] | None = None) -> list[Mapping[str, Any]]:
         """What is known of topics: their partitions, and of each its leader, replicas, and those in sync."""
+        return await _asked(partial(self._topics, names))
+
+    async def _coordinator(self, transactional_id: str) -> int:
         async with _Admin(self.bootstrap) as admin:
-            return await admin.describe_topics(names)
+            return int(await admin.find_coordinator(transactional_id, TRANSACTIONAL))
+
+    async def _topics(self, names: Sequence[str] | None) -> list[Mapping[str, Any]]:
+        async with _Admin(self.bootstrap) as admin:
+            found: list[Mapping[str, Any]] = await admin.describe_topics(names)
+        known = {topic["topic"] for topic in found if not topic["error_code"]}
+        assert known.issuperset(names or ()), "the broker that was asked has not heard of all yet"
+        return found
 
     async def _is_whole(self) -> bool:
         try:
@@ -78,6 +90,16 @@ class KafkaCluster:
         except (KafkaError, OSError, AssertionError):
             return False
         return all(sorted(one["isr"]) == sorted(one["replicas"]) for one in partitions)
+
+
+async def _asked(question: Callable[[], Awaitable[T]]) -> T:
+    """Ask until it is answered: any broker is asked, and the one that is may be away, or busy, or behind."""
+    async with asyncio.timeout(START_LIMIT_SECONDS):
+        while True:
+            try:
+                return await question()
+            except (KafkaError, OSError, AssertionError):
+                await asyncio.sleep(LOOK_SECONDS)
 
 
 class _Admin(AIOKafkaAdminClient):  # type: ignore[misc]  # the library has no types

@@ -8,7 +8,7 @@ from events.log.kafka import KafkaLog, Timing
 
 async def run(bootstrap: str, prefix: str, partition_count: int) -> None:
     """Be a member for ever."""
-    log = await KafkaLog.open(bootstrap, partition_count, topic_prefix=prefix, timing=Timing(session_seconds=1.0))
+    log = await KafkaLog.open(bootstrap, partition_count, topic_prefix=prefix, timing=Timing(session_seconds=3.0))
     membership = await log.join("group")
     print(membership.instance, flush=True)
     await asyncio.Event().wait()

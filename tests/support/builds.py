@@ -11,7 +11,7 @@ from typing import Any
 
 from events.catalogue import Topic
 from events.log.partitions import home_partition
-from events.log.port import NewRecord, Place, StoredRecord
+from events.log.port import LogUnavailable, NewRecord, Place, StoredRecord
 from services.compose import Application, Commands, Service, compose
 from services.settings import Settings
 from support.repositories import commit, git
@@ -101,9 +101,18 @@ class Build:
         """Every record of a topic in the project's partition."""
         place = Place(topic, home_partition(project, self.log.partition_count))
         found: list[StoredRecord] = []
-        while more := await self.log.read(place, found[-1].offset + 1 if found else 0):
+        while more := await self._read(place, found[-1].offset + 1 if found else 0):
             found += more
         return found
+
+    async def _read(self, place: Place, start: int) -> Sequence[StoredRecord]:
+        """A test may look while its server is only about to answer again."""
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    return await self.log.read(place, start)
+                except LogUnavailable:
+                    await asyncio.sleep(0.1)
 
     async def history(self, run_id: str = "run-1", project: str = "shop") -> list[dict[str, Any]]:
         """The events of a run, as plain values."""

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 
 import psutil
 
@@ -16,8 +17,11 @@ from services.embedded.layout import Layout
 def standing_still(home: Path) -> Iterator[None]:
     """Stop the embedded server of a home, with every process of it, for as long as the block lasts."""
     leader = psutil.Process(read_leader(Layout.under(home).data))
+    os.kill(leader.pid, signal.SIGSTOP)
+    while leader.status() != psutil.STATUS_STOPPED:
+        sleep(0.001)  # until then it may start one more
     processes = [leader, *leader.children(recursive=True)]
-    for process in processes:
+    for process in processes[1:]:
         os.kill(process.pid, signal.SIGSTOP)
     try:
         yield
