@@ -108,7 +108,7 @@ async def _record(store: Store, client: Client, run: RunRow, promoted: Promoted)
     """Submit RunPromoted, and wait until the history shows it; what it shows already is not said twice."""
     if promoted.already and await _recorded(client, run, promoted):
         return
-    data = RunPromoted(branch=promoted.branch, commit=promoted.commit, promoted_by=_user())
+    data = RunPromoted(branch=promoted.branch, commit=promoted.commit, promoted_by=user())
     event = Event(
         id=str(uuid7()),
         source=SOURCE,
@@ -126,7 +126,7 @@ async def _record(store: Store, client: Client, run: RunRow, promoted: Promoted)
         raise Unsuccessful(f"{promoted.branch} was moved, but the history does not show it yet") from None
 
 
-def _user() -> str:
+def user() -> str:
     """Who promotes: a name, or the number where it has none, as in a container."""
     try:
         return getpass.getuser()

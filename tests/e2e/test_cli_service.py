@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,9 @@ async def test_operators_see_rebuild_and_promote(service: CommandLine) -> None:
     assert "DONE_SUCCESS" in summary.read_text()
     assert (await cli.run("projections", "prune", "--json")).document == {"dropped": []}
 
+    nowhere = {**cli.variables, "AUTOPACK_LOG": "postgresql://nobody@127.0.0.1:1/none"}
+    assert (await replace(cli, variables=nowhere).run("promote", "o1", "--to", "next")).exit_code == 3
+    assert cli.git("rev-parse", "next") != cli.git("rev-parse", "autonomous/o1"), "it could not be written down"
     promoted = await cli.run("promote", "o1", "--to", "next", "--json")
     assert promoted.exit_code == 0, promoted.err
     assert cli.git("rev-parse", "next") == cli.git("rev-parse", "autonomous/o1")
