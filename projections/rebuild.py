@@ -65,7 +65,7 @@ async def rebuild(pool: Pool, log: EventLog, projection: Projection[Any], *, rep
 
     The served table is kept up to date meanwhile, and stands still only for the last stretch; its readers see
     the old rows until the new ones are there. Raises ProjectionStopped where the fold cannot pass a record,
-    LogUnavailable.
+    RowsRefused, HistoryCutOff, LogUnavailable.
     """
     async with pool.acquire() as connection:
         served = await connection.fetchval("SELECT current_schema()")

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from projections.queries.retention import TablesBehind, open_runs
+from projections.database import lent
+from projections.queries.retention import LIMIT_SECONDS, TablesBehind, open_runs
 from projections.rebuild import expire_rejections
 from services.artifacts import open_artifacts
 from services.cli.failures import Unsuccessful
@@ -52,7 +53,7 @@ class Collected:
 async def collect_now(settings: Settings, left_hours: float, *, dry_run: bool) -> Collected:
     """Collect from this home and from the artifact store. Raises Unsuccessful where another does so already."""
     async with opened_store(settings) as store:
-        async with store.pool.acquire() as connection:
+        async with lent(store.pool, LIMIT_SECONDS) as connection:
             open_now = await open_runs(connection)
         try:
             async with collecting(settings.home_folder, LOCK_SECONDS):
@@ -76,6 +77,6 @@ async def _artifacts(settings: Settings, store: Store, dry_run: bool) -> tuple[A
     kept = open_artifacts(settings.artifacts_url)
     try:
         done = await collect_artifacts(kept, store.log, store.pool, settings.artifact_days, dry_run=dry_run)
-    except (TablesBehind, StoreOfAnotherLog) as error:
+    except (TablesBehind, StoreOfAnotherLog, TimeoutError) as error:
         return ArtifactsCollected(), str(error)
     return done, None

@@ -24,7 +24,7 @@ def promote(run: given.RunId, to: Branch, project: given.Project = None, json: g
     """Take a run's result over into a branch of its repository, as a fast-forward or not at all.
 
     Only a run that is DONE_SUCCESS, checked and clean is eligible. A branch that is checked out somewhere is
-    left alone. Exit code 1: nothing was moved.
+    left alone. Exit code 1: nothing was moved, or it is moved and the history does not show it yet.
     """
     promoted = asyncio.run(promote_run(settings_for_command(), run, to, project))
     if json:

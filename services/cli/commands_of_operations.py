@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from events.catalogue import Topic
+from events.log.port import HistoryCutOff
 from projections.catalogue import PROJECTIONS, READERS, RUN_FILES, UnknownProjection, projection_named
-from projections.folding import ProjectionStopped
+from projections.folding import ProjectionStopped, RowsRefused
 from projections.projection import Projection
 from projections.rebuild import Rebuilt, prune, rebuild
 from projections.run_files.keeper import FilesStopped
@@ -76,16 +77,19 @@ def projections_rebuild(name: Name = None, json: given.Json = False) -> None:
     """Make projections again from the first event, compare with what was served, and serve the new rows.
 
     The run files are written anew from the tables, without a comparison. Exit code 1: the served rows were not
-    what the history says, and are now; or something cannot be made again, and is as it was.
+    what the history says, and are now; or something cannot be made again: a table is as it was then, and run
+    files are finished by the projector.
     """
 
     async def rebuilt() -> None:
-        settings = settings_for_command()
-        chosen = _chosen(name)
+        settings, chosen = settings_for_command(), _chosen(name)
         async with opened_store(settings) as store:
-            outcomes = [await _rebuilt(store, projection) for projection in chosen]
+            outcomes, troubles = await _rebuilt_tables(store, chosen)
             if name in (None, RUN_FILES.name):
-                outcomes.append(await _rebuilt_files(settings, store))
+                try:
+                    outcomes.append(await _rebuilt_files(settings, store))
+                except FilesStopped as error:
+                    troubles.append(str(error))
         if json:
             print_json({"projections": outcomes})
         else:
@@ -95,16 +99,22 @@ def projections_rebuild(name: Name = None, json: given.Json = False) -> None:
             )
         differing = [outcome.projection for outcome in outcomes if outcome.differs]
         if differing:
-            raise Unsuccessful(f"what was served differed: {', '.join(differing)}")
+            troubles.append(f"what was served differed: {', '.join(differing)}")
+        if troubles:
+            raise Unsuccessful("; ".join(troubles))
 
     asyncio.run(rebuilt())
 
 
-async def _rebuilt(store: Store, projection: Projection[Any]) -> Rebuilt:
-    try:
-        return await rebuild(store.pool, store.log, projection)
-    except ProjectionStopped as stopped:
-        raise Unsuccessful(f"not made again: {stopped}") from stopped
+async def _rebuilt_tables(store: Store, chosen: Sequence[Projection[Any]]) -> tuple[list[Rebuilt], list[str]]:
+    """What became of each, and why some were not made again: none keeps another from it."""
+    outcomes, troubles = [], []
+    for projection in chosen:
+        try:
+            outcomes.append(await rebuild(store.pool, store.log, projection))
+        except (ProjectionStopped, RowsRefused, HistoryCutOff) as error:
+            troubles.append(f"{projection.name} was not made again: {error}")
+    return outcomes, troubles
 
 
 def _chosen(name: str | None) -> Sequence[Projection[Any]]:
@@ -118,12 +128,9 @@ def _chosen(name: str | None) -> Sequence[Projection[Any]]:
 
 
 async def _rebuilt_files(settings: Settings, store: Store) -> Rebuilt:
-    """How many runs have their files anew; nothing is compared."""
+    """How many runs have their files anew; nothing is compared. Raises FilesStopped."""
     files = run_files(settings, store.pool, store.log, open_artifacts(settings.artifacts_url))
-    try:
-        written = [await files.rebuild(partition) for partition in await store.log.ends(Topic.EVENTS)]
-    except FilesStopped as error:
-        raise Unsuccessful(str(error)) from error
+    written = [await files.rebuild(partition) for partition in await store.log.ends(Topic.EVENTS)]
     return Rebuilt(RUN_FILES.name, RUN_FILES.version, sum(written), 0, 0, comparable=False, replaced=True)
 
 

@@ -151,7 +151,7 @@ async def examine_agents(settings: Settings) -> Finding:
 def _lost_programs(agents: Agents) -> list[str]:
     """A relative path is looked for in each clone, so nothing is known of it here."""
     commands = [a for a in (*agents.builders.values(), *agents.auditors.values()) if isinstance(a, CommandAgent)]
-    here = [a for a in commands if "/" not in a.argv[0] or a.argv[0].startswith("/")]
+    here = [a for a in commands if "/" not in a.argv[0] or a.argv[0].startswith(("/", "~"))]
     return sorted({f"{a.argv[0]} of {a.name}" for a in here if shutil.which(a.argv[0]) is None})
 
 

@@ -81,7 +81,7 @@ async def _moved(settings: Settings, run: RunRow, branch: str) -> Promoted:
         mirror = await open_mirror(GitCommand(), settings.home_folder / "mirrors", repository)
         await fetch_commit(mirror, commit)
         promotion = await fast_forward(mirror, branch, commit)
-    except GitFailure as error:
+    except (GitFailure, OSError) as error:
         raise Unsuccessful(str(error)) from error
     match promotion:
         case Promoted():

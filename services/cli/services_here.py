@@ -42,7 +42,7 @@ async def services_here(
     missing, WrongUsage where the file of agents cannot be meant, Unsuccessful where this machine or the servers
     are not fit for it.
     """
-    # It brings all services with it, which a command that runs none of them need not wait for.
+    # A command that runs no service need not wait for what they all have in common.
     from services.compose import Commands, Service, compose
 
     chosen = frozenset(map(Service, services))

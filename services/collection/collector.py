@@ -62,8 +62,13 @@ class Collector:
         for work in (self._from_home, self._from_store):
             try:
                 await work()
-            except (TablesBehind, TimeoutError) as error:
-                logger.info("not collected", reason=str(error) or "somebody else collects")
+            except TablesBehind as error:
+                logger.info("not collected", reason=str(error))
+            except TimeoutError as error:
+                if str(error):  # the database's: it may take longer than it is given every time
+                    logger.warning("not collected", reason=f"the database: {error}")
+                else:
+                    logger.info("not collected", reason="somebody else collects")
             except (LogUnavailable, *UNAVAILABLE) as error:
                 logger.info("not collected", reason=repr(error))
             except StoreOfAnotherLog as error:

@@ -70,7 +70,7 @@ async def test_the_file_that_says_from_outside_whether_the_api_is_ready_says_wha
 async def test_the_api_is_ready_while_a_run_goes_on_though_files_come_behind_its_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projections.freshness.MOST_SECONDS", 60.0)
+    monkeypatch.setattr("projections.freshness.MOST_SECONDS", 20.0)
     settings = Settings(home=tmp_path / "home", partitions=1)
     agent = python_agent(tmp_path, "agent", WRITES_A_FILE)
     async with serving(settings, agent) as (build, client):
@@ -113,7 +113,7 @@ async def test_a_command_whose_answer_cannot_be_looked_up_is_accepted_in_the_tim
             while not await build.records(Topic.COMMANDS):
                 await asyncio.sleep(0.02)
         with standing_still(settings.home_folder):
-            done, _ = await asyncio.wait({starting}, timeout=40)
+            done, _ = await asyncio.wait({starting}, timeout=20)
         assert starting in done, "it is answered though the server stands still"
         answer = await starting
     assert (answer.status_code, answer.headers["location"]) == (202, "/runs/run-1?project=shop")

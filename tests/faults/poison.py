@@ -28,6 +28,7 @@ async def poison(log: EventLog, run: Run, request_id: str) -> tuple[Place, int]:
         while True:
             with suppress(Fenced):
                 return await _poison(log, place, run, request_id)
+            await asyncio.sleep(0.1)
 
 
 async def _poison(log: EventLog, place: Place, run: Run, request_id: str) -> tuple[Place, int]:

@@ -58,6 +58,7 @@ def running(world: World, name: str = "sleep") -> Iterator[int]:
         try:
             # Only a moment after it has begun the system tells of what it was given.
             while world.marker not in Path(f"/proc/{process.pid}/environ").read_text():
+                assert process.poll() is None
                 sleep(0.001)
             yield process.pid
         finally:

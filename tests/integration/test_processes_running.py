@@ -47,9 +47,13 @@ async def wait_until_dead(pid: int) -> None:
 
 
 class Heartbeat:
-    """Beats every 10 ms beside the work, and knows the longest time between two beats."""
+    """Beats every 10 ms beside the work, and knows the longest time between two beats, and the longest work in it.
+
+    What the machine gives to others is a pause, and no work of ours.
+    """
 
     longest_pause_seconds = 0.0
+    longest_work_seconds = 0.0
 
     async def __aenter__(self) -> "Heartbeat":
         self._task = asyncio.create_task(self._beat())
@@ -59,12 +63,13 @@ class Heartbeat:
         self._task.cancel()
 
     async def _beat(self) -> None:
-        last = time.thread_time()  # what the machine gives to others is no pause of ours
+        last, worked = time.monotonic(), time.thread_time()
         while True:
             await asyncio.sleep(0.01)
-            now = time.thread_time()
+            now, work = time.monotonic(), time.thread_time()
             self.longest_pause_seconds = max(self.longest_pause_seconds, now - last)
-            last = now
+            self.longest_work_seconds = max(self.longest_work_seconds, work - worked)
+            last, worked = now, work
 
 
 async def test_a_child_gets_its_input_and_its_streams_are_kept_apart(tmp_path: Path):
@@ -100,7 +105,8 @@ async def test_a_flood_of_200_megabytes_costs_neither_memory_nor_time(tmp_path: 
     assert 0 < len(lines) < 400_000
     assert peak_bytes < 60 << 20
     assert done.duration_seconds < 60
-    assert heart.longest_pause_seconds < 1
+    assert heart.longest_work_seconds < 1
+    assert heart.longest_pause_seconds < 15
 
 
 async def test_a_single_line_of_three_megabytes_is_taken_whole(tmp_path: Path):

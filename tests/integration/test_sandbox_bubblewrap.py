@@ -277,7 +277,7 @@ async def test_a_job_that_ignores_sigterm_is_dead_with_its_daemon_at_the_limit(s
 async def test_a_stopped_job_may_still_say_what_it_used(sandbox: Sandbox, work: Path):
     stop = asyncio.Event()
     source = "trap 'echo used 7; exit 0' TERM; touch started; while :; do sleep 0.05; done"
-    running = asyncio.create_task(sandbox.run(shell(source, work, limit_seconds=60), stop))
+    running = asyncio.create_task(sandbox.run(shell(source, work, limit_seconds=120, grace_seconds=60), stop))
     await until((work / "started").exists)
     stop.set()
     done = await running

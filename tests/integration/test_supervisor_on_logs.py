@@ -1,15 +1,12 @@
 """The supervisor on real logs: taken over again and again, and through outages, its history is one story."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-import psutil
 import pytest
 
 from events.catalogue import Topic
@@ -27,8 +24,6 @@ from events.log.kafka import KafkaLog
 from events.log.partitions import home_partition
 from events.log.port import EventLog, NewRecord, PartitionWriter, Place, Positions, Step, StoredRecord
 from events.log.postgres import PostgresLog
-from services.embedded.cluster import read_leader
-from services.embedded.layout import Layout
 from services.embedded.postgres import EmbeddedPostgres
 from services.runner.runner import Runner, RunnerSettings
 from services.status import ServiceStatus
@@ -41,6 +36,7 @@ from services.supervisor.supervisor import Supervisor
 from services.watchdog import Watchdog
 from support.scenario import BASE, START, plan
 from support.stage import SIDE_BY_SIDE, Doer, Store
+from support.standing_still import standing_still
 
 PARTITIONS = 2
 HOME = home_partition("shop", PARTITIONS)
@@ -213,40 +209,30 @@ async def both_services(log: EventLog) -> AsyncIterator[Both]:
 
 
 @pytest.fixture
-async def own_log(tmp_path: Path) -> AsyncIterator[tuple[EventLog, Callable[[signal.Signals], None]]]:
-    """A log on a server that is this test's own, and what sends it a signal."""
+async def own_log(tmp_path: Path) -> AsyncIterator[EventLog]:
+    """A log on a server that is this test's own."""
     async with EmbeddedPostgres(tmp_path) as server:
         log = await PostgresLog.open(server.url, PARTITIONS, lease_seconds=3.0)
-        leader = psutil.Process(read_leader(Layout.under(tmp_path).data))
-
-        def tell(number: signal.Signals) -> None:
-            for process in [leader, *leader.children(recursive=True)]:
-                os.kill(process.pid, number)
-
         try:
-            yield log, tell
+            yield log
         finally:
-            tell(signal.SIGCONT)
             await log.close()
 
 
 async def test_a_server_that_stands_still_is_waited_for_and_nothing_is_lost_or_doubled(
-    own_log: tuple[EventLog, Callable[[signal.Signals], None]],
+    own_log: EventLog, tmp_path: Path
 ) -> None:
-    log, tell = own_log
+    log = own_log
     async with both_services(log) as (_, statuses, tasks):
         await say(log, Topic.COMMANDS, plan(SIDE_BY_SIDE), "run-1")
         asked = await until(log, PrepareRequested, 1)
         prepared = RunPrepared(request_id=asked[0].event.id, base_commit=BASE, configuration=Configuration())
         await say(log, Topic.RESULTS, prepared, "run-1")
         await until(log, BuildSucceeded, 1)
-        tell(signal.SIGSTOP)
-        try:
-            async with asyncio.timeout(30):
+        with standing_still(tmp_path):
+            async with asyncio.timeout(60):
                 while any(status.is_ready for status in statuses):
                     await asyncio.sleep(0.05)
-        finally:
-            tell(signal.SIGCONT)
         await until(log, BuildSucceeded, len(SIDE_BY_SIDE))
         async with asyncio.timeout(30):
             while not all(status.is_ready for status in statuses):

@@ -94,12 +94,15 @@ class KafkaCluster:
 
 async def _asked(question: Callable[[], Awaitable[T]]) -> T:
     """Ask until it is answered: any broker is asked, and the one that is may be away, or busy, or behind."""
-    async with asyncio.timeout(START_LIMIT_SECONDS):
-        while True:
-            try:
-                return await question()
-            except (KafkaError, OSError, AssertionError):
-                await asyncio.sleep(LOOK_SECONDS)
+    clock = asyncio.get_running_loop().time
+    until = clock() + START_LIMIT_SECONDS
+    while True:
+        try:
+            return await question()
+        except (KafkaError, OSError, AssertionError):
+            if clock() > until:
+                raise
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 class _Admin(AIOKafkaAdminClient):  # type: ignore[misc]  # the library has no types

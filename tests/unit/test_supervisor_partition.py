@@ -150,7 +150,7 @@ async def test_nobody_is_kept_waiting_for_a_long_step(log: MemoryLog, monkeypatc
     gc.disable()
     try:
         longest, at = 0.0, process_time()
-        async with serving(log):
+        async with serving(log), asyncio.timeout(60):
             while len(log.records[REJECTIONS]) < 40:
                 await asyncio.sleep(0)
                 longest, at = max(longest, process_time() - at), process_time()
