@@ -156,6 +156,7 @@ def _json_object(value: bytes) -> dict[str, Any]:
     return raw
 
 
+@lru_cache(maxsize=1024)
 def _resolve(type_name: str) -> tuple[type[EventData], int]:
     """The class and version that a CloudEvents type such as `autopack.RunRequested.v1` names."""
     parts = _TYPE_NAME.fullmatch(type_name)

@@ -1,5 +1,6 @@
 """The folded state of a project: frozen values that `evolve` makes anew and `decide` reads."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 
@@ -87,6 +88,11 @@ class OpenRequest(Struct, frozen=True):
         if self.kind not in _PAID or self.phase_id is None or reports <= 0:
             return None
         return Owed(self.id, self.phase_id, self.attempt, reports, self.settled)
+
+
+def oldest_first(requests: Iterable[OpenRequest]) -> list[OpenRequest]:
+    """In the order in which they were opened. A map's own order differs from process to process."""
+    return sorted(requests, key=lambda request: (request.opened_at, request.id))
 
 
 class Approval(Struct, frozen=True):
@@ -245,8 +251,8 @@ class Run(Struct, frozen=True):
 
     @property
     def requests(self) -> list[OpenRequest]:
-        """The open requests, oldest first. A map's own order differs from process to process."""
-        return sorted(self.open.values(), key=lambda r: (r.opened_at, r.id))
+        """The open requests, oldest first."""
+        return oldest_first(self.open.values())
 
     @property
     def unsettled(self) -> tuple[Owed, ...]:

@@ -96,7 +96,14 @@ Parsed = Entry | UnreadableRecord
 
 def parse(links: Iterable[Linked], projections: Sequence[Projection[Any]]) -> list[tuple[Linked, Parsed]]:
     """Each record that any of the projections wants, read once for all of them."""
-    return [(one, _parsed(one)) for one in links if any(wants(p, one.type_name) for p in projections)]
+    wanted: dict[str, bool] = {}
+    parsed = []
+    for one in links:
+        if one.type_name not in wanted:
+            wanted[one.type_name] = any(wants(projection, one.type_name) for projection in projections)
+        if wanted[one.type_name]:
+            parsed.append((one, _parsed(one)))
+    return parsed
 
 
 def _parsed(one: Linked) -> Parsed:

@@ -195,7 +195,7 @@ def _towards_the_branch(run: Run, phase: Phase) -> Iterator[AnyEventData]:
     elif _strategy(run).checks is not None and not candidate.checked:
         yield from tier_checks_limit_passed(run, phase.spec.tier_id)
         yield _checks(run, phase, candidate)
-    elif not any(r.stands and r.kind is RequestKind.INTEGRATION for r in run.requests):
+    elif not any(r.stands and r.kind is RequestKind.INTEGRATION for r in run.open.values()):
         yield _integration(run, phase, candidate)
 
 

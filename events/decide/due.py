@@ -19,7 +19,7 @@ from events.families.tier import TierStarted
 from events.families.work import RevokeReason, WorkRevoked
 from events.playbook import NoChecks, compile_strategy
 from events.refs import integration_branch
-from events.state import Phase, Run
+from events.state import Phase, Run, oldest_first
 from events.states import PhaseState, RunState, TierState
 
 
@@ -45,9 +45,9 @@ def _all_due(run: Run, now: datetime) -> Iterator[AnyEventData]:
 
 
 def _overdue(run: Run) -> Iterator[AnyEventData]:
-    for request in run.requests:
-        if request.stands and request.overdue:
-            yield WorkRevoked(request_id=request.id, reason=RevokeReason.TIME_LIMIT)
+    """Hardly ever any: so no others are put in order for it."""
+    for request in oldest_first(one for one in run.open.values() if one.stands and one.overdue):
+        yield WorkRevoked(request_id=request.id, reason=RevokeReason.TIME_LIMIT)
 
 
 def _acceptance(run: Run) -> RunAccepted | RunFailed:
