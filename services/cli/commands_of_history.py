@@ -17,9 +17,9 @@ from services.cli.setting_up import settings_for_command
 from services.cli.telling import told
 from services.cli.verifying import Verification, verify
 
-commands = typer.Typer()
+commands = given.group()
 
-audits = typer.Typer(help="The integrity of the history.", no_args_is_help=True)
+audits = given.group("The integrity of the history.")
 commands.add_typer(audits, name="audit", rich_help_panel=given.HISTORY)
 RUNS_A_PAGE = 500
 

@@ -12,7 +12,7 @@ from services.cli.output import print_json, print_line, show, table
 from services.cli.promoting import promote_run
 from services.cli.setting_up import settings_for_command
 
-commands = typer.Typer()
+commands = given.group()
 
 Branch = Annotated[
     str, typer.Option("--to", metavar="BRANCH", help="The branch to move forward.", show_default=False)

@@ -26,11 +26,11 @@ from services.collection.home import LEFT_HOURS
 from services.run_files import run_files
 from services.settings import Settings
 
-commands = typer.Typer()
+commands = given.group()
 
-projections = typer.Typer(help="The read models.", no_args_is_help=True)
+projections = given.group("The read models.")
 commands.add_typer(projections, name="projections", rich_help_panel=given.OPERATIONS)
-rejections = typer.Typer(help="Refused records.", no_args_is_help=True)
+rejections = given.group("Refused records.")
 commands.add_typer(rejections, name="rejections", rich_help_panel=given.OPERATIONS)
 
 Name = Annotated[

@@ -20,9 +20,9 @@ from services.cli.running import Manner, run_plan, submit
 from services.cli.setting_up import settings_for_command
 from services.settings import Settings
 
-commands = typer.Typer()
+commands = given.group()
 
-plans = typer.Typer(help="Plans, before they are run.", no_args_is_help=True)
+plans = given.group("Plans, before they are run.")
 commands.add_typer(plans, name="plan", rich_help_panel=given.PLANS)
 
 

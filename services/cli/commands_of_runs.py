@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from time import time
 
-import typer
-
 from services.cli import parameters as given
 from services.cli.client import Client
 from services.cli.drawing import counted, draw
@@ -21,7 +19,7 @@ from services.cli.setting_up import settings_for_command
 from services.cli.telling import clock
 from services.settings import Settings
 
-commands = typer.Typer()
+commands = given.group()
 
 RUNS_SHOWN = 50
 

@@ -6,8 +6,6 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import typer
-
 from services.cli import parameters as given
 from services.cli.failures import INTERRUPTED, Unsuccessful, WrongUsage
 from services.cli.output import print_json_line, print_line
@@ -17,7 +15,7 @@ from services.cli.setting_up import settings_for_service
 from services.garbage import spare_what_stays
 from services.settings import Settings
 
-commands = typer.Typer()
+commands = given.group()
 
 
 @commands.command(rich_help_panel=given.OPERATIONS)

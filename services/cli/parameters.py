@@ -1,4 +1,4 @@
-"""The parameters that several commands share."""
+"""What several commands share: their parameters, and how their help is shown."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,12 @@ from services.cli.services_here import EVERYTHING
 
 PLANS, RUNS, HISTORY, OPERATIONS = "Plans", "Runs", "History", "Operations"
 """What commands are shown under."""
+
+
+def group(about: str | None = None) -> typer.Typer:
+    """Commands whose help runs on to the width of the terminal, a paragraph for each of a docstring's."""
+    return typer.Typer(help=about, no_args_is_help=about is not None, rich_markup_mode="markdown")
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and messages on stderr.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.", show_default=False)]
