@@ -1,30 +1,20 @@
 """What the command line does with wrong usage: a clear word on stderr, nothing on stdout, the right exit code."""
 
 import json
-import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import typer
 
-from projections.catalogue import PROJECTIONS
-from projections.folding import ProjectionStopped
-from projections.projection import Projection
-from projections.rebuild import Rebuilt
-from projections.run_files.keeper import FilesStopped
-from projections.runs import RUNS
-from services.cli import commands_of_operations, main
+from services.cli import main
 from services.cli.app import create_app, exit_code_of
 from services.cli.services_here import EVERYTHING
-from services.cli.store import Store
 from services.compose import Service
 from services.settings import Settings
 
@@ -361,49 +351,3 @@ def test_ctrl_c_during_the_imports_is_told_in_one_line_and_exits_with_130(
         main()
     assert ended.value.code == 130
     assert capfd.readouterr().err == "autopack: interrupted\n"
-
-
-def test_what_cannot_be_made_again_is_told_of_beside_what_was(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    @asynccontextmanager
-    async def opened(_: Settings) -> AsyncIterator[Store]:
-        yield cast(Store, SimpleNamespace(pool=None, log=None))
-
-    async def stops(_: object, __: object, projection: Projection[Any]) -> Rebuilt:
-        if projection is RUNS:
-            raise ProjectionStopped(RUNS, 17, "no such thing")
-        return Rebuilt(projection.name, 1, 5, 1, 0, comparable=True, replaced=True)
-
-    async def no_files(*_: object) -> Rebuilt:
-        raise FilesStopped("the folder is full")
-
-    monkeypatch.setattr(commands_of_operations, "opened_store", opened)
-    monkeypatch.setattr(commands_of_operations, "rebuild", stops)
-    monkeypatch.setattr(commands_of_operations, "_rebuilt_files", no_files)
-    assert exit_code_of(["projections", "rebuild", "--json"]) == 1
-    out, err = capsys.readouterr()
-    others = [projection.name for projection in PROJECTIONS if projection is not RUNS]
-    assert [one["projection"] for one in json.loads(out)["projections"]] == others
-    assert f"runs was not made again: {RUNS.table} stops at offset 17: no such thing; " in err
-    assert f"the folder is full; what was served differed: {', '.join(others)}" in err
-
-
-def test_a_process_loads_what_its_own_services_need() -> None:
-    parts = "services.compose.supervising, services.compose.working, services.compose.reading"
-    source = f"import sys, {parts}; print([name for name in ('fastapi', 'uvicorn') if name in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
-    assert found.stdout == "[]\n"
-
-
-@pytest.mark.parametrize("arguments", [["gc"], ["projections", "rebuild"], []])
-def test_help_runs_on_to_the_width_of_the_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    assert exit_code_of([*arguments, "--help"]) == 0
-    said = capsys.readouterr().out.partition("Options")[0].partition("Arguments")[0]
-    paragraphs = [part.splitlines() for part in re.split(r"\n\s*\n", said.strip())]
-    broken_off = [line for part in paragraphs for line in part[:-1] if len(line.rstrip()) < 60]
-    assert broken_off == []
-    assert any(len(part) > 1 for part in paragraphs)
