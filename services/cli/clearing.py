@@ -10,7 +10,7 @@ from services.artifacts import open_artifacts
 from services.cli.failures import Unsuccessful
 from services.cli.store import Store, opened_store
 from services.collection.artifacts import ArtifactsCollected, StoreOfAnotherLog, collect_artifacts
-from services.collection.home import HomeCollected, collect_home, collecting
+from services.collection.home import CollectedElsewhere, HomeCollected, collect_home, collecting
 from services.git.command import GitCommand
 from services.settings import Settings
 
@@ -65,7 +65,7 @@ async def collect_now(settings: Settings, left_hours: float, *, dry_run: bool) -
                     left_hours=left_hours,
                     dry_run=dry_run,
                 )
-        except TimeoutError as error:
+        except CollectedElsewhere as error:
             raise Unsuccessful("a service collects from this home just now: try again later") from error
         artifacts, trouble = await _artifacts(settings, store, dry_run)
         if not dry_run:

@@ -12,7 +12,7 @@ from projections.database import UNAVAILABLE, Pool, lent
 from projections.queries.retention import LIMIT_SECONDS, OpenRuns, TablesBehind, open_runs
 from services.artifacts import FileArtifacts
 from services.collection.artifacts import StoreOfAnotherLog, collect_artifacts
-from services.collection.home import collect_home, collecting
+from services.collection.home import CollectedElsewhere, collect_home, collecting
 from services.git.command import GitCommand
 from services.settings import Settings
 
@@ -62,13 +62,10 @@ class Collector:
         for work in (self._from_home, self._from_store):
             try:
                 await work()
-            except TablesBehind as error:
+            except (TablesBehind, CollectedElsewhere) as error:
                 logger.info("not collected", reason=str(error))
-            except TimeoutError as error:
-                if str(error):  # the database's: it may take longer than it is given every time
-                    logger.warning("not collected", reason=f"the database: {error}")
-                else:
-                    logger.info("not collected", reason="somebody else collects")
+            except TimeoutError as error:  # it may take longer than it is given every time
+                logger.warning("not collected", reason=f"the database: {error}")
             except (LogUnavailable, *UNAVAILABLE) as error:
                 logger.info("not collected", reason=repr(error))
             except StoreOfAnotherLog as error:

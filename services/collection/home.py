@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -20,6 +20,10 @@ DAY_SECONDS = 86_400.0
 LEFT_HOURS = 24.0
 
 
+class CollectedElsewhere(Exception):
+    """Somebody else collects from this home."""
+
+
 @dataclass(frozen=True, slots=True)
 class HomeCollected:
     """What went, or would: folders and files, and refs of mirrors as `folder refs/…`."""
@@ -30,9 +34,13 @@ class HomeCollected:
 
 @asynccontextmanager
 async def collecting(home: Path, limit_seconds: float) -> AsyncIterator[None]:
-    """Collect from a home alone. Raises TimeoutError where somebody else does so for so long."""
+    """Collect from a home alone. Raises CollectedElsewhere where that is not to be had for so long."""
     await asyncio.to_thread(home.mkdir, parents=True, exist_ok=True)
-    async with locked(home / LOCK, limit_seconds=limit_seconds):
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(locked(home / LOCK, limit_seconds=limit_seconds))
+        except TimeoutError:
+            raise CollectedElsewhere(CollectedElsewhere.__doc__) from None
         yield
 
 
