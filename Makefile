@@ -19,6 +19,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
+# Where it is set, every command of every test would compile all of this anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test bench chaos check fix lock clean
 

@@ -9,6 +9,7 @@ from events.log.port import StoredRecord
 from events.log.telling import event_id
 from projections.projection import Entry, Key, Projection, RowT
 from projections.reading import Linked, Parsed, wants
+from projections.tables import Writing, settled_columns
 
 
 class ProjectionStopped(Exception):
@@ -32,11 +33,11 @@ class RowsRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Changes(Generic[RowT]):
-    """The rows of one projection that a batch changes. `replacing` what is there, or only adding to it."""
+    """The rows of one projection that a batch changes in one way."""
 
     projection: Projection[RowT]
     rows: Sequence[RowT]
-    replacing: bool
+    writing: Writing
 
 
 def unreadable(projection: Projection[Any], record: StoredRecord, error: UnreadableRecord) -> ProjectionStopped:
@@ -59,21 +60,40 @@ def wanted_entries(projection: Projection[Any], parsed: Iterable[tuple[Linked, P
 
 def fold(
     projection: Projection[RowT], groups: Mapping[Key, dict[Key, RowT]], entries: Iterable[Entry]
-) -> Changes[RowT]:
+) -> list[Changes[RowT]]:
     """Fold entries, each upon the rows as the ones before left them. Raises ProjectionStopped.
 
     `groups` are the earlier rows that the entries need; they are changed.
     """
     memory = projection.memory
     changed: dict[Key, RowT] = {}
+    before: dict[Key, RowT | None] = {}
     for entry in entries:
         key = memory.key(entry) if memory else None
         for row in _project(projection, groups[key] if key is not None else {}, entry):
             row_key = projection.key_of(row)
             changed[row_key] = row
             if memory is not None and (group := groups.get(memory.group_of(row))) is not None:
+                before.setdefault(row_key, group.get(row_key))
                 group[row_key] = row
-    return Changes(projection, list(changed.values()), replacing=memory is not None)
+    if memory is None:
+        return [Changes(projection, list(changed.values()), Writing.ADDED)]
+    return _sorted_out(projection, changed, before)
+
+
+def _sorted_out(
+    projection: Projection[RowT], changed: Mapping[Key, RowT], before: Mapping[Key, RowT | None]
+) -> list[Changes[RowT]]:
+    """Rows of which the lively columns alone have changed, and the others."""
+    if not projection.lively:
+        return [Changes(projection, list(changed.values()), Writing.REPLACED)]
+    settled = settled_columns(projection)
+    replaced: list[RowT] = []
+    stirred: list[RowT] = []
+    for key, row in changed.items():
+        earlier = before.get(key)
+        (stirred if earlier is not None and settled(row) == settled(earlier) else replaced).append(row)
+    return [Changes(projection, replaced, Writing.REPLACED), Changes(projection, stirred, Writing.STIRRED)]
 
 
 def _project(projection: Projection[RowT], rows: dict[Key, RowT], entry: Entry) -> list[RowT]:
@@ -91,7 +111,7 @@ def fold_refused(projection: Projection[RowT], records: Iterable[StoredRecord]) 
     for record in records:
         for row in _refuse(projection, record):
             rows.setdefault(projection.key_of(row), row)
-    return Changes(projection, list(rows.values()), replacing=False)
+    return Changes(projection, list(rows.values()), Writing.ADDED)
 
 
 def _refuse(projection: Projection[RowT], record: StoredRecord) -> list[RowT]:

@@ -196,7 +196,7 @@ async def _folded(
     changes = []
     for projection in projections:
         entries = wanted_entries(projection, parsed)
-        changes.append(fold(projection, await memories.groups(connection, projection, entries), entries))
+        changes.extend(fold(projection, await memories.groups(connection, projection, entries), entries))
     return changes, chained
 
 

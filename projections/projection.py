@@ -104,6 +104,9 @@ class Projection(Generic[RowT]):
     `project` gives the rows that change by an event, from the earlier rows that `memory` names; without
     memory a row is a fact that never changes, and its first writing stays. `refuse` does the same for records
     of the rejections. Both are pure: rows derive from the records alone, so a rebuild gives the same rows.
+
+    `lively` are the columns that events change all the time, where the others are many or large. A row that is
+    there, and differs in these alone, is written by these alone.
     """
 
     name: str
@@ -114,6 +117,7 @@ class Projection(Generic[RowT]):
     project: Callable[[Mapping[Key, RowT], Entry], Iterable[RowT]] = _no_rows
     refuse: Callable[[StoredRecord], Iterable[RowT]] | None = None
     memory: Memory | None = Memory()
+    lively: frozenset[str] = frozenset()
 
     @property
     def table(self) -> str:

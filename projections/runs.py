@@ -248,5 +248,24 @@ def _progress(fields: Mapping[str, Any]) -> PhaseProgress:
 
 
 RUNS: Projection[RunRow] = Projection(
-    name="runs", version=1, row=RunRow, key=("project", "run_id"), wanted=EVERY_TYPE, project=project
+    name="runs",
+    version=1,
+    row=RunRow,
+    key=("project", "run_id"),
+    wanted=EVERY_TYPE,
+    project=project,
+    lively=frozenset(
+        {
+            "last_offset",
+            "sequence",
+            "state",
+            "updated_at",
+            "head_commit",
+            "tokens_used",
+            "tokens_lower_bound",
+            "cost_usd",
+            "ci_runs_used",
+            "progress",
+        }
+    ),
 )

@@ -12,7 +12,7 @@ from projections.checkpoints import KEEP_HEADS, MOVE, KnownHead, Overtaken, RunK
 from projections.database import CHANNEL, Connection
 from projections.folding import Changes
 from projections.projection import Projection
-from projections.tables import rows_text, write_statement
+from projections.tables import Writing, rows_text, write_statement
 
 _ALL_STAND = "(SELECT count(*) FROM standing) = cardinality($1::text[])"
 _FIRST_ROWS = 14
@@ -39,7 +39,7 @@ async def write_move(
     """Write all that changes by it, or nothing. Raises Overtaken where a checkpoint is not where it begins."""
     changes = [change for change in changes if change.rows]
     moved = await connection.fetch(
-        _statement(tuple((change.projection.table, change.replacing) for change in changes), changes),
+        _statement(tuple((change.projection.table, change.writing) for change in changes), changes),
         [projection.name for projection in move.projections],
         [projection.version for projection in move.projections],
         [move.generations.get(projection.name) for projection in move.projections],
@@ -49,20 +49,20 @@ async def write_move(
         move.end,
         CHANNEL,
         *head_columns(heads),
-        *(rows_text(change.rows) for change in changes),
+        *(rows_text(change.projection, change.writing, change.rows) for change in changes),
     )
     if not moved:
         raise Overtaken(f"{[p.name for p in move.projections]} stand no longer at {move.start} of {move.place}")
 
 
-_STATEMENTS: dict[tuple[tuple[str, bool], ...], str] = {}
+_STATEMENTS: dict[tuple[tuple[str, Writing], ...], str] = {}
 
 
-def _statement(tables: tuple[tuple[str, bool], ...], changes: Sequence[Changes[Any]]) -> str:
+def _statement(tables: tuple[tuple[str, Writing], ...], changes: Sequence[Changes[Any]]) -> str:
     """The statement for these tables; there are as many as kinds of batches."""
     if tables not in _STATEMENTS:
         rows = [
-            write_statement(c.projection, number, replacing=c.replacing, condition=_ALL_STAND)
+            write_statement(c.projection, c.writing, number, _ALL_STAND)
             for number, c in enumerate(changes, start=_FIRST_ROWS)
         ]
         parts = [MOVE.format(condition=_ALL_STAND), KEEP_HEADS.format(condition=_ALL_STAND)]
@@ -74,5 +74,5 @@ def _statement(tables: tuple[tuple[str, bool], ...], changes: Sequence[Changes[A
 
 async def try_rows(connection: Connection, change: Changes[Any]) -> None:
     """Write the rows of one projection alone. Raises what the database has against them."""
-    statement = write_statement(change.projection, 1, replacing=change.replacing, condition="true")
-    await connection.execute(statement, rows_text(change.rows))
+    statement = write_statement(change.projection, change.writing, 1, "true")
+    await connection.execute(statement, rows_text(change.projection, change.writing, change.rows))

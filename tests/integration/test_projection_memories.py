@@ -77,6 +77,25 @@ async def test_a_lane_that_begins_in_the_midst_reads_back_once_what_there_is(
     assert stepwise == await all_rows(pool)
 
 
+async def test_what_an_event_leaves_as_it_was_is_not_written_again(pool: Pool, log: ListLog) -> None:
+    records = log.records[EVENTS]
+    accepted = next(i for i, record in enumerate(records) if "RunAccepted" in (record.type_name or ""))
+    lane = Lane(pool, EVENTS, 0, HISTORY_READERS)
+    await lane.take(records[: accepted + 1])
+    await pool.execute("""UPDATE runs_v1 SET request = '"of the test"'""")
+    await pool.execute("""UPDATE phases_v1 SET name = 'of the test'""")
+    for record in records[accepted + 1 : -1]:
+        await lane.take([record])
+    run = await pool.fetchrow("SELECT request, sequence, progress FROM runs_v1")
+    assert run is not None
+    assert run["request"] == "of the test"
+    assert run["sequence"] == len(records) - 2
+    assert {one["state"] for one in run["progress"].values()} == {"COMPLETE"}
+    await lane.take(records[-1:])
+    whole = await pool.fetchval("SELECT request FROM runs_v1")
+    assert "phases" in whole  # the end of a run changes more
+
+
 @pytest.mark.parametrize("most_rows", [0, 1, 7])
 async def test_what_was_let_go_of_is_read_back(pool: Pool, most_rows: int) -> None:
     log = ListLog()

@@ -18,12 +18,14 @@ from events.configuration import parse_configuration
 from events.plan import MOST_PHASES, RunRequest, plan_faults
 from events.publish.__main__ import main
 from events.publish.asyncapi import asyncapi, messages_on
+from events.publish.catalogue import catalogue as published_catalogue
 from events.publish.documents import differing, documents, write
 from events.publish.schemas import CONFIGURATION, PLAN, older_versions
 from events.publish.schemas import schemas as published_schemas
 from support.scenario import plan
 
 schemas = cache(published_schemas)
+catalogue = cache(published_catalogue)
 
 DOCS = Path(__file__).parents[2] / "docs"
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -96,8 +98,7 @@ def test_a_schema_of_an_older_version_is_left_as_it_was(tmp_path: Path):
 
 @pytest.mark.parametrize("event_type", EVENT_TYPES, ids=lambda t: t.__name__)
 def test_the_catalogue_names_every_event_with_its_fields_and_writer(event_type: Any):
-    page = documents()["events.md"]
-    section = page.partition(f"### {event_type.__name__}\n")[2].partition("\n### ")[0]
+    section = catalogue().partition(f"### {event_type.__name__}\n")[2].partition("\n### ")[0]
     assert f"`{event_type.type_name()}`" in section
     assert all(f"| `{name}` |" in section for name in event_type.model_fields)
     topic = SUBMITTED_TO.get(event_type)
