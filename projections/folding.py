@@ -9,7 +9,7 @@ from events.log.port import StoredRecord
 from events.log.telling import event_id
 from projections.projection import Entry, Key, Projection, RowT
 from projections.reading import Linked, Parsed, wants
-from projections.tables import Writing, settled_columns
+from projections.tables import Writing
 
 
 class ProjectionStopped(Exception):
@@ -77,23 +77,26 @@ def fold(
                 before.setdefault(row_key, group.get(row_key))
                 group[row_key] = row
     if memory is None:
-        return [Changes(projection, list(changed.values()), Writing.ADDED)]
+        return [Changes(projection, list(changed.values()), Writing.ONCE)] if changed else []
     return _sorted_out(projection, changed, before)
 
 
 def _sorted_out(
     projection: Projection[RowT], changed: Mapping[Key, RowT], before: Mapping[Key, RowT | None]
 ) -> list[Changes[RowT]]:
-    """Rows of which the lively columns alone have changed, and the others."""
-    if not projection.lively:
-        return [Changes(projection, list(changed.values()), Writing.REPLACED)]
-    settled = settled_columns(projection)
-    replaced: list[RowT] = []
-    stirred: list[RowT] = []
+    """Rows of which a settled column has changed, and the others. These alone, or both: so there are few kinds of
+    statements, each of which a connection has to plan.
+    """
+    if not projection.settled:
+        return [Changes(projection, list(changed.values()), Writing.WHOLE)] if changed else []
+    settled = projection.settled_of
+    whole: list[RowT] = []
+    partly: list[RowT] = []
     for key, row in changed.items():
         earlier = before.get(key)
-        (stirred if earlier is not None and settled(row) == settled(earlier) else replaced).append(row)
-    return [Changes(projection, replaced, Writing.REPLACED), Changes(projection, stirred, Writing.STIRRED)]
+        (partly if earlier is not None and settled(row) == settled(earlier) else whole).append(row)
+    written = [Changes(projection, whole, Writing.WHOLE)] if whole else []
+    return [*written, Changes(projection, partly, Writing.PARTLY)] if changed else []
 
 
 def _project(projection: Projection[RowT], rows: dict[Key, RowT], entry: Entry) -> list[RowT]:
@@ -105,13 +108,13 @@ def _project(projection: Projection[RowT], rows: dict[Key, RowT], entry: Entry) 
         raise ProjectionStopped(projection, entry.offset, told) from error
 
 
-def fold_refused(projection: Projection[RowT], records: Iterable[StoredRecord]) -> Changes[RowT]:
+def fold_refused(projection: Projection[RowT], records: Iterable[StoredRecord]) -> list[Changes[RowT]]:
     """Fold records of the rejections. Raises ProjectionStopped."""
     rows: dict[Key, RowT] = {}
     for record in records:
         for row in _refuse(projection, record):
             rows.setdefault(projection.key_of(row), row)
-    return Changes(projection, list(rows.values()), Writing.ADDED)
+    return [Changes(projection, list(rows.values()), Writing.ONCE)] if rows else []
 
 
 def _refuse(projection: Projection[RowT], record: StoredRecord) -> list[RowT]:

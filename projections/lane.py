@@ -166,7 +166,7 @@ async def fold_into(
     Raises Overtaken, ProjectionStopped, RowsRefused. After any of them the memories are worth nothing.
     """
     if move.place.topic is Topic.REJECTIONS:
-        changes = [fold_refused(projection, records) for projection in move.projections]
+        changes = [made for projection in move.projections for made in fold_refused(projection, records)]
         chained = Chained((), {}, {})
     else:
         changes, chained = await _folded(connection, move.projections, records, memories)
@@ -204,8 +204,10 @@ async def _refused(
     connection: Connection, changes: Sequence[Changes[Any]], error: asyncpg.PostgresError
 ) -> Exception:
     """Whose rows the database refuses: each projection's are tried alone, and taken back."""
-    suspects = [change for change in changes if change.rows]
-    for change in suspects[:-1] if len(suspects) > 1 else ():
+    last = changes[-1].projection if changes else None
+    for change in changes:
+        if change.projection is last:
+            break
         trial = connection.transaction()
         await trial.start()
         try:
@@ -216,4 +218,4 @@ async def _refused(
             return RowsRefused(change.projection, own)
         finally:
             await trial.rollback()
-    return RowsRefused(suspects[-1].projection, error) if suspects else error
+    return error if last is None else RowsRefused(last, error)

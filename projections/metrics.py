@@ -164,11 +164,5 @@ def _answered(row: MetricsRow, entry: Entry, request_id: str, request: Mapping[s
 
 
 METRICS: Projection[MetricsRow] = Projection(
-    name="metrics",
-    version=1,
-    row=MetricsRow,
-    key=("project", "run_id"),
-    wanted=EVERY_TYPE,
-    project=project,
-    lively=frozenset({"events", "builds", "ci_runs", "phases_completed", "stages", "pending"}),
+    name="metrics", version=1, row=MetricsRow, key=("project", "run_id"), wanted=EVERY_TYPE, project=project
 )

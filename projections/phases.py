@@ -259,23 +259,15 @@ PHASES: Projection[PhaseRow] = Projection(
         }
     ),
     project=project,
-    lively=frozenset(
-        {
-            "state",
-            "begun",
-            "ended",
-            "build_request",
-            "builder_attempts",
-            "auditor_attempts",
-            "ci_runs_used",
-            "tokens_used",
-            "tokens_lower_bound",
-            "cost_usd",
-            "commit",
-            "tag",
-            "updated_at",
-            "started_at",
-            "completed_at",
-        }
-    ),
+    settled={
+        "description": None,
+        "scope": None,
+        "allow": (),
+        "depends_on": (),
+        "strategy": None,
+        "patches": (),
+        "files": (),
+        "summary": "",
+        "issues": {},
+    },
 )

@@ -1,7 +1,7 @@
 """What a projection is: a table, the events it wants, and a pure fold from events to rows."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
@@ -105,8 +105,8 @@ class Projection(Generic[RowT]):
     memory a row is a fact that never changes, and its first writing stays. `refuse` does the same for records
     of the rejections. Both are pure: rows derive from the records alone, so a rebuild gives the same rows.
 
-    `lively` are the columns that events change all the time, where the others are many or large. A row that is
-    there, and differs in these alone, is written by these alone.
+    `settled` are columns that may be large and seldom change, each with a value that stands for it on the way: a
+    row that is there, and has not changed in them, is written without them.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Projection(Generic[RowT]):
     project: Callable[[Mapping[Key, RowT], Entry], Iterable[RowT]] = _no_rows
     refuse: Callable[[StoredRecord], Iterable[RowT]] | None = None
     memory: Memory | None = Memory()
-    lively: frozenset[str] = frozenset()
+    settled: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def table(self) -> str:
@@ -129,6 +129,10 @@ class Projection(Generic[RowT]):
         """The topics that it reads."""
         history = {Topic.EVENTS} if self.wanted else set()
         return frozenset(history | ({Topic.REJECTIONS} if self.refuse else set()))
+
+    def settled_of(self, row: RowT) -> Key:
+        """What the row holds in its settled columns."""
+        return _values(tuple(self.settled))(row)
 
     def key_of(self, row: RowT) -> Key:
         """The row's key."""

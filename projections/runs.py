@@ -254,18 +254,5 @@ RUNS: Projection[RunRow] = Projection(
     key=("project", "run_id"),
     wanted=EVERY_TYPE,
     project=project,
-    lively=frozenset(
-        {
-            "last_offset",
-            "sequence",
-            "state",
-            "updated_at",
-            "head_commit",
-            "tokens_used",
-            "tokens_lower_bound",
-            "cost_usd",
-            "ci_runs_used",
-            "progress",
-        }
-    ),
+    settled={"request": {}, "strategy": None, "incident": None},
 )

@@ -37,7 +37,6 @@ async def write_move(
     connection: Connection, move: Move, changes: Sequence[Changes[Any]], heads: Mapping[RunKey, KnownHead]
 ) -> None:
     """Write all that changes by it, or nothing. Raises Overtaken where a checkpoint is not where it begins."""
-    changes = [change for change in changes if change.rows]
     moved = await connection.fetch(
         _statement(tuple((change.projection.table, change.writing) for change in changes), changes),
         [projection.name for projection in move.projections],
