@@ -19,6 +19,7 @@ from services.git.command import Place
 from services.git.failures import GitFailed, ReferenceLocked
 from services.git.locks import locked
 from services.git.mirror import Mirror
+from services.processes.finishing import in_any_case
 
 _LOCK_TAKEN = re.compile(r"Unable to create '([^\n]+\.lock)': File exists")
 _ALONE_LIMIT_SECONDS = 30.0
@@ -44,14 +45,19 @@ async def write_references(mirror: Mirror, place: Place, commands: str) -> None:
 
 async def _write(mirror: Mirror, place: Place, commands: str) -> None:
     async with locked(mirror.writer_lock, shared=True) as descriptor:
-        with _intent(mirror):
-            await mirror.git.run(
-                place,
-                "update-ref",
-                "--stdin",
-                stdin=commands.encode(),
-                kept_descriptors=(descriptor,),
-            )
+        # Also where the work is given up meanwhile: a git that is killed leaves its locks to the user.
+        await in_any_case(_update(mirror, place, commands, descriptor))
+
+
+async def _update(mirror: Mirror, place: Place, commands: str, descriptor: int) -> None:
+    with _intent(mirror):
+        await mirror.git.run(
+            place,
+            "update-ref",
+            "--stdin",
+            stdin=commands.encode(),
+            kept_descriptors=(descriptor,),
+        )
 
 
 @contextmanager

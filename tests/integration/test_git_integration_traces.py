@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from services.git import command, reference_writing
 from services.git.child import GitOutput
-from services.git.command import GitCommand, Place
+from services.git.command import GitCommand, GitSettings, Place
 from services.git.failures import GitFailed, ReferenceLocked
 from services.git.fence import Claim
 from services.git.integration import Integrated, TargetUnreachable, integrate
@@ -107,6 +108,25 @@ async def test_what_cannot_be_sent_leaves_no_lock_behind(tmp_path: Path, monkeyp
     assert "no space left" in outcome.detail
     assert [*bench.repository.rglob("*.lock"), *bench.mirror.intents.iterdir()] == []
     assert isinstance(await integrate(bench.mirror, bench.order(candidate.commit)), Integrated)
+
+
+async def test_work_that_is_given_up_while_it_writes_leaves_neither_lock_nor_intent(tmp_path: Path) -> None:
+    bench = await make_bench(tmp_path)
+    begun, slow = tmp_path / "begun", tmp_path / "slow-git"
+    slow.write_text(
+        f'#!/bin/sh\ncat >"{tmp_path}/read" && touch "{begun}" && sleep 0.3\ngit "$@" <"{tmp_path}/read"\n'
+    )
+    slow.chmod(0o755)
+    mirror = replace(bench.mirror, git=GitCommand(GitSettings(executable=str(slow))))
+    place = Place(git_dir=bench.repository / ".git")
+    writing = asyncio.create_task(write_references(mirror, place, f"update {BRANCH} {bench.base}\n"))
+    while not begun.exists():
+        await asyncio.sleep(0.01)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert [*bench.repository.rglob("*.lock"), *mirror.intents.iterdir()] == []
+    assert git(bench.repository, "rev-parse", BRANCH) == bench.base
 
 
 async def test_a_lock_of_somebody_else_is_respected(tmp_path: Path) -> None:
