@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, unquote
 
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
-
 from events.families.base import ArtifactRef
 from services.artifact_files import INCOMING, Files, LocalFiles, RemoteFiles
 
@@ -110,9 +107,13 @@ class KeptBlob:
 
 def open_artifacts(url: str) -> "FileArtifacts":
     """Open the store at an fsspec URL, or a folder's path. Nothing is made or asked before it is used."""
+    protocol, separator, path = url.rpartition("://")
+    if not separator or protocol in ("file", "local"):
+        return FileArtifacts(LocalFiles(Path(path).expanduser().absolute()))
+    # Only where it is needed: it brings much with it.
+    from fsspec.core import url_to_fs
+
     filesystem, path = url_to_fs(url)
-    if isinstance(filesystem, LocalFileSystem):
-        return FileArtifacts(LocalFiles(Path(path)))
     return FileArtifacts(RemoteFiles(filesystem, path.rstrip("/")))
 
 

@@ -2,10 +2,11 @@
 
 from functools import lru_cache
 
-from aiokafka.partitioner import murmur2
-
 
 @lru_cache(maxsize=65_536)
 def home_partition(project: str, partition_count: int) -> int:
     """The partition of a project: murmur2 of the key, as the Java client and KIP-480's keyed records do."""
+    # Only where it is needed: a whole client comes with it, and most commands ask for no partition.
+    from aiokafka.partitioner import murmur2
+
     return int((murmur2(project.encode()) & 0x7FFFFFFF) % partition_count)

@@ -93,6 +93,22 @@ print(*sorted(name for name in found if "." not in name.removeprefix("services.c
     assert done.stdout.splitlines()[-1] == loaded
 
 
+def test_what_reaches_servers_and_stores_far_away_is_not_loaded_for_those_at_hand() -> None:
+    """It takes a tenth of a second, for every command and service."""
+    source = """
+import sys
+from services.artifacts import open_artifacts
+from services import cli, logs
+from services.cli import commands_of_history, commands_of_operations, commands_of_plans, commands_of_runs
+from services.compose import root, serving, supervising, working
+open_artifacts("/a/folder")
+print(*sorted(name for name in sys.modules if name in ("aiokafka", "fsspec")))
+"""
+    command = [sys.executable, "-c", source]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "\n"
+
+
 def test_every_command_is_there_and_explains_itself() -> None:
     commands = dict(commands_of(create_app()))
     assert set(commands) == GOLDEN_COMMANDS
