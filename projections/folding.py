@@ -84,17 +84,17 @@ def fold(
 def _sorted_out(
     projection: Projection[RowT], changed: Mapping[Key, RowT], before: Mapping[Key, RowT | None]
 ) -> list[Changes[RowT]]:
-    """Rows of which a settled column has changed, and the others. These alone, or both: so there are few kinds of
+    """Rows of which a bulky column has changed, and the others. These alone, or both: so there are few kinds of
     statements, each of which a connection has to plan.
     """
-    if not projection.settled:
+    if not projection.bulky:
         return [Changes(projection, list(changed.values()), Writing.WHOLE)] if changed else []
-    settled = projection.settled_of
+    bulky = projection.bulky_of
     whole: list[RowT] = []
     partly: list[RowT] = []
     for key, row in changed.items():
         earlier = before.get(key)
-        (partly if earlier is not None and settled(row) == settled(earlier) else whole).append(row)
+        (partly if earlier is not None and bulky(row) == bulky(earlier) else whole).append(row)
     written = [Changes(projection, whole, Writing.WHOLE)] if whole else []
     return [*written, Changes(projection, partly, Writing.PARTLY)] if changed else []
 

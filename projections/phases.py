@@ -259,7 +259,7 @@ PHASES: Projection[PhaseRow] = Projection(
         }
     ),
     project=project,
-    settled={
+    bulky={
         "description": None,
         "scope": None,
         "allow": (),

@@ -105,8 +105,8 @@ class Projection(Generic[RowT]):
     memory a row is a fact that never changes, and its first writing stays. `refuse` does the same for records
     of the rejections. Both are pure: rows derive from the records alone, so a rebuild gives the same rows.
 
-    `settled` are columns that may be large and seldom change, each with a value that stands for it on the way: a
-    row that is there, and has not changed in them, is written without them.
+    `bulky` are columns that may be large and that most events leave alone, each with a value that stands for it
+    on the way: a row that is there, and has not changed in them, is written without them.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Projection(Generic[RowT]):
     project: Callable[[Mapping[Key, RowT], Entry], Iterable[RowT]] = _no_rows
     refuse: Callable[[StoredRecord], Iterable[RowT]] | None = None
     memory: Memory | None = Memory()
-    settled: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    bulky: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def table(self) -> str:
@@ -130,9 +130,9 @@ class Projection(Generic[RowT]):
         history = {Topic.EVENTS} if self.wanted else set()
         return frozenset(history | ({Topic.REJECTIONS} if self.refuse else set()))
 
-    def settled_of(self, row: RowT) -> Key:
-        """What the row holds in its settled columns."""
-        return _values(tuple(self.settled))(row)
+    def bulky_of(self, row: RowT) -> Key:
+        """What the row holds in its bulky columns."""
+        return _values(tuple(self.bulky))(row)
 
     def key_of(self, row: RowT) -> Key:
         """The row's key."""

@@ -254,5 +254,5 @@ RUNS: Projection[RunRow] = Projection(
     key=("project", "run_id"),
     wanted=EVERY_TYPE,
     project=project,
-    settled={"request": {}, "strategy": None, "incident": None},
+    bulky={"request": {}, "strategy": None, "incident": None},
 )

@@ -15,7 +15,10 @@ from projections.projection import Key, Projection, RowT
 
 
 class Writing(Enum):
-    """How rows are written: the first of a key alone, each over the one before, or over its unsettled columns."""
+    """How rows are written: the first of a key alone, each over the one before, or over all but its bulky columns.
+
+    The last is for rows that are known to be there.
+    """
 
     ONCE = auto()
     WHOLE = auto()
@@ -25,7 +28,7 @@ class Writing(Enum):
 def write_statement(projection: Projection[Any], writing: Writing, parameter: int, condition: str) -> str:
     """Write rows given as the JSON array of `rows_text`, where a condition holds."""
     names = column_names(projection)
-    kept = {*projection.key, *(projection.settled if writing is Writing.PARTLY else ())}
+    kept = {*projection.key, *(projection.bulky if writing is Writing.PARTLY else ())}
     update = f"UPDATE SET {', '.join(f'{name} = EXCLUDED.{name}' for name in names if name not in kept)}"
     source = f"json_populate_recordset(NULL::{projection.table}, ${parameter}::text::json)"
     return (
@@ -70,7 +73,7 @@ def row_from(projection: Projection[RowT], record: asyncpg.Record | Mapping[str,
 def rows_text(projection: Projection[RowT], writing: Writing, rows: Iterable[RowT]) -> str:
     """Rows as the JSON array that `write_statement` takes."""
     if writing is Writing.PARTLY:
-        rows = [replace(row, **projection.settled) for row in rows]
+        rows = [replace(row, **projection.bulky) for row in rows]
     return orjson.dumps(list(rows), default=_plain).decode()
 
 

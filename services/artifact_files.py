@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 INCOMING = "incoming"
+_LOCAL = re.compile(r"(?:file|local):(?://)?")
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*(?:://|::)")
+
+
+def folder_of(url: str) -> Path | None:
+    """The folder of this machine that a path or an fsspec URL means, or None for a store elsewhere."""
+    path = _LOCAL.sub("", url, count=1) if _LOCAL.match(url) else url
+    if path == url and _ELSEWHERE.match(url):
+        return None
+    return Path(os.path.abspath(os.path.expanduser(path)))
 
 
 @dataclass(frozen=True, slots=True)

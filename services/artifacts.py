@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, unquote
 
 from events.families.base import ArtifactRef
-from services.artifact_files import INCOMING, Files, LocalFiles, RemoteFiles
+from services.artifact_files import INCOMING, Files, LocalFiles, RemoteFiles, folder_of
 
 BLOBS = "blobs"
 NAMED = "named"
@@ -107,9 +106,8 @@ class KeptBlob:
 
 def open_artifacts(url: str) -> "FileArtifacts":
     """Open the store at an fsspec URL, or a folder's path. Nothing is made or asked before it is used."""
-    protocol, separator, path = url.rpartition("://")
-    if not separator or protocol in ("file", "local"):
-        return FileArtifacts(LocalFiles(Path(path).expanduser().absolute()))
+    if (folder := folder_of(url)) is not None:
+        return FileArtifacts(LocalFiles(folder))
     # Only where it is needed: it brings much with it.
     from fsspec.core import url_to_fs
 

@@ -1,6 +1,7 @@
 """The settings: the one reader of the environment. Every name has the prefix `AUTOPACK_`."""
 
 import os
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 
 from events.failpoints import check_failpoints
 from events.plan import SafeId
+from services.artifact_files import folder_of
 
 PREFIX = "AUTOPACK_"
 NAMES_OF_OTHERS = frozenset(
@@ -110,13 +112,12 @@ class Settings(BaseSettings):
     @field_validator("artifacts")
     @classmethod
     def _known_store(cls, value: str | None) -> str | None:
-        protocol, separator, _ = (value or "").partition("://")
-        if separator:
+        if value is not None and folder_of(value) is None:
             # Only where it is needed: it brings much with it.
             from fsspec import get_filesystem_class
 
             try:
-                get_filesystem_class(protocol)
+                get_filesystem_class(re.split("://|::", value)[0])
             except ImportError as error:
                 raise ValueError(str(error)) from error
         return value
@@ -172,8 +173,8 @@ class Settings(BaseSettings):
     @property
     def folders_written(self) -> tuple[Path, ...]:
         """The folders that workers fill: the home, and the artifacts where they are files of this machine."""
-        protocol, _, path = self.artifacts_url.rpartition("://")
-        return (self.home_folder, Path(path)) if protocol in ("", "file") else (self.home_folder,)
+        folder = folder_of(self.artifacts_url)
+        return (self.home_folder,) if folder is None else (self.home_folder, folder)
 
     @property
     def agents_file(self) -> Path:

@@ -23,6 +23,8 @@ from services.processes.finishing import in_any_case
 
 _LOCK_TAKEN = re.compile(r"Unable to create '([^\n]+\.lock)': File exists")
 _ALONE_LIMIT_SECONDS = 30.0
+_UPDATE_LIMIT_SECONDS = 30.0
+"""Git itself waits ten seconds for a lock. Whoever gives up the work waits so long for what it has begun."""
 _log = logging.getLogger(__name__)
 
 
@@ -56,6 +58,7 @@ async def _update(mirror: Mirror, place: Place, commands: str, descriptor: int) 
             "update-ref",
             "--stdin",
             stdin=commands.encode(),
+            limit_seconds=_UPDATE_LIMIT_SECONDS,
             kept_descriptors=(descriptor,),
         )
 
@@ -101,7 +104,6 @@ def _remove_if_ours(mirror: Mirror, lock: Path) -> bool:
 
 def _orphaned_intents(mirror: Mirror, made_at: float) -> bool:
     """Whether an intent left behind covers the moment at which a lock was made."""
-    limit = mirror.git.settings.limit_seconds
     with os.scandir(mirror.intents) as entries:
         intents = [entry.stat().st_mtime for entry in entries]
-    return any(begun - 0.1 <= made_at <= begun + limit for begun in intents)
+    return any(begun - 0.1 <= made_at <= begun + _UPDATE_LIMIT_SECONDS for begun in intents)

@@ -17,12 +17,14 @@ async def finished(work: asyncio.Future[Any]) -> None:
 
 
 async def in_any_case(work: Awaitable[ResultT]) -> ResultT:
-    """Do it to the end, even when we are cancelled; the cancellation goes on afterwards."""
+    """Do it to the end, even when we are cancelled; the cancellation goes on afterwards, whatever came of it."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await finished(task)
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not report it as forgotten
         raise
 
 

@@ -14,6 +14,7 @@ from events.families.failure import FailureClass
 from events.families.work import WorkStarted
 from events.ids import derived_id
 from events.log.port import EventLog, NewRecord
+from services.processes.finishing import finished
 from services.room import is_full
 from services.runner.claiming import Claiming
 from services.runner.open_requests import OpenWork
@@ -104,7 +105,7 @@ class Job:
             claiming.drop()
             if self._performing is not None:
                 self._performing.cancel()
-                await asyncio.wait({self._performing})
+                await finished(self._performing)
 
     async def _work(self, terms: Terms, claiming: Claiming) -> None:
         """Perform, at once or when the claim is granted, and answer behind the claim, never before it."""

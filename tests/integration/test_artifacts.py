@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from services.artifact_files import folder_of
 from services.artifacts import (
     ArtifactCorrupt,
     ArtifactMissing,
@@ -18,6 +19,24 @@ from services.artifacts import (
     FileArtifacts,
     open_artifacts,
 )
+
+
+@pytest.mark.parametrize(
+    ("url", "folder"),
+    [
+        ("/a/folder/", "/a/folder"),
+        ("file:///a/folder", "/a/folder"),
+        ("file:/a/folder", "/a/folder"),
+        ("local:///a/folder", "/a/folder"),
+        ("/a://folder", "/a:/folder"),
+        ("~/store", str(Path.home() / "store")),
+        ("~nobody-of-that-name/store", str(Path.cwd() / "~nobody-of-that-name" / "store")),
+        ("s3://bucket/prefix", None),
+        ("simplecache::memory://store", None),
+    ],
+)
+def test_a_folder_of_this_machine_is_told_from_a_store_elsewhere(url: str, folder: str | None):
+    assert folder_of(url) == (None if folder is None else Path(folder))
 
 
 @pytest.fixture(params=["folder", "file-url", "memory"])

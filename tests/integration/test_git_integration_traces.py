@@ -21,6 +21,13 @@ from services.git.reference_writing import write_references
 from support.repositories import added, git, make_bench, write
 
 BRANCH = "refs/heads/autonomous/shop-1"
+SLOW_GIT = """\
+#!/bin/sh
+cat >"{read}"
+touch "{begun}"
+until [ -e "{go}" ]; do sleep 0.02; done
+git "$@" <"{read}"
+"""
 
 
 def work(repository: Path) -> dict[str, object]:
@@ -112,17 +119,18 @@ async def test_what_cannot_be_sent_leaves_no_lock_behind(tmp_path: Path, monkeyp
 
 async def test_work_that_is_given_up_while_it_writes_leaves_neither_lock_nor_intent(tmp_path: Path) -> None:
     bench = await make_bench(tmp_path)
-    begun, slow = tmp_path / "begun", tmp_path / "slow-git"
-    slow.write_text(
-        f'#!/bin/sh\ncat >"{tmp_path}/read" && touch "{begun}" && sleep 0.3\ngit "$@" <"{tmp_path}/read"\n'
-    )
+    begun, go, slow = tmp_path / "begun", tmp_path / "go", tmp_path / "slow-git"
+    slow.write_text(SLOW_GIT.format(read=tmp_path / "read", begun=begun, go=go))
     slow.chmod(0o755)
     mirror = replace(bench.mirror, git=GitCommand(GitSettings(executable=str(slow))))
     place = Place(git_dir=bench.repository / ".git")
     writing = asyncio.create_task(write_references(mirror, place, f"update {BRANCH} {bench.base}\n"))
-    while not begun.exists():
+    while not begun.exists() and not writing.done():
         await asyncio.sleep(0.01)
-    writing.cancel()
+    for _ in range(2):
+        writing.cancel()
+        await asyncio.sleep(0.01)
+    go.touch()
     with pytest.raises(asyncio.CancelledError):
         await writing
     assert [*bench.repository.rglob("*.lock"), *mirror.intents.iterdir()] == []

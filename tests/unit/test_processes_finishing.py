@@ -1,10 +1,11 @@
-"""Two works side by side: both are done, or neither goes on."""
+"""Work that is done to its end, though we are cancelled; two side by side are both done, or neither goes on."""
 
 import asyncio
+import gc
 
 import pytest
 
-from services.processes.finishing import side_by_side
+from services.processes.finishing import in_any_case, side_by_side
 
 
 class Broken(Exception):
@@ -80,3 +81,31 @@ async def test_whoever_waits_is_cancelled_with_both():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert sorted(ended) == ["one", "other"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_is_done_in_any_case_is_waited_for_and_no_failure_of_it_is_reported_as_forgotten(fails: bool):
+    begun, go, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    forgotten: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: forgotten.append(context["message"]))
+
+    async def work() -> None:
+        begun.set()
+        await go.wait()
+        done.set()
+        if fails:
+            raise Broken
+
+    task = asyncio.create_task(in_any_case(work()))
+    await begun.wait()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+    assert not task.done()
+    go.set()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert done.is_set()
+    del task
+    gc.collect()
+    assert forgotten == []
