@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 INCOMING = "incoming"
 _LOCAL = re.compile(r"(?:file|local):(?://)?")
-_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*(?:://|::)")
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*(?:://|::)", re.IGNORECASE)
 
 
 def folder_of(url: str) -> Path | None:

@@ -32,6 +32,7 @@ from services.artifacts import (
         ("~/store", str(Path.home() / "store")),
         ("~nobody-of-that-name/store", str(Path.cwd() / "~nobody-of-that-name" / "store")),
         ("s3://bucket/prefix", None),
+        ("S3://bucket", None),
         ("simplecache::memory://store", None),
     ],
 )
