@@ -76,8 +76,10 @@ def fold(
             if memory is not None and (group := groups.get(memory.group_of(row))) is not None:
                 before.setdefault(row_key, group.get(row_key))
                 group[row_key] = row
+    if not changed:
+        return []
     if memory is None:
-        return [Changes(projection, list(changed.values()), Writing.ONCE)] if changed else []
+        return [Changes(projection, list(changed.values()), Writing.ONCE)]
     return _sorted_out(projection, changed, before)
 
 
@@ -88,7 +90,7 @@ def _sorted_out(
     statements, each of which a connection has to plan.
     """
     if not projection.bulky:
-        return [Changes(projection, list(changed.values()), Writing.WHOLE)] if changed else []
+        return [Changes(projection, list(changed.values()), Writing.WHOLE)]
     bulky = projection.bulky_of
     whole: list[RowT] = []
     partly: list[RowT] = []
@@ -96,7 +98,7 @@ def _sorted_out(
         earlier = before.get(key)
         (partly if earlier is not None and bulky(row) == bulky(earlier) else whole).append(row)
     written = [Changes(projection, whole, Writing.WHOLE)] if whole else []
-    return [*written, Changes(projection, partly, Writing.PARTLY)] if changed else []
+    return [*written, Changes(projection, partly, Writing.PARTLY)]
 
 
 def _project(projection: Projection[RowT], rows: dict[Key, RowT], entry: Entry) -> list[RowT]:

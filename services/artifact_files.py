@@ -18,10 +18,10 @@ _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*(?:://|::)", re.IGNORECASE)
 
 def folder_of(url: str) -> Path | None:
     """The folder of this machine that a path or an fsspec URL means, or None for a store elsewhere."""
-    path = _LOCAL.sub("", url, count=1) if _LOCAL.match(url) else url
-    if path == url and _ELSEWHERE.match(url):
+    local = _LOCAL.match(url)
+    if local is None and _ELSEWHERE.match(url):
         return None
-    return Path(os.path.abspath(os.path.expanduser(path)))
+    return Path(os.path.abspath(os.path.expanduser(url[local.end() :] if local else url)))
 
 
 @dataclass(frozen=True, slots=True)
