@@ -11,8 +11,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from io import FileIO
 
 from services.git.failures import GitMissing, GitOutputTooLarge, GitTimedOut
@@ -20,6 +20,8 @@ from services.processes.stdin import input_file
 
 STDERR_KEPT_BYTES = 64 * 1024
 BLOCK_BYTES = 256 * 1024
+ENDING_SECONDS = 2.0
+"""What git has for taking its lock files along, those at a target on this machine too, before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Child:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._killed = False
+        self._signal: signal.Signals | None = None
 
     def perform(self, order: Order) -> GitOutput:
         """Run to the end; raises GitTimedOut, GitOutputTooLarge, GitMissing."""
@@ -62,24 +64,36 @@ class Child:
             try:
                 stdout, stderr = _drain(process, order)
                 return GitOutput(process.wait(), stdout, stderr)
+            except (GitTimedOut, GitOutputTooLarge):
+                self.terminate()
+                with suppress(GitTimedOut, GitOutputTooLarge):
+                    _drain(process, replace(order, limit_seconds=ENDING_SECONDS))
+                raise
             finally:
                 self.kill()
                 process.wait()
                 _close_pipes(process)
 
+    def terminate(self) -> None:
+        """Have the process and its children end, whose lock files git then takes along."""
+        self._send(signal.SIGTERM)
+
     def kill(self) -> None:
         """Kill the process and its children; harmless when they have ended."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, wanted: signal.Signals) -> None:
         with self._guard:
-            self._killed = True
+            self._signal = wanted
             if self._process is not None and self._process.returncode is None:
-                _kill_group(self._process.pid)
+                _signal_group(self._process.pid, wanted)
 
     def _start(self, order: Order, stdin: int | None) -> "subprocess.Popen[bytes]":
         process = start_process(order, stdin)
         with self._guard:
             self._process = process
-            if self._killed:
-                _kill_group(process.pid)
+            if self._signal is not None:
+                _signal_group(process.pid, self._signal)
         return process
 
 
@@ -134,9 +148,9 @@ def _drain(process: "subprocess.Popen[bytes]", order: Order) -> tuple[bytes, byt
     return bytes(stdout), bytes(stderr)
 
 
-def _kill_group(process_id: int) -> None:
+def _signal_group(process_id: int, wanted: signal.Signals) -> None:
     try:
-        os.killpg(process_id, signal.SIGKILL)
+        os.killpg(process_id, wanted)
     except ProcessLookupError:
         return
 

@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.git.child import Child, GitOutput, Order, last_lines
+from services.git.child import ENDING_SECONDS, Child, GitOutput, Order, last_lines
 from services.git.failures import GitFailed, GitMissing
+from services.processes.finishing import in_any_case
 
 TRUSTED_CONFIGURATION = Path(__file__).with_name("trusted.gitconfig")
 
@@ -138,10 +139,7 @@ class GitCommand:
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            child.kill()
-            await asyncio.wait([running])
-            if not running.cancelled():
-                running.exception()  # looked at, so that asyncio does not report it as forgotten
+            await in_any_case(_end(child, running))
             raise
 
     def _argv(
@@ -182,6 +180,16 @@ class GitCommand:
             "GIT_COMMITTER_EMAIL": "autopack@localhost",
             **dict(self.settings.extra_environment),
         }
+
+
+async def _end(child: Child, running: asyncio.Future[GitOutput]) -> None:
+    """Have it end, kill it where it does not in time, and wait for that."""
+    child.terminate()
+    await asyncio.wait([running], timeout=ENDING_SECONDS)
+    child.kill()
+    await asyncio.wait([running])
+    if not running.cancelled():
+        running.exception()  # looked at, so that asyncio does not report it as forgotten
 
 
 def _quoted(path: Path) -> str:

@@ -61,6 +61,24 @@ async def test_a_process_that_hangs_is_killed_with_its_children(tmp_path: Path) 
     await until_dead(int(marker.read_text()))
 
 
+async def test_a_process_that_heeds_no_word_is_killed_and_waited_for_however_often_it_is_cancelled(
+    tmp_path: Path,
+) -> None:
+    marker = tmp_path / "child"
+    body = f"trap '' TERM; echo $$ > {marker}.new; mv {marker}.new {marker}; exec sleep 300"
+    running = asyncio.create_task(GitCommand(GitSettings(executable=script(tmp_path, body))).run(Place(), "hang"))
+    while not marker.exists():
+        await asyncio.sleep(0.01)
+    for _ in range(2):
+        running.cancel()
+        await asyncio.sleep(0.1)
+    assert not running.done()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(marker.read_text()), 0)
+
+
 async def test_cancelling_kills_the_process(tmp_path: Path) -> None:
     marker = tmp_path / "child"
     runner = GitCommand(

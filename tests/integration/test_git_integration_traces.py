@@ -137,6 +137,30 @@ async def test_work_that_is_given_up_while_it_writes_leaves_neither_lock_nor_int
     assert git(bench.repository, "rev-parse", BRANCH) == bench.base
 
 
+@pytest.mark.parametrize("limit_seconds", [900.0, 1.0], ids=["given up", "overdue"])
+async def test_a_push_that_comes_to_no_end_leaves_no_lock_at_a_target_on_this_machine(
+    tmp_path: Path, limit_seconds: float
+) -> None:
+    bench = await make_bench(tmp_path, f"file://{tmp_path}/repository")
+    candidate = await added(bench)
+    begun, hook = tmp_path / "begun", bench.repository / ".git" / "hooks" / "reference-transaction"
+    write(hook.parent, {hook.name: f'#!/bin/sh\n[ "$1" = prepared ] || exit 0\ntouch "{begun}"\nexec sleep 300\n'})
+    hook.chmod(0o755)
+    git(bench.repository, "config", "core.hooksPath", str(hook.parent))
+    impatient = replace(bench.mirror, git=GitCommand(GitSettings(fetch_limit_seconds=limit_seconds)))
+    pushing = asyncio.create_task(integrate(impatient, bench.order(candidate.commit)))
+    while not begun.exists() and not pushing.done():
+        await asyncio.sleep(0.01)
+    assert [*bench.repository.rglob("*.lock")] != []
+    if limit_seconds > 1:
+        pushing.cancel()
+    (outcome,) = await asyncio.gather(pushing, return_exceptions=True)
+    assert isinstance(outcome, asyncio.CancelledError | TargetUnreachable)
+    assert [*bench.repository.rglob("*.lock")] == []
+    hook.unlink()
+    assert isinstance(await integrate(bench.mirror, bench.order(candidate.commit)), Integrated)
+
+
 async def test_a_lock_of_somebody_else_is_respected(tmp_path: Path) -> None:
     bench = await make_bench(tmp_path)
     candidate = await added(bench)
