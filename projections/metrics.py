@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict, replace
@@ -25,8 +26,8 @@ class MetricsRow(Struct, frozen=True):
     """What a run took.
 
     `stages`: by kind of request, how many were answered, and the seconds they waited for a worker and were
-    worked on. `failures`: failed answers by class. `slices`: tokens by `category:complexity`. `pending`: what
-    the fold must remember of requests without an answer, and of phases.
+    worked on. `failures`: failed answers by class. `slices`: tokens by `category:complexity`, which `slice_of`
+    gives of each phase. `pending`: what the fold must remember of requests without an answer.
     """
 
     project: str
@@ -53,6 +54,7 @@ class MetricsRow(Struct, frozen=True):
     stages: Mapping[str, Mapping[str, float]] | None = None
     slices: Mapping[str, int] | None = None
     pending: Mapping[str, Mapping[str, str]] | None = None
+    slice_of: Mapping[str, str] | None = None
 
 
 class _Stage(Struct, frozen=True):
@@ -64,8 +66,8 @@ class _Stage(Struct, frozen=True):
 def project(rows: Mapping[Key, MetricsRow], entry: Entry) -> Iterable[MetricsRow]:
     """The run's counters after an event."""
     if isinstance(entry.data, RunRequested):
-        empty = MetricsRow(entry.project, entry.run_id, failures={}, stages={}, slices={}, pending={})
-        return [replace(empty, events=1)]
+        empty: dict[str, Any] = {"failures": {}, "stages": {}, "slices": {}, "pending": {}, "slice_of": {}}
+        return [MetricsRow(entry.project, entry.run_id, events=1, **empty)]
     row = rows[entry.project, entry.run_id]
     row = _spent(replace(row, events=row.events + 1), entry.data)
     return [_timed(_counted(row, entry.data), entry)]
@@ -91,10 +93,10 @@ def _spent(row: MetricsRow, data: AnyEventData) -> MetricsRow:
 
 def _sliced(row: MetricsRow, data: AnyEventData) -> Mapping[str, int]:
     slices, tokens = row.slices or {}, tokens_of(data)
-    phase = (row.pending or {}).get(f"phase {phase_named(data)}")
-    if not tokens or phase is None:
+    own = (row.slice_of or {}).get(phase_named(data) or "")
+    if not tokens or own is None:
         return slices
-    return {**slices, phase["slice"]: more(slices.get(phase["slice"], 0), tokens)}
+    return {**slices, own: more(slices.get(own, 0), tokens)}
 
 
 def _counted(row: MetricsRow, data: AnyEventData) -> MetricsRow:
@@ -126,11 +128,9 @@ def _timed(row: MetricsRow, entry: Entry) -> MetricsRow:
     """What is remembered until an answer comes, and what the answer adds to its stage."""
     data, pending = entry.data, row.pending or {}
     if isinstance(data, RunAccepted):
-        slices = {f"phase {s.phase_id}": {"slice": f"{s.category}:{s.complexity}"} for s in data.strategy.phases}
-        return replace(row, pending={**pending, **slices})
+        return replace(row, slice_of={s.phase_id: f"{s.category}:{s.complexity}" for s in data.strategy.phases})
     if isinstance(data, RunCompleted | RunFailed):
-        phases = {name: kept for name, kept in pending.items() if "slice" in kept}
-        return replace(row, pending=phases)
+        return replace(row, pending={})
     if type(data) in KINDS:
         opened = {"kind": str(KINDS[type(data)]), "requested_at": entry.at.isoformat()}
         return replace(row, pending={**pending, entry.event.id: opened})
@@ -164,5 +164,11 @@ def _answered(row: MetricsRow, entry: Entry, request_id: str, request: Mapping[s
 
 
 METRICS: Projection[MetricsRow] = Projection(
-    name="metrics", version=1, row=MetricsRow, key=("project", "run_id"), wanted=EVERY_TYPE, project=project
+    name="metrics",
+    version=2,
+    row=MetricsRow,
+    key=("project", "run_id"),
+    wanted=EVERY_TYPE,
+    project=project,
+    bulky={"slice_of": {}},
 )

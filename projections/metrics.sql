@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS metrics_v1 (
+CREATE TABLE IF NOT EXISTS metrics_v2 (
     project               text NOT NULL,
     run_id                text NOT NULL,
     events                integer NOT NULL,
@@ -23,5 +23,6 @@ CREATE TABLE IF NOT EXISTS metrics_v1 (
     stages                jsonb NOT NULL,
     slices                jsonb NOT NULL,
     pending               jsonb NOT NULL,
+    slice_of              jsonb NOT NULL,
     PRIMARY KEY (project, run_id)
 );

@@ -1,23 +1,32 @@
 """Making a projection again from offset 0, beside the one that is served, and letting old versions go."""
 
+import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+import asyncpg
+import structlog
 
 from events.catalogue import Topic
 from events.log.port import EventLog, Place
 from projections.answers import ANSWERS
 from projections.catalogue import READERS
 from projections.checkpoints import begin
-from projections.database import WRITING_SECONDS, Connection, Pool, install, lent
+from projections.database import UNAVAILABLE, WRITING_SECONDS, Connection, Pool, install, lent
 from projections.lane import fold_into
 from projections.memories import Memories
 from projections.projection import Projection
 from projections.rejections import REJECTIONS
 from projections.writing import Move
 
+logger = structlog.get_logger(__name__)
+
 SCHEMA_PREFIX = "autopack_rebuild_"
+FILLERS = 2
+"""So many partitions are read at once: while the database writes the rows of one, another's are folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +53,23 @@ class Rebuilt:
 
 @dataclass(slots=True)
 class _Fresh:
-    """The fresh table under way: its schema comes first on the connection's path, so the same code fills it."""
+    """The fresh table under way: its schema comes first on a connection's path, so the same code fills it."""
 
     connection: Connection
     log: EventLog
     projection: Projection[Any]
     served: str
-    offsets: dict[Place, int]
-    memories: Memories = field(default_factory=Memories)
+    offsets: dict[Place, int] = field(default_factory=dict)
 
     @property
     def schema(self) -> str:
         """Where the fresh table is."""
         return f"{SCHEMA_PREFIX}{self.projection.name}"
+
+    @property
+    def path(self) -> str:
+        """A statement that puts it before the served one."""
+        return f'SET search_path TO "{self.schema}", "{self.served}"'
 
 
 async def rebuild(pool: Pool, log: EventLog, projection: Projection[Any], *, replace: bool = True) -> Rebuilt:
@@ -69,16 +82,24 @@ async def rebuild(pool: Pool, log: EventLog, projection: Projection[Any], *, rep
     """
     async with pool.acquire() as connection:
         served = await connection.fetchval("SELECT current_schema()")
-        fresh = _Fresh(connection, log, projection, served, {})
+        fresh = _Fresh(connection, log, projection, served)
         await install(connection, [projection])
         try:
             await _prepare(fresh)
-            await _fill(fresh, await _first_targets(fresh))
+            await _fill(fresh, pool, await _first_targets(fresh))
             async with connection.transaction():
                 return await _settle(fresh, replace)
         finally:
-            await connection.execute(f'DROP SCHEMA IF EXISTS "{fresh.schema}" CASCADE')
-            await connection.execute("RESET search_path")
+            await _leave(fresh)
+
+
+async def _leave(fresh: _Fresh) -> None:
+    """A fault here must not hide the one that led here; what is left is dropped by the next rebuild."""
+    try:
+        await fresh.connection.execute("RESET search_path")
+        await fresh.connection.execute(f'DROP SCHEMA IF EXISTS "{fresh.schema}" CASCADE')
+    except UNAVAILABLE as error:
+        logger.warning("rebuilt table not dropped", schema=fresh.schema, error=str(error))
 
 
 async def _prepare(fresh: _Fresh) -> None:
@@ -87,7 +108,7 @@ async def _prepare(fresh: _Fresh) -> None:
         await begin(fresh.connection, [fresh.projection], place)
     await fresh.connection.execute(f'DROP SCHEMA IF EXISTS "{fresh.schema}" CASCADE')
     await fresh.connection.execute(f'CREATE SCHEMA "{fresh.schema}"')
-    await fresh.connection.execute(f'SET search_path TO "{fresh.schema}", "{fresh.served}"')
+    await fresh.connection.execute(fresh.path)
     await install(fresh.connection, [fresh.projection])
 
 
@@ -99,15 +120,42 @@ async def _ends(log: EventLog, projection: Projection[Any]) -> dict[Place, int]:
     }
 
 
-async def _fill(fresh: _Fresh, targets: Mapping[Place, int]) -> None:
-    for place, target in targets.items():
+async def _fill(fresh: _Fresh, pool: Pool, targets: Mapping[Place, int]) -> None:
+    """Partitions side by side, on this connection and on others, as far as the pool has some to spare."""
+    todo = iter(targets.items())
+    spare = pool.get_max_size() - pool.get_size() + pool.get_idle_size()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_fill_places(fresh, fresh.connection, todo))
+            for _ in range(min(FILLERS, len(targets), 1 + spare) - 1):
+                group.create_task(_help_to_fill(fresh, pool, todo))
+    except ExceptionGroup as errors:
+        first = errors.exceptions[0]
+        raise first from first.__cause__
+
+
+async def _help_to_fill(fresh: _Fresh, pool: Pool, todo: Iterator[tuple[Place, int]]) -> None:
+    async with lent(pool) as connection:
+        try:
+            await connection.execute(fresh.path)
+            await _fill_places(fresh, connection, todo)
+            await connection.execute("RESET search_path")
+        except BaseException:
+            with suppress(asyncpg.InterfaceError):  # it was cut, and is the pool's again
+                connection.terminate()  # or whoever it is lent to next would write into the fresh table
+            raise
+
+
+async def _fill_places(fresh: _Fresh, connection: Connection, todo: Iterator[tuple[Place, int]]) -> None:
+    for place, target in todo:
         if place not in fresh.offsets:
-            await begin(fresh.connection, [fresh.projection], place)
+            await begin(connection, [fresh.projection], place)
             fresh.offsets[place] = 0
+        memories = Memories()
         while (start := fresh.offsets[place]) < target:
             records = await fresh.log.read(place, start, target)
             end = records[-1].offset + 1 if records else target
-            await fold_into(fresh.connection, Move(place, [fresh.projection], start, end), records, fresh.memories)
+            await fold_into(connection, Move(place, [fresh.projection], start, end), records, memories)
             fresh.offsets[place] = end
 
 
@@ -140,7 +188,8 @@ async def _settle(fresh: _Fresh, replace: bool) -> Rebuilt:
     standing = await fresh.connection.fetch(f"{_SERVED.format(served=fresh.served)} FOR UPDATE", name, version)
     targets = {Place(Topic(r["topic"]), r["partition"]): r["next_offset"] for r in standing}
     ends = await _ends(fresh.log, fresh.projection)
-    await _fill(fresh, {place: min(target, ends.get(place, 0)) for place, target in targets.items()})
+    within = {place: min(target, ends.get(place, 0)) for place, target in targets.items()}
+    await _fill_places(fresh, fresh.connection, iter(within.items()))
     table = fresh.projection.table
     ours, theirs = f'"{fresh.schema}".{table}', f'"{fresh.served}".{table}'
     rebuilt = Rebuilt(

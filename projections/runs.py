@@ -35,7 +35,9 @@ MINOR_ISSUES_A_PHASE = 3
 
 
 class RunRow(Struct, frozen=True):
-    """A run. `progress` is where its phases stand, as far as its own state follows from it."""
+    """A run. `progress` is where those of its phases stand from which its own state follows: the ones that were
+    begun and have not ended, and one that is complete.
+    """
 
     project: str
     run_id: str
@@ -185,7 +187,6 @@ def _changed(row: RunRow, entry: Entry) -> RunRow:
 
 
 def _accepted(row: RunRow, entry: Entry, data: RunAccepted) -> RunRow:
-    fresh = asdict(PhaseProgress())
     return replace(
         row,
         accepted_at=entry.at,
@@ -193,7 +194,6 @@ def _accepted(row: RunRow, entry: Entry, data: RunAccepted) -> RunRow:
         integration_branch=data.integration_branch,
         strategy=data.strategy.model_dump(mode="json"),
         unchecked=data.strategy.checks is None,
-        progress={strategy.phase_id: fresh for strategy in data.strategy.phases},
     )
 
 
@@ -228,28 +228,39 @@ def _shown(row: RunRow, entry: Entry) -> RunRow:
     moved = dict(_moved(known, entry))
     if not moved and not isinstance(entry.data, RunAccepted):
         return row
-    progress = {**known, **moved}
-    state = shown_state(map(_progress, progress.values()), row.builder == EXTERNAL)
-    return replace(row, state=state, progress=progress)
+    progress = {phase_id: _progress(fields) for phase_id, fields in known.items()} | moved
+    state = shown_state(progress.values(), row.builder == EXTERNAL)
+    return replace(row, state=state, progress=_remembered(progress))
 
 
-def _moved(known: Mapping[str, Mapping[str, Any]], entry: Entry) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _moved(known: Mapping[str, Mapping[str, Any]], entry: Entry) -> Iterator[tuple[str, PhaseProgress]]:
     """The phases whose progress an event changes. Where it names its phase, no other is looked at."""
     named = phase_named(entry.data)
-    for phase_id in known if named is None else known.keys() & {named}:
-        before = _progress(known[phase_id])
+    for phase_id in known if named is None else (named,):
+        before = _progress(known.get(phase_id, {}))
         after = advance(before, entry.event) if concerned(entry.event, phase_id, before) else before
         if after != before:
-            yield phase_id, asdict(after)
+            yield phase_id, after
+
+
+def _remembered(progress: Mapping[str, PhaseProgress]) -> dict[str, Mapping[str, Any]]:
+    """However many phases a run has, its row, which every event writes anew, names few of them."""
+    # Of several the first by name: a row that was read back has them in another order.
+    complete = min((name for name, one in progress.items() if one.state is PhaseState.COMPLETE), default=None)
+    return {
+        name: asdict(one)
+        for name, one in progress.items()
+        if name == complete or not (one.ended or one == PhaseProgress())
+    }
 
 
 def _progress(fields: Mapping[str, Any]) -> PhaseProgress:
-    return PhaseProgress(**{**fields, "state": PhaseState(fields["state"])})
+    return PhaseProgress(**{**fields, "state": PhaseState(fields["state"])}) if fields else PhaseProgress()
 
 
 RUNS: Projection[RunRow] = Projection(
     name="runs",
-    version=1,
+    version=2,
     row=RunRow,
     key=("project", "run_id"),
     wanted=EVERY_TYPE,

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS runs_v1 (
+CREATE TABLE IF NOT EXISTS runs_v2 (
     project               text NOT NULL,
     run_id                text NOT NULL,
     id                    bigint NOT NULL,
@@ -57,10 +57,10 @@ CREATE TABLE IF NOT EXISTS runs_v1 (
     issues                jsonb NOT NULL,
     PRIMARY KEY (project, run_id)
 );
-CREATE INDEX IF NOT EXISTS runs_v1_run_id ON runs_v1 (run_id);
-CREATE INDEX IF NOT EXISTS runs_v1_newest ON runs_v1 (created_at DESC, id DESC);
-CREATE INDEX IF NOT EXISTS runs_v1_state ON runs_v1 (state, created_at DESC, id DESC);
-CREATE INDEX IF NOT EXISTS runs_v1_changed ON runs_v1 (partition, last_offset);
-CREATE INDEX IF NOT EXISTS runs_v1_waiting ON runs_v1 (created_at) WHERE started_at IS NULL AND completed_at IS NULL;
-CREATE INDEX IF NOT EXISTS runs_v1_ended ON runs_v1 (completed_at);
-CREATE INDEX IF NOT EXISTS runs_v1_project ON runs_v1 (project, created_at DESC, id DESC);
+CREATE INDEX IF NOT EXISTS runs_v2_run_id ON runs_v2 (run_id);
+CREATE INDEX IF NOT EXISTS runs_v2_newest ON runs_v2 (created_at DESC, id DESC);
+CREATE INDEX IF NOT EXISTS runs_v2_state ON runs_v2 (state, created_at DESC, id DESC);
+CREATE INDEX IF NOT EXISTS runs_v2_changed ON runs_v2 (partition, last_offset);
+CREATE INDEX IF NOT EXISTS runs_v2_waiting ON runs_v2 (created_at) WHERE started_at IS NULL AND completed_at IS NULL;
+CREATE INDEX IF NOT EXISTS runs_v2_ended ON runs_v2 (completed_at);
+CREATE INDEX IF NOT EXISTS runs_v2_project ON runs_v2 (project, created_at DESC, id DESC);

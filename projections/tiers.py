@@ -138,4 +138,5 @@ TIERS: Projection[TierRow] = Projection(
         }
     ),
     project=project,
+    bulky={"description": None, "phase_ids": ()},
 )

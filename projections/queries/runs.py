@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import asyncpg
+from msgspec.json import Decoder
+
 from events.plan import EXTERNAL
 from events.states import RunState, TierState
 from projections.attempts import ATTEMPTS, OPEN, AttemptRow
 from projections.database import Connection
 from projections.phases import PHASES, PhaseRow
-from projections.queries.reading import Conditions, rows, selection
+from projections.queries.reading import Conditions, as_json, rows, rows_of, selection
 from projections.runs import RUNS, RunRow
 from projections.tables import row_from
 from projections.tiers import TIERS, TierRow
@@ -70,11 +73,20 @@ class RunAmbiguous(Exception):
 
 _NEWEST_FIRST = "ORDER BY created_at DESC, id DESC"
 
-_NAMESAKES = "WHERE run_id = $1 AND ($2::text IS NULL OR project = $2) ORDER BY project"
+_ACCEPTED = "WHERE project = run.project AND run_id = run.run_id AND state IS NOT NULL"
 
-TIERS_OF_A_RUN = "WHERE project = $1 AND run_id = $2 AND state IS NOT NULL ORDER BY tier_index, tier_id"
+VIEW = f"""row_to_json(run)::text AS run,
+    {as_json(f"{selection(TIERS)} {_ACCEPTED} ORDER BY tier_index, tier_id")} AS tiers,
+    {as_json(f"{selection(PHASES)} {_ACCEPTED} ORDER BY position")} AS phases"""
+"""What `view_from` reads, of a row `run` of the runs."""
 
-PHASES_OF_A_RUN = "WHERE project = $1 AND run_id = $2 AND state IS NOT NULL ORDER BY position"
+# Of several namesakes nothing is read but their projects.
+_RUN = f"""
+WITH namesakes AS MATERIALIZED ({selection(RUNS)} WHERE run_id = $1 AND ($2::text IS NULL OR project = $2)),
+    run AS MATERIALIZED (SELECT * FROM namesakes WHERE (SELECT count(*) FROM namesakes) = 1)
+SELECT namesakes.project, view.* FROM namesakes LEFT JOIN LATERAL (SELECT {VIEW} FROM run) AS view ON true
+ORDER BY namesakes.project
+"""
 
 _ATTEMPTS = """
 WHERE project = $1 AND run_id = $2 AND ($3::text IS NULL OR phase_id = $3) AND (NOT $4 OR outcome = $5)
@@ -137,27 +149,28 @@ async def count_runs(
     return count
 
 
-async def find_run(connection: Connection, run_id: str, project: str | None = None) -> RunRow:
-    """The run of that id in any project, or in the one named. Raises RunNotFound, RunAmbiguous."""
-    found = await rows(connection, RUNS, _NAMESAKES, run_id, project)
+async def read_run(connection: Connection, run_id: str, project: str | None = None) -> RunView:
+    """The run of that id in any project, or in the one named, with its tiers and phases, as of one moment.
+
+    Raises RunNotFound, RunAmbiguous.
+    """
+    found = await connection.fetch(_RUN, run_id, project)
     if not found:
         raise RunNotFound(f"Run {run_id} not found")
     if len(found) > 1:
-        raise RunAmbiguous(run_id, [run.project for run in found])
-    return found[0]
+        raise RunAmbiguous(run_id, [one["project"] for one in found])
+    return await view_from(found[0])
 
 
-async def read_run(connection: Connection, run_id: str, project: str | None = None) -> RunView:
-    """One run with its tiers and phases, as of one moment. Raises RunNotFound, RunAmbiguous."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await view_of(connection, await find_run(connection, run_id, project))
+_run_row = Decoder(RunRow).decode
+_tier_row = Decoder(TierRow).decode
+_phase_row = Decoder(PhaseRow).decode
 
 
-async def view_of(connection: Connection, run: RunRow) -> RunView:
-    """A run's tiers and phases beside it."""
-    tiers = await rows(connection, TIERS, TIERS_OF_A_RUN, run.project, run.run_id)
-    phases = await rows(connection, PHASES, PHASES_OF_A_RUN, run.project, run.run_id)
-    return RunView(run, tiers, phases)
+async def view_from(found: asyncpg.Record) -> RunView:
+    """The run of a statement that selects `VIEW`."""
+    tiers, phases = await rows_of(_tier_row, found["tiers"]), await rows_of(_phase_row, found["phases"])
+    return RunView(_run_row(found["run"]), tiers, phases)
 
 
 async def list_attempts(

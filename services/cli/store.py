@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from events.log.port import EventLog, LogUnavailable, LogUnfit
 from projections.catalogue import PROJECTIONS
 from projections.database import UNAVAILABLE, Pool, install, open_pool
+from projections.rebuild import FILLERS
 from services.cli.failures import ServiceUnreachable, Unsuccessful, WrongUsage
 from services.embedded.postgres import ServerDidNotStart
 from services.logs import open_log
@@ -38,7 +39,7 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
             log = await open_log(settings, servers)
             pool = None
             try:
-                pool = await open_pool(servers.database_url, most_connections=2)
+                pool = await open_pool(servers.database_url, most_connections=FILLERS)
                 async with pool.acquire() as connection:
                     await install(connection, PROJECTIONS)
                 yield Store(log, pool)

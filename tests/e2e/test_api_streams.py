@@ -228,7 +228,7 @@ async def test_a_database_that_does_not_answer_is_a_503_and_holds_nobody_for_eve
 ) -> None:
     reading = frozenset({Service.API, Service.SUPERVISOR})
     async with serving(postgres_settings, services=reading) as (build, client):
-        async with _locked(build, "runs_v1"), _locked(build, "projection_checkpoints"):
+        async with _locked(build, "runs_v2"), _locked(build, "projection_checkpoints"):
             monkeypatch.setattr("services.api.context.DATABASE_SECONDS", 0.5)
             answers = await asyncio.gather(
                 *(client.get(path) for path in ("/runs", "/runs/run-1", "/metrics", "/health/ready") * 10)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from events.codec import read_history
 from events.history import HistoryRecord, PartitionState, fold
@@ -18,6 +19,7 @@ from projections.summaries import LONGEST
 from projections.tiers import TIERS, TierRow
 from projections.timeline import TIMELINE
 from support.histories import failure, random_history, recorded, success
+from support.scenario import Scenario
 
 
 class Folded:
@@ -78,6 +80,33 @@ def test_after_every_event_the_rows_show_what_the_decider_knows(block: int) -> N
                 assert shown(row, mine, steps) == decided(known), (seed, offset, record.type_name)
             else:
                 assert (row.state, row.head_commit) == (known.state, known.head), (seed, offset)
+
+
+def test_the_row_of_a_run_names_few_of_its_phases_however_many_it_has() -> None:
+    story, runs, named = Scenario(), Folded(RUNS), set[tuple[str, ...]]()
+    story.started([{"phase_id": f"P{number}"} for number in range(1, 9)])
+    for number in range(1, 5):
+        story.completed(f"P{number}", number)
+    for offset, record in enumerate(recorded(story)):
+        runs.take(entry_of(record, offset))
+        named.add(tuple(runs.rows["shop", "run-1"].progress))
+    assert (max(map(len, named)), ("P1", "P4") in named) == (2, True)
+    assert runs.rows["shop", "run-1"].phase_count == 8
+
+
+def test_the_row_of_a_run_is_the_same_whether_or_not_it_was_read_back_between() -> None:
+    story, kept, read_back = Scenario(), Folded(RUNS), Folded(RUNS)
+    phases = ("checkout", "cart", "pay")
+    story.started([{"phase_id": phase_id} for phase_id in phases])
+    for number, phase_id in enumerate(phases, 1):
+        story.completed(phase_id, number)
+    for offset, record in enumerate(recorded(story)):
+        for one in (kept, read_back):
+            one.take(entry_of(record, offset))
+        assert read_back.rows == kept.rows
+        row = read_back.rows["shop", "run-1"]
+        as_stored = {name: row.progress[name] for name in sorted(row.progress, key=lambda name: (len(name), name))}
+        read_back.rows["shop", "run-1"] = replace(row, progress=as_stored)
 
 
 def test_a_row_has_the_columns_of_its_table_and_no_others() -> None:

@@ -23,7 +23,7 @@ async def test_installing_again_waits_for_nobody_who_works_on_the_tables(databas
 async def test_what_is_missing_is_made_beside_what_is_there(database_url: str) -> None:
     async with tables_at_zero(database_url) as pool, pool.acquire() as connection:
         before = await _relations(connection)
-        await connection.execute("DROP INDEX runs_v1_newest, projection_heads_quarantined")
+        await connection.execute("DROP INDEX runs_v2_newest, projection_heads_quarantined")
         await connection.execute("DROP TABLE tiers_v1")
         await connection.execute("ALTER TABLE projection_checkpoints DROP COLUMN generation")
         await install(connection, PROJECTIONS)

@@ -71,7 +71,7 @@ async def test_a_lane_that_begins_in_the_midst_reads_back_once_what_there_is(
     lane = Lane(pool, EVENTS, 20, HISTORY_READERS)
     for record in records[20:]:
         await lane.take([record])
-    assert read_back.count("heads") == read_back.count("runs_v1") == read_back.count("phases_v1") == 1
+    assert read_back.count("heads") == read_back.count("runs_v2") == read_back.count("phases_v1") == 1
     stepwise = await all_rows(pool)
     await start_at_zero(pool)
     await Lane(pool, EVENTS, 0, HISTORY_READERS).take(records)
@@ -84,7 +84,7 @@ async def test_what_an_event_leaves_as_it_was_is_not_written_again(pool: Pool, l
     accepted, built = types.index("RunAccepted"), types.index("BuildSucceeded")
     lane = Lane(pool, EVENTS, 0, HISTORY_READERS)
     await lane.take(records[: accepted + 1])
-    await pool.execute("""UPDATE runs_v1 SET request = '"of the test"'""")
+    await pool.execute("""UPDATE runs_v2 SET request = '"of the test"'""")
     await pool.execute("""UPDATE phases_v1 SET description = 'of the test'""")
     for record in records[accepted + 1 : built]:
         await lane.take([record])
@@ -93,7 +93,7 @@ async def test_what_an_event_leaves_as_it_was_is_not_written_again(pool: Pool, l
     await lane.take(records[built:-1])
     first = await pool.fetchrow("SELECT ended, description FROM phases_v1 ORDER BY position LIMIT 1")
     assert first == (True, None)  # what was built is among what seldom changes, and all of the row is written
-    run = await pool.fetchrow("SELECT request, sequence FROM runs_v1")
+    run = await pool.fetchrow("SELECT request, sequence FROM runs_v2")
     assert run == ("of the test", len(records) - 2)
 
 

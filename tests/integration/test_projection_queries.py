@@ -10,12 +10,13 @@ from events.history import HistoryRecord
 from events.log.port import NewRecord
 from projections.database import Connection, Pool
 from projections.lane import Lane
+from projections.phases import PHASES
 from projections.queries.metrics import list_metrics, read_metrics, tier_metrics
+from projections.queries.reading import rows
 from projections.queries.rejections import RejectionNotFound, list_rejections, read_rejection
 from projections.queries.runs import (
     RunAmbiguous,
     RunNotFound,
-    find_run,
     list_attempts,
     list_runs,
     read_run,
@@ -24,6 +25,8 @@ from projections.queries.summary import summarize
 from projections.queries.timeline import list_events
 from projections.queries.totals import read_totals
 from projections.queries.waiting import Waiting, read_waiting
+from projections.runs import RUNS
+from projections.tiers import TIERS
 from support.histories import ListLog, failure, recorded, success
 from support.scenario import START, Scenario, plan
 from support.tables import EVENTS, HISTORY_READERS, REFUSAL_READERS, REJECTIONS, tables_at_zero
@@ -92,13 +95,15 @@ async def test_a_run_is_found_in_any_project_and_namesakes_are_told(pool: Pool, 
     log.write([*recorded(success(), "same", "shop"), *recorded(failure(), "same", "mill")])
     log.write(recorded(success(), "one", "mill"))
     await fold(pool, log)
-    assert (await find_run(connection, "one")).project == "mill"
+    assert (await read_run(connection, "one")).run.project == "mill"
     with pytest.raises(RunAmbiguous) as ambiguous:
-        await find_run(connection, "same")
+        await read_run(connection, "same")
     assert ambiguous.value.projects == ("mill", "shop")
-    assert (await find_run(connection, "same", "mill")).state == "DONE_FAILED_POLICY_VIOLATION"
+    mills = await read_run(connection, "same", "mill")
+    assert mills.run.state == "DONE_FAILED_POLICY_VIOLATION"
+    assert {one.project for one in (mills.run, *mills.tiers, *mills.phases)} == {"mill"}
     with pytest.raises(RunNotFound, match="Run none not found"):
-        await find_run(connection, "none")
+        await read_run(connection, "none")
 
 
 async def test_a_run_comes_with_tiers_and_phases_in_the_order_of_work(pool: Pool, connection: Connection) -> None:
@@ -115,6 +120,19 @@ async def test_a_run_comes_with_tiers_and_phases_in_the_order_of_work(pool: Pool
     assert (first.tokens_used, first.summary, list(first.files)) == (175, "mended", ["a.py"])
     assert (second.auditor_attempts, len(second.patches)) == (2, 2)
     assert (view.run.tokens_used, view.run.tokens_lower_bound, view.run.ci_runs_used) == (190, True, 3)
+
+
+async def test_a_run_is_read_as_its_rows_are(pool: Pool, connection: Connection) -> None:
+    log = ListLog()
+    log.write([*recorded(success(), "good"), *recorded(failure(), "bad"), *recorded(Scenario().started(), "open")])
+    await fold(pool, log)
+    for run_id in ("good", "bad", "open"):
+        view = await read_run(connection, run_id)
+        assert [view.run] == await rows(connection, RUNS, "WHERE run_id = $1", run_id)
+        assert list(view.tiers) == await rows(connection, TIERS, "WHERE run_id = $1 ORDER BY tier_index", run_id)
+        assert list(view.phases) == await rows(connection, PHASES, "WHERE run_id = $1 ORDER BY position", run_id)
+        assert view.tiers
+        assert view.phases
 
 
 async def test_before_a_run_is_accepted_it_has_no_tiers_and_no_phases(pool: Pool, connection: Connection) -> None:
@@ -177,7 +195,7 @@ async def test_what_waits_is_counted_with_the_time_that_the_oldest_has_waited(
     await connection.execute(
         "UPDATE attempts_v1 SET requested_at = now() - interval '90 s' WHERE kind = 'build' AND run_id = 'run-2'"
     )
-    await connection.execute("UPDATE runs_v1 SET created_at = now() + interval '1 h' WHERE run_id = 'in-line'")
+    await connection.execute("UPDATE runs_v2 SET created_at = now() + interval '1 h' WHERE run_id = 'in-line'")
     waiting = await read_waiting(connection)
     assert waiting["build"].count == 2
     assert waiting["build"].oldest_seconds >= 90

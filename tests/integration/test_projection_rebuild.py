@@ -71,7 +71,7 @@ async def test_records_that_stand_twice_in_the_log_are_folded_once(pool: Pool) -
     await Lane(pool, EVENTS, 0, HISTORY_READERS).take(plain.records[EVENTS])
     once = await all_rows(pool)
     assert len(doubled["timeline_v1"]) == len(once["timeline_v1"]) == len(history)
-    assert doubled["metrics_v1"] == once["metrics_v1"]
+    assert doubled["metrics_v2"] == once["metrics_v2"]
     assert doubled["phases_v1"] == once["phases_v1"]
 
 
@@ -79,7 +79,7 @@ async def shown(pool: Pool, project: str) -> dict[str, Any]:
     """What the tables say of runs, phases and tiers."""
     async with pool.acquire() as connection:
         found: dict[str, Any] = {}
-        for run in await connection.fetch("SELECT * FROM runs_v1 WHERE project = $1", project):
+        for run in await connection.fetch("SELECT * FROM runs_v2 WHERE project = $1", project):
             of = (project, run["run_id"])
             phases = await connection.fetch(
                 "SELECT phase_id, state, tokens_used FROM phases_v1 "
@@ -151,8 +151,8 @@ async def test_a_rebuild_beside_the_served_table_finds_and_mends_what_was_tamper
     honest = await all_rows(pool)
     same = await rebuild(pool, log, RUNS, replace=False)
     assert (same.comparable, same.differs, same.rows) == (True, False, 2)
-    await pool.execute("UPDATE runs_v1 SET tokens_used = 1 WHERE run_id = 'good'")
-    await pool.execute("DELETE FROM runs_v1 WHERE run_id = 'bad'")
+    await pool.execute("UPDATE runs_v2 SET tokens_used = 1 WHERE run_id = 'good'")
+    await pool.execute("DELETE FROM runs_v2 WHERE run_id = 'bad'")
     mended = await rebuild(pool, log, RUNS)
     assert (mended.differs, mended.only_served, mended.only_fresh) == (True, 1, 2)
     assert await all_rows(pool) == honest
@@ -202,4 +202,4 @@ async def test_tables_of_versions_that_nobody_reads_any_more_are_dropped(pool: P
     assert await prune(pool) == ["runs_v0"]
     assert await pool.fetchval("SELECT to_regclass('runs_v0')") is None
     assert await prune(pool) == []
-    assert await pool.fetchval("SELECT to_regclass('runs_v1')") is not None
+    assert await pool.fetchval("SELECT to_regclass('runs_v2')") is not None

@@ -15,10 +15,10 @@ from projections.database import Connection, Pool, nothing_to_reset, speak_json
 from projections.lane import Lane
 from projections.phases import PHASES, PhaseRow
 from projections.projector import Projector
+from projections.queries.reading import rows_of
 from projections.run_files.folder import read_manifest, write_files
 from projections.run_files.keeper import FilesStopped, RunFiles
 from projections.run_files.pages import phase_page
-from projections.run_files.story import rows_of
 from support.histories import ListLog, failure, recorded, success
 from support.projecting import Heard, passed, running, until
 from support.run_files import Blobs, BlobsAway, BlobsHung, files_of, fold, visible
@@ -173,7 +173,7 @@ async def test_a_page_is_made_only_where_the_rows_have_changed_that_it_is_made_f
 
 
 async def test_others_come_to_their_turn_while_many_rows_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("projections.run_files.story.ROWS_AT_A_STRETCH", 2)
+    monkeypatch.setattr("projections.queries.reading.ROWS_AT_A_STRETCH", 2)
     done: list[str] = []
 
     def read(text: str) -> str:

@@ -174,7 +174,7 @@ async def test_text_that_postgres_cannot_keep_is_kept_as_well_as_it_can_be(pool:
     lane = Lane(pool, EVENTS, 0, HISTORY_READERS)
     await lane.take(log.records[EVENTS])
     assert lane.projections == HISTORY_READERS
-    found = await pool.fetchrow("SELECT description, source FROM phases_v1 JOIN runs_v1 USING (project, run_id)")
+    found = await pool.fetchrow("SELECT description, source FROM phases_v1 JOIN runs_v2 USING (project, run_id)")
     assert tuple(found) == ("a\ufffdb\\u0000c", "/te\ufffdst/run-1")
 
 
@@ -189,7 +189,7 @@ async def test_a_checkpoint_beyond_the_end_of_the_log_is_an_alarm_never_a_reset(
     assert "beyond the end of the log, 3" in str(ahead.error)
     before = await all_rows(pool)
     async with running(Projector(pool, another, heard)):
-        await until(lambda: is_alarmed(heard, "runs_v1 autopack.events/0"))
+        await until(lambda: is_alarmed(heard, "runs_v2 autopack.events/0"))
     assert await all_rows(pool) == before
     assert at(await status(pool, another), "runs").standing is Standing.AHEAD
 

@@ -105,8 +105,8 @@ async def stopped(pool: Pool, log: Any, name: str) -> bool:
 
 
 async def ended(pool: Pool) -> bool:
-    found = await pool.fetchval("SELECT to_regclass('runs_v1') IS NOT NULL")
-    return bool(found and await pool.fetchval("SELECT count(*) FROM runs_v1 WHERE state = 'DONE_SUCCESS'"))
+    found = await pool.fetchval("SELECT to_regclass('runs_v2') IS NOT NULL")
+    return bool(found and await pool.fetchval("SELECT count(*) FROM runs_v2 WHERE state = 'DONE_SUCCESS'"))
 
 
 async def is_alarmed(heard: Heard, key: str) -> bool:

@@ -31,7 +31,7 @@ def a_row_is_missing(evidence: Evidence) -> Evidence:
 
 def a_row_is_another(evidence: Evidence) -> Evidence:
     return _with_rows(
-        evidence, "runs_v1", lambda r: r - Counter([min(r)]) + Counter([min(r)[:-1] + ', "more": 1}'])
+        evidence, "runs_v2", lambda r: r - Counter([min(r)]) + Counter([min(r)[:-1] + ', "more": 1}'])
     )
 
 

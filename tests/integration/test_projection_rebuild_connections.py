@@ -1,0 +1,141 @@
+"""A rebuild reads partitions side by side, and gives its connections back as they were."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+
+from events.log.port import Place, StoredRecord
+from projections.checkpoints import begin
+from projections.database import UNAVAILABLE, Pool, open_pool
+from projections.folding import ProjectionStopped
+from projections.lane import Lane
+from projections.projection import Entry, Key, Projection
+from projections.rebuild import FILLERS, rebuild
+from projections.runs import RUNS
+from projections.tiers import TIERS, TierRow
+from support.histories import ListLog, recorded, success
+from support.tables import HISTORY_READERS, all_rows, tables_at_zero
+
+PARTITIONS = 4
+PROJECTS = [f"project-{number}" for number in range(12)]
+
+
+class GatheringLog(ListLog):
+    """A log of which a first read is answered once so many others wait beside it."""
+
+    def __init__(self, at_once: int) -> None:
+        super().__init__(PARTITIONS)
+        self._barrier = asyncio.Barrier(at_once)
+        self._met = False
+
+    async def read(self, place: Place, start: int, end: int | None = None) -> list[StoredRecord]:
+        if not self._met:
+            await self._barrier.wait()
+            self._met = True
+        return list(await super().read(place, start, end))
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with tables_at_zero(database_url) as pool:
+        yield pool
+
+
+async def served(pool: Pool, log: ListLog) -> None:
+    for project in PROJECTS:
+        log.write(recorded(success(), "run-1", project))
+    assert {place.partition for place in log.records} == set(range(PARTITIONS))
+    for place, records in log.records.items():
+        async with pool.acquire() as connection:
+            await begin(connection, HISTORY_READERS, place)
+        await Lane(pool, place, 0, HISTORY_READERS).take(records)
+
+
+async def paths(pool: Pool) -> set[str]:
+    """The search paths of all the connections that the pool lends."""
+    async with AsyncExitStack() as stack:
+        lent = [await stack.enter_async_context(pool.acquire()) for _ in range(pool.get_max_size())]
+        return {await connection.fetchval("SHOW search_path") for connection in lent}
+
+
+async def test_partitions_are_read_side_by_side_and_the_table_is_the_same(pool: Pool) -> None:
+    log, before = GatheringLog(FILLERS), await paths(pool)
+    await served(pool, log)
+    honest = await all_rows(pool)
+    await pool.execute(f"UPDATE {RUNS.table} SET tokens_used = 1 WHERE project IN ('project-1', 'project-7')")
+    async with asyncio.timeout(20):
+        rebuilt = await rebuild(pool, log, RUNS)
+    assert (rebuilt.rows, rebuilt.only_served, rebuilt.only_fresh) == (len(PROJECTS), 2, 2)
+    assert await all_rows(pool) == honest
+    assert await paths(pool) == before
+
+
+async def test_one_connection_is_enough(pool: Pool, database_url: str) -> None:
+    log = ListLog(PARTITIONS)
+    await served(pool, log)
+    small = await open_pool(database_url, most_connections=1)
+    try:
+        async with asyncio.timeout(20):
+            assert not (await rebuild(small, log, RUNS)).differs
+    finally:
+        await small.close()
+
+
+async def test_what_stops_one_partition_ends_the_rebuild_and_leaves_nothing_behind(pool: Pool) -> None:
+    log, before = ListLog(PARTITIONS), await paths(pool)
+    await served(pool, log)
+    honest = await all_rows(pool)
+    for partition in range(PARTITIONS):
+        with pytest.raises(ProjectionStopped, match="cannot fold this") as stopped:
+            await rebuild(pool, log, unable_in(partition))
+        assert isinstance(stopped.value.__cause__, RuntimeError)
+        assert await paths(pool) == before
+    assert await all_rows(pool) == honest
+    assert await pool.fetch("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'autopack%'") == []
+
+
+def unable_in(partition: int) -> Projection[TierRow]:
+    """The tiers, which cannot be folded in one partition."""
+
+    def project(rows: Mapping[Key, TierRow], entry: Entry) -> Iterable[TierRow]:
+        if entry.partition == partition:
+            raise RuntimeError("cannot fold this")
+        return TIERS.project(rows, entry)
+
+    return replace(TIERS, project=project)
+
+
+class CuttingLog(ListLog):
+    """A log of which every read ends some connections to the tables."""
+
+    def __init__(self, pool: Pool, records: dict[Place, list[StoredRecord]], cut: list[int]) -> None:
+        super().__init__(PARTITIONS)
+        self.records.update(records)
+        self._pool = pool
+        self._cut = cut
+
+    async def read(self, place: Place, start: int, end: int | None = None) -> list[StoredRecord]:
+        await self._pool.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid", self._cut)
+        await asyncio.sleep(0.1)
+        return list(await super().read(place, start, end))
+
+
+@pytest.mark.parametrize("cut", [[0], [1], [0, 1]], ids=["its own", "its helper's", "both"])
+async def test_a_connection_that_is_lost_in_its_midst_is_told_of_as_what_it_is(
+    pool: Pool, database_url: str, cut: list[int]
+) -> None:
+    log = ListLog(PARTITIONS)
+    await served(pool, log)
+    own = await open_pool(database_url, most_connections=2)
+    try:
+        async with own.acquire() as one, own.acquire() as other:
+            pids = [one.get_server_pid(), other.get_server_pid()]
+        with pytest.raises(UNAVAILABLE) as lost:
+            await rebuild(own, CuttingLog(pool, log.records, [pids[number] for number in cut]), RUNS)
+    finally:
+        own.terminate()
+    assert "terminate()" not in str(lost.value)
+    assert not (await rebuild(pool, log, RUNS)).differs
