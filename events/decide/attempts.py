@@ -5,12 +5,14 @@ apply. No green checks on the candidate: checks. Then the integration, and the p
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from events.catalogue import AnyEventData
 from events.configuration import Check, Preparation
 from events.decide.endings import phase_completed
 from events.decide.limits import (
+    end_of_time,
+    is_nearly_used_up,
     nothing_left,
     nothing_left_of_attempt,
     tier_checks_limit_passed,
@@ -48,7 +50,7 @@ def phase_due(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
     elif _needs_approval(run, phase):
         yield from _audit(run, phase, now)
     else:
-        yield from _towards_the_branch(run, phase)
+        yield from _towards_the_branch(run, phase, now)
 
 
 _NO_REPOSITORY = Setback(
@@ -103,12 +105,10 @@ def _preparation(run: Run) -> tuple[Preparation | None, float]:
 
 
 def _seconds_left(run: Run, now: datetime) -> float | None:
-    if run.started_at is None or run.request.max_duration_minutes is None:
-        return None
-    end = run.started_at + timedelta(minutes=run.request.max_duration_minutes)
+    end = end_of_time(run)
     # Where the end has come and nobody has said so, its deadline is on its way, or the log's clock has jumped.
     # Work that is given no time at all would fail for nothing; the deadline ends it when it is said.
-    return (end - now).total_seconds() if now < end else None
+    return (end - now).total_seconds() if end is not None and now < end else None
 
 
 def _strategy(run: Run) -> Strategy:
@@ -188,13 +188,13 @@ def _unapproved(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]
     yield from _build(run, phase, phase.attempt + 1, now, told(phase.feedback, feedback))
 
 
-def _towards_the_branch(run: Run, phase: Phase) -> Iterator[AnyEventData]:
+def _towards_the_branch(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
     candidate = phase.candidate
     if candidate is None or candidate.parent != run.head:
         yield _apply(run, phase)
     elif _strategy(run).checks is not None and not candidate.checked:
         yield from tier_checks_limit_passed(run, phase.spec.tier_id)
-        yield _checks(run, phase, candidate)
+        yield _checks(run, phase, candidate, now)
     elif not any(r.stands and r.kind is RequestKind.INTEGRATION for r in run.open.values()):
         yield _integration(run, phase, candidate)
 
@@ -234,13 +234,14 @@ def checks_asked(run: Run, phase: Phase) -> tuple[Check, ...]:
     return checks_of(strategy.checks, phase.strategy.ci_profile)
 
 
-def _checks(run: Run, phase: Phase, candidate: Candidate) -> ChecksRequested:
+def _checks(run: Run, phase: Phase, candidate: Candidate, now: datetime) -> ChecksRequested:
     strategy = _strategy(run)
     checks = checks_asked(run, phase)
     limits = strategy.limits
     prepare, preparing_seconds = _preparation(run)
     per_try = sum(c.timeout_seconds + limits.check_try_pause_seconds for c in checks)
-    all_tries = per_try * limits.check_tries
+    # To tell a flake from a failure takes time and, where it is none, tokens, of which there are few left.
+    tries = 1 if is_nearly_used_up(run, now) else limits.check_tries
     return ChecksRequested(
         phase_id=phase.spec.phase_id,
         attempt=phase.attempt,
@@ -252,9 +253,9 @@ def _checks(run: Run, phase: Phase, candidate: Candidate) -> ChecksRequested:
         profile=phase.strategy.ci_profile,
         checks=checks,
         prepare=prepare,
-        tries=limits.check_tries,
+        tries=tries,
         try_pause_seconds=limits.check_try_pause_seconds,
-        limit_seconds=min(all_tries + preparing_seconds + CHECKS_OVERHEAD_SECONDS, LONGEST_SECONDS),
+        limit_seconds=min(per_try * tries + preparing_seconds + CHECKS_OVERHEAD_SECONDS, LONGEST_SECONDS),
     )
 
 

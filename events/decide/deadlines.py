@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from events.decide.limits import end_of_time
 from events.decide.queue import next_in_line
 from events.families.time import DeadlineKind
 from events.state import Ending, Project, RequestKind, Run
@@ -31,10 +32,8 @@ def deadlines(run: Run) -> list[Deadline]:
         return _ending_deadlines(run, run.ending)
     if run.started_at is None:
         return []
-    found = []
-    if run.request.max_duration_minutes is not None:
-        due_at = run.started_at + timedelta(minutes=run.request.max_duration_minutes)
-        found.append(Deadline(run.run_id, DeadlineKind.RUN, due_at))
+    end = end_of_time(run)
+    found = [] if end is None else [Deadline(run.run_id, DeadlineKind.RUN, end)]
     return found + _request_deadlines(run)
 
 

@@ -1,11 +1,14 @@
 """The caps of a run, its tiers and its attempts: tokens, money, phases, checks. Passing one of the run ends it."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 from events.families.budget import BudgetExceeded, BudgetKind
 from events.plan import SafetyProfile
 from events.state import Phase, Run
 from events.states import TierState
+
+LAST_PART = 0.1
 
 
 def limit_passed(run: Run) -> Iterator[BudgetExceeded]:
@@ -65,6 +68,21 @@ def phases_limit_passed(run: Run) -> Iterator[BudgetExceeded]:
     """One more phase would begin than the run may have."""
     if run.request.max_phases is not None and run.phases_started >= run.request.max_phases:
         yield _exceeded(BudgetKind.PHASES, run.request.max_phases, run.phases_started + 1)
+
+
+def end_of_time(run: Run) -> datetime | None:
+    """When the run has taken as long as it may; None where it may take for ever, or has not started."""
+    if run.started_at is None or run.request.max_duration_minutes is None:
+        return None
+    return run.started_at + timedelta(minutes=run.request.max_duration_minutes)
+
+
+def is_nearly_used_up(run: Run, now: datetime) -> bool:
+    """Less than a tenth is left of the run's tokens, or of its time."""
+    cap, end = run.request.token_cap, end_of_time(run)
+    if cap is not None and cap - run.tokens_used < cap * LAST_PART:
+        return True
+    return end is not None and run.started_at is not None and end - now < (end - run.started_at) * LAST_PART
 
 
 def tokens_left(run: Run, incident_cap: int) -> int:

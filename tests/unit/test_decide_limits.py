@@ -252,6 +252,18 @@ def test_checks_have_the_time_of_their_tries_and_of_the_preparation():
     assert run.asked().candidate == commit(1)
 
 
+@pytest.mark.parametrize(("tokens", "seconds", "tries"), [(900, 0, 3), (901, 0, 1), (0, 107, 3), (0, 109, 1)])
+def test_checks_have_one_try_where_less_than_a_tenth_of_tokens_or_time_is_left(
+    tokens: int, seconds: int, tries: int
+):
+    checks = {"normal": [{"name": "tests", "argv": ["x"], "timeout_seconds": 100}]}
+    run = Scenario().started(checks=checks, token_cap=1000, max_duration_minutes=2)
+    run.built(usage=used(tokens))
+    run.later(seconds)
+    run.applied(1)
+    assert (run.asked().tries, run.asked().limit_seconds) == (tries, tries * (100 + 5) + 120)
+
+
 @pytest.mark.parametrize(("builder", "limit"), [(100, 150), (999_999_999, 999_999_999)])
 def test_a_build_has_its_own_time_and_that_of_the_preparation_as_far_as_an_event_can_say(
     builder: float, limit: float
