@@ -36,11 +36,15 @@ class RunPage:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run with its tiers and phases in the order in which they are worked; none before it is accepted."""
+    """A run with its tiers and phases in the order in which they are worked; none before it is accepted.
+
+    `quarantine` says which record did not extend its history; then nothing more is done for it.
+    """
 
     run: RunRow
     tiers: Sequence[TierRow]
     phases: Sequence[PhaseRow]
+    quarantine: str | None = None
 
     def phases_of(self, tier_id: str) -> Sequence[PhaseRow]:
         """The phases of a tier."""
@@ -84,7 +88,11 @@ VIEW = f"""row_to_json(run)::text AS run,
 _RUN = f"""
 WITH namesakes AS MATERIALIZED ({selection(RUNS)} WHERE run_id = $1 AND ($2::text IS NULL OR project = $2)),
     run AS MATERIALIZED (SELECT * FROM namesakes WHERE (SELECT count(*) FROM namesakes) = 1)
-SELECT namesakes.project, view.* FROM namesakes LEFT JOIN LATERAL (SELECT {VIEW} FROM run) AS view ON true
+SELECT namesakes.project, view.*, (
+    SELECT min(quarantine) FROM projection_heads AS head
+    WHERE (head.project, head.run_id) = (namesakes.project, namesakes.run_id) AND quarantine IS NOT NULL
+) AS quarantine
+FROM namesakes LEFT JOIN LATERAL (SELECT {VIEW} FROM run) AS view ON true
 ORDER BY namesakes.project
 """
 
@@ -159,7 +167,7 @@ async def read_run(connection: Connection, run_id: str, project: str | None = No
         raise RunNotFound(f"Run {run_id} not found")
     if len(found) > 1:
         raise RunAmbiguous(run_id, [one["project"] for one in found])
-    return await view_from(found[0])
+    return replace(await view_from(found[0]), quarantine=found[0]["quarantine"])
 
 
 _run_row = Decoder(RunRow).decode

@@ -9,7 +9,7 @@ import orjson
 from events.catalogue import Topic
 from events.failpoints import failpoint
 from events.log.partitions import home_partition
-from events.log.port import LogUnavailable, Place, StoredRecord
+from events.log.port import HistoryCutOff, LogUnavailable, Place, StoredRecord
 from projections.queries.timeline import list_events
 from projections.runs import RunRow
 from services.api.context import ApiContext
@@ -63,9 +63,11 @@ async def _known(context: ApiContext, run: RunRow, after: int) -> AsyncIterator[
                 connection, run.project, run.run_id, from_sequence=sequence, limit=PAGE_EVENTS
             )
         offsets = [row.log_offset for row in page.events]
+        wanted = frozenset(offsets)
         for start, end in _ranges(offsets):
             async for record in _between(context, place, start, end):
-                if _is_of(run, record):
+                # One of the run's own without its header counts, and one that bears it and stands among them.
+                if record.offset in wanted or _is_of(run, record):
                     yield record
         sequence = page.next_sequence
 
@@ -82,8 +84,13 @@ def _ranges(offsets: Sequence[int]) -> Iterable[tuple[int, int]]:
 
 
 async def _between(context: ApiContext, place: Place, start: int, end: int) -> AsyncIterator[StoredRecord]:
+    """What the log holds there; where records are missing, the numbers of the others tell."""
     while start < end:
-        records = await context.log.read(place, start, end)
+        try:
+            records = await context.log.read(place, start, end)
+        except HistoryCutOff:
+            start += 1
+            continue
         if not records:
             return
         for record in records:

@@ -71,9 +71,10 @@ def run_line(run: RunRow) -> dict[str, Any]:
 
 
 def run_view(view: RunView) -> dict[str, Any]:
-    """A run with its tiers and their phases."""
+    """A run with its tiers and their phases, and how its history stands."""
     tiers = [_tier(tier, view) for tier in view.tiers]
-    return {**run_line(view.run), "tiers": tiers}
+    history = {"event_count": view.run.sequence + 1, "quarantine": view.quarantine}
+    return {**run_line(view.run), **history, "tiers": tiers}
 
 
 def _tier(tier: TierRow, view: RunView) -> dict[str, Any]:

@@ -101,14 +101,14 @@ def _print_state(replayed: Replayed) -> None:
 def verify_(run: given.OptionalRunId = None, project: given.Project = None, json: given.Json = False) -> None:
     """Check that the history is whole: every record numbered, and bound by hash to the one before.
 
-    Without RUN, every run. Exit code 1: a record was changed, lost or put in between.
+    Without RUN, every run. Exit code 1: a record was changed, lost or added by somebody else.
     """
 
     async def verified() -> list[Verification]:
         async with reached(settings_for_command()) as client:
             return [
-                await verify(run_id, client.of_project(of_project).records(run_id))
-                async for run_id, of_project in _chosen(client, run, project)
+                await verify(await own.run(run_id), own.records(run_id))
+                async for run_id, own in _chosen(client, run, project)
             ]
 
     found = asyncio.run(verified())
@@ -124,16 +124,16 @@ def verify_(run: given.OptionalRunId = None, project: given.Project = None, json
         raise Unsuccessful(f"{len(broken)} of {len(found)} histories are broken")
 
 
-async def _chosen(client: Client, run: str | None, project: str | None) -> AsyncIterator[tuple[str, str | None]]:
-    """The run that is named, or every one there is."""
+async def _chosen(client: Client, run: str | None, project: str | None) -> AsyncIterator[tuple[str, Client]]:
+    """The run that is named, or every one there is, and who asks of its project."""
     if run is not None:
-        yield run, project
+        yield run, client.of_project(project)
         return
     cursor: str | None = None
     while True:
         page = await client.of_project(project).runs(RUNS_A_PAGE, cursor=cursor)
         for line in page["runs"]:
-            yield line["run_id"], line["project"]
+            yield line["run_id"], client.of_project(line["project"])
         cursor = page.get("next")
         if cursor is None:
             return

@@ -1,8 +1,9 @@
 """`audit verify`: whether a run's history is whole, record by record, from its first to its last."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 from events.codec import UnreadableRecord, read_history
 from events.history import NO_HEAD, Head, Link, link
@@ -24,8 +25,21 @@ class Verification:
         return self.fault is None
 
 
-async def verify(run_id: str, records: AsyncIterator[bytes]) -> Verification:
-    """Check numbers and hashes of all records of a run."""
+async def verify(run: Mapping[str, Any], records: AsyncIterator[bytes]) -> Verification:
+    """Check numbers and hashes of all records of a run.
+
+    `run` is the run as the service shows it: so many records must be there, and it must not be in quarantine.
+    """
+    run_id = run["run_id"]
+    found = await _verify(run_id, records)
+    if found.whole and found.records < run["event_count"]:
+        return replace(found, fault=f"records {found.records} to {run['event_count'] - 1} are not in the log")
+    if found.whole and run["quarantine"] is not None:
+        return replace(found, fault=f"in quarantine: {run['quarantine']}")
+    return found
+
+
+async def _verify(run_id: str, records: AsyncIterator[bytes]) -> Verification:
     head, project = NO_HEAD, None
     async for record in records:
         try:

@@ -109,7 +109,7 @@ async def test_a_record_in_the_place_of_an_earlier_one_is_named_by_an_audit(
         for line in (await client.get("/runs/run-1/events", headers=NDJSON)).content.splitlines():
             yield line
 
-    verification = await verify("run-1", told())
+    verification = await verify((await client.get("/runs/run-1")).json(), told())
     assert "record 0 does not follow record" in str(verification.fault)
 
 

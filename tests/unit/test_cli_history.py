@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -84,9 +85,26 @@ async def test_a_broken_chain_cannot_be_replayed() -> None:
 
 async def test_a_whole_history_is_found_whole() -> None:
     records = records_of(Scenario().started(PHASES))
-    verification = await verify("run-1", given(records))
+    verification = await verify(shown(len(records)), given(records))
     assert verification.whole
     assert verification.records == len(records)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"event_count": 99}, "to 98 are not in the log"),
+        ({"quarantine": "record 7 at offset 9 does not extend the chain"}, "in quarantine: record 7 at offset 9"),
+    ],
+)
+async def test_what_the_service_knows_and_its_records_do_not_show_is_harm(changes: Any, fault: str) -> None:
+    records = records_of(Scenario().started(PHASES))
+    verification = await verify({**shown(len(records)), **changes}, given(records))
+    assert fault in (verification.fault or "")
+
+
+def shown(event_count: int, run_id: str = "run-1") -> dict[str, Any]:
+    return {"run_id": run_id, "event_count": event_count, "quarantine": None}
 
 
 @pytest.mark.parametrize(
@@ -104,13 +122,13 @@ async def test_a_whole_history_is_found_whole() -> None:
 )
 async def test_harm_to_a_history_is_found(harm: object, fault: str) -> None:
     records = records_of(Scenario().started([{"phase_id": "P1"}]))
-    verification = await verify("run-1", given(harm(records)))
+    verification = await verify(shown(len(records)), given(harm(records)))
     assert not verification.whole
     assert fault in (verification.fault or "")
 
 
 async def test_records_of_another_run_are_no_part_of_a_history() -> None:
-    verification = await verify("run-2", given(records_of(Scenario().started(PHASES))))
+    verification = await verify(shown(1, "run-2"), given(records_of(Scenario().started(PHASES))))
     assert "another run" in (verification.fault or "")
 
 
