@@ -51,6 +51,16 @@ async def test_a_start_answers_when_the_run_is_accepted_and_the_run_ends_in_a_br
     assert all("tier_id" not in phase for phase in phases)
 
 
+async def test_a_start_answers_when_the_run_has_failed_in_its_preparation(
+    postgres_settings: Settings, tmp_path: Path, agent: tuple[str, ...]
+) -> None:
+    async with serving(postgres_settings, agent) as (_, client):
+        started = await client.post("/runs/start", json=request(tmp_path / "nowhere"))
+    assert started.status_code == 201, started.text
+    assert started.json()["state"] == "DONE_FAILED_ENVIRONMENT"
+    assert "no git repository" in started.json()["failure_reason"]
+
+
 async def test_the_history_comes_as_the_exact_bytes_of_its_records(
     postgres_settings: Settings, tmp_path: Path, agent: tuple[str, ...]
 ) -> None:

@@ -167,10 +167,12 @@ async def test_a_script_can_pipe_a_plan_and_the_checks_of_the_command_line_count
     assert done.document["tiers"][0]["phases"][0]["attempts"] == 3
 
 
-async def test_on_a_terminal_the_run_is_drawn(cli: CommandLine) -> None:
+async def test_on_a_terminal_the_run_is_drawn_with_what_the_agent_says(cli: CommandLine) -> None:
+    gate = cli.folder / "gate"
+    gate.mkdir()
     leader, follower = os.openpty()
     process = await asyncio.create_subprocess_exec(
-        *(str(AUTOPACK), "run", cli.plan(), "--repo", "shop", "--builder-command", cli.builder()),
+        *(str(AUTOPACK), "run", cli.plan(), "--repo", "shop", "--builder-command", cli.builder(gate)),
         cwd=cli.folder,
         env={**cli.environment, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
         stdin=follower,
@@ -178,7 +180,11 @@ async def test_on_a_terminal_the_run_is_drawn(cli: CommandLine) -> None:
         stderr=follower,
     )
     os.close(follower)
-    shown = await asyncio.to_thread(read_all, leader)
+    shown = ""
+    while "building P1" not in shown:  # said by an agent that waits for the gate
+        shown += (await asyncio.to_thread(os.read, leader, 65536)).decode(errors="replace")
+    (gate / "open").touch()
+    shown += await asyncio.to_thread(read_all, leader)
     assert await process.wait() == 0
     assert "\x1b[" in shown
     assert "✓ P1" in shown

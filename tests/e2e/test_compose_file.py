@@ -38,6 +38,7 @@ WORKERS = {*STARTS_AGENTS, "applier", "verifier"}
 PROGRAM = Path(sys.executable).parent / "autopack"
 READY_SECONDS = 90.0
 LISTENED = "127.0.0.1:8000"
+APPROVES = """echo '{"recommendation": "approve", "confidence": 1.0, "findings": [], "suggested_patches": []}'"""
 
 
 def test_each_service_has_a_command_that_exists_and_two_builders_share_the_work() -> None:
@@ -196,7 +197,8 @@ def _addresses(
     agents, secrets = folder / "agents.toml", folder / "agents.env"
     argv = json.dumps(["/bin/sh", "-c", 'test "$MODEL_KEY" = lent && exec "$@"', "sh", *agent])
     agents.write_text(
-        '[defaults]\nbuilder = "scripted"\n'
+        '[defaults]\nbuilder = "scripted"\nauditor = "approving"\n'
+        f'[auditor.approving]\nkind = "command"\nargv = {json.dumps(["/bin/sh", "-c", APPROVES])}\n'
         f'[builder.scripted]\nkind = "command"\nsecrets = ["MODEL_KEY"]\nargv = {argv}\n'
     )
     secrets.write_text("MODEL_KEY=lent\n")
@@ -256,13 +258,13 @@ async def _ended(client: httpx.AsyncClient, run_id: str) -> tuple[str, str | Non
             await asyncio.sleep(0.1)
 
 
-async def _instances(client: httpx.AsyncClient, run_id: str) -> set[str]:
-    """The instances that claimed the builds of a run."""
+async def _instances(client: httpx.AsyncClient, run_id: str, kind: str) -> set[str]:
+    """The instances that claimed the builds of a run, or its audits."""
     answer = await client.get(f"/runs/{run_id}/events", headers={"Accept": "application/x-ndjson"})
     events = [json.loads(line) for line in answer.text.splitlines()]
-    builds = {event["id"] for event in events if event["type"] == "autopack.BuildRequested.v1"}
+    asked = {event["id"] for event in events if event["type"] == f"autopack.{kind}Requested.v1"}
     claims = [event["data"] for event in events if event["type"] == "autopack.WorkStarted.v1"]
-    return {claim["instance"] for claim in claims if claim["request_id"] in builds}
+    return {claim["instance"] for claim in claims if claim["request_id"] in asked}
 
 
 @pytest.mark.timeout(300)
@@ -271,6 +273,7 @@ async def test_a_build_runs_through_the_services_of_the_compose_file_and_all_end
 ) -> None:
     repo, gate = repository(tmp_path / "repo"), Gate(tmp_path)
     side_by_side = [{"phase_id": f"P{number}", "depends_on": []} for number in range(6)]
+    side_by_side[-1]["task_category"] = "schema_change"  # which demands an audit
     with _addresses(kafka_broker, database_url, tmp_path, gate.agent()) as addresses:
         async with _started(addresses, tmp_path) as processes:
             await _until_healthy(processes)
@@ -281,10 +284,12 @@ async def test_a_build_runs_through_the_services_of_the_compose_file_and_all_end
                     assert started.status_code == 201, started.text
                 gate.open_all()
                 ended = [await _ended(client, run_id) for run_id in ("run-1", "run-2")]
-                builders = [await _instances(client, run_id) for run_id in ("run-1", "run-2")]
+                builders = [await _instances(client, run_id, "Build") for run_id in ("run-1", "run-2")]
+                auditors = [await _instances(client, run_id, "Audit") for run_id in ("run-1", "run-2")]
             assert ended == [("DONE_SUCCESS", None)] * 2
             assert [len(instances) for instances in builders] == [1, 1]
             assert builders[0] != builders[1]
+            assert [len(instances) for instances in auditors] == [1, 1]
             assert all(process.process.poll() is None for process in processes)
             await _ended_on_sigterm(processes)
     for run_id in ("run-1", "run-2"):

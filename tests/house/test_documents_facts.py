@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from events.catalogue import EVENT_TYPES, Topic
+from events.catalogue import EVENT_TYPES, SUBMITTED_TO, Topic
 from events.decide.verdicts import Reason
 from events.failpoints import FAILPOINTS
 from events.log.kafka.topics import SPECIFICATIONS
@@ -73,6 +73,12 @@ def test_no_route_that_is_said_to_be_missing_is_served() -> None:
 def test_every_event_is_in_the_catalogue_of_the_documents() -> None:
     text = CATALOGUE.read_text(encoding="utf-8")
     assert [event.__name__ for event in EVENT_TYPES if f"### {event.__name__}\n" not in text] == []
+
+
+def test_a_second_version_of_what_others_submit_is_in_the_page_on_upgrading() -> None:
+    page = (DOCS / "operations" / "upgrading.md").read_text(encoding="utf-8")
+    newer = {event.__name__ for event in SUBMITTED_TO if event.version > 1}
+    assert {name for name in newer if f"`{name}`" not in page} == set()
 
 
 def test_every_topic_and_every_reason_of_a_rejection_is_in_the_page_on_kafka() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+LOCKS = ("requirements.txt", "requirements-dev.txt", "tests/servers/kafka-jars.sha256")
 APACHE_2_WORDS = ("Apache License", "Version 2.0, January 2004", "END OF TERMS AND CONDITIONS")
 REGISTRIES = re.compile(
     r"pypi\.(org|python\.org)/simple|files\.pythonhosted|repo1?\.maven\.(org|apache)|registry\.npmjs"
@@ -52,8 +53,12 @@ def test_the_licence_is_apache_2_in_full() -> None:
     assert [words for words in APACHE_2_WORDS if words not in text] == []
 
 
+def test_no_lock_file_names_a_host() -> None:
+    assert [name for name in LOCKS if "://" in (ROOT / name).read_text(encoding="utf-8")] == []
+
+
 def test_every_requirement_in_the_locks_is_pinned_and_has_a_hash() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in LOCKS[:2]:
         text = (ROOT / name).read_text(encoding="utf-8")
         logical_lines = re.sub(r"\\\n\s*", " ", re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE)).splitlines()
         assert [line for line in logical_lines if "==" not in line or "--hash=sha256:" not in line] == []
