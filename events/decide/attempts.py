@@ -240,7 +240,7 @@ def _checks(run: Run, phase: Phase, candidate: Candidate, now: datetime) -> Chec
     limits = strategy.limits
     prepare, preparing_seconds = _preparation(run)
     per_try = sum(c.timeout_seconds + limits.check_try_pause_seconds for c in checks)
-    # To tell a flake from a failure takes time and, where it is none, tokens, of which there are few left.
+    # Near the end of a budget a run fails fast: what is left is not for telling flakes from failures.
     tries = 1 if is_nearly_used_up(run, now) else limits.check_tries
     return ChecksRequested(
         phase_id=phase.spec.phase_id,

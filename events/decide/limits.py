@@ -8,8 +8,6 @@ from events.plan import SafetyProfile
 from events.state import Phase, Run
 from events.states import TierState
 
-LAST_PART = 0.1
-
 
 def limit_passed(run: Run) -> Iterator[BudgetExceeded]:
     """More was used than the run may use."""
@@ -80,9 +78,9 @@ def end_of_time(run: Run) -> datetime | None:
 def is_nearly_used_up(run: Run, now: datetime) -> bool:
     """Less than a tenth is left of the run's tokens, or of its time."""
     cap, end = run.request.token_cap, end_of_time(run)
-    if cap is not None and cap - run.tokens_used < cap * LAST_PART:
+    if cap is not None and (cap - run.tokens_used) * 10 < cap:
         return True
-    return end is not None and run.started_at is not None and end - now < (end - run.started_at) * LAST_PART
+    return end is not None and run.started_at is not None and (end - now) * 10 < end - run.started_at
 
 
 def tokens_left(run: Run, incident_cap: int) -> int:

@@ -87,10 +87,6 @@ class LogUnfit(Exception):
     """The log that is there is not as it was asked for: waiting does not help, somebody must decide."""
 
 
-class HistoryCutOff(Exception):
-    """The history was asked for from an offset that the log no longer holds."""
-
-
 class PartitionWriter(Protocol):
     """The one writer of a partition's history, from its taking over to its being fenced.
 
@@ -129,6 +125,17 @@ class Place(Struct, frozen=True):
 
     topic: Topic
     partition: int
+
+
+class HistoryCutOff(Exception):
+    """The history was asked for from an offset that the log no longer holds."""
+
+    def __init__(self, place: Place, missing: int, first: int) -> None:
+        super().__init__(
+            f"{HistoryCutOff.__doc__} Partition {place.partition}, offset {missing}; "
+            f"the first that is left is {first}"
+        )
+        self.first = first
 
 
 @dataclass(frozen=True, slots=True)

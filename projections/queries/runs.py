@@ -16,6 +16,7 @@ from projections.queries.reading import Conditions, as_json, rows, rows_of, sele
 from projections.runs import RUNS, RunRow
 from projections.tables import row_from
 from projections.tiers import TIERS, TierRow
+from projections.timeline import TIMELINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,14 @@ class RunPage:
 class RunView:
     """A run with its tiers and phases in the order in which they are worked; none before it is accepted.
 
-    `quarantine` says which record did not extend its history; then nothing more is done for it.
+    So many events of it are known, and `quarantine` says which record did not extend them: then nothing more is
+    done for it.
     """
 
     run: RunRow
     tiers: Sequence[TierRow]
     phases: Sequence[PhaseRow]
+    event_count: int = 0
     quarantine: str | None = None
 
     def phases_of(self, tier_id: str) -> Sequence[PhaseRow]:
@@ -84,15 +87,20 @@ VIEW = f"""row_to_json(run)::text AS run,
     {as_json(f"{selection(PHASES)} {_ACCEPTED} ORDER BY position")} AS phases"""
 """What `view_from` reads, of a row `run` of the runs."""
 
+# Both as of the timeline, which knows where each record lies. An older version's head may have been left behind.
+_HISTORY = f"""
+    (SELECT max(sequence) + 1 FROM {TIMELINE.table} AS event
+    WHERE event.project = run.project AND event.run_id = run.run_id) AS event_count,
+    (SELECT quarantine FROM projection_heads AS head
+    WHERE projection = '{TIMELINE.name}' AND version = {TIMELINE.version}
+        AND head.project = run.project AND head.run_id = run.run_id) AS quarantine"""
+
 # Of several namesakes nothing is read but their projects.
 _RUN = f"""
 WITH namesakes AS MATERIALIZED ({selection(RUNS)} WHERE run_id = $1 AND ($2::text IS NULL OR project = $2)),
     run AS MATERIALIZED (SELECT * FROM namesakes WHERE (SELECT count(*) FROM namesakes) = 1)
-SELECT namesakes.project, view.*, (
-    SELECT min(quarantine) FROM projection_heads AS head
-    WHERE (head.project, head.run_id) = (namesakes.project, namesakes.run_id) AND quarantine IS NOT NULL
-) AS quarantine
-FROM namesakes LEFT JOIN LATERAL (SELECT {VIEW} FROM run) AS view ON true
+SELECT namesakes.project, view.*
+FROM namesakes LEFT JOIN LATERAL (SELECT {VIEW}, {_HISTORY} FROM run) AS view ON true
 ORDER BY namesakes.project
 """
 
@@ -167,7 +175,8 @@ async def read_run(connection: Connection, run_id: str, project: str | None = No
         raise RunNotFound(f"Run {run_id} not found")
     if len(found) > 1:
         raise RunAmbiguous(run_id, [one["project"] for one in found])
-    return replace(await view_from(found[0]), quarantine=found[0]["quarantine"])
+    view = await view_from(found[0])
+    return replace(view, event_count=found[0]["event_count"] or 0, quarantine=found[0]["quarantine"])
 
 
 _run_row = Decoder(RunRow).decode

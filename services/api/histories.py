@@ -23,16 +23,17 @@ async def get_events(
     after: Annotated[int, Query(ge=-1, lt=2**31, description="the sequence behind which to begin")] = -1,
     limit: Annotated[int | None, Query(ge=1, le=10_000)] = None,
     follow: bool = False,
+    holes: Annotated[bool, Query(description="pass over records that the log has lost")] = False,
     accept: Annotated[str, Header()] = "",
 ) -> dict[str, Any] | StreamingResponse:
     """Events in order. With `Accept: application/x-ndjson` the exact records, a line each.
 
-    `follow` keeps the stream open until the run has ended.
+    `follow` keeps the stream open until the run has ended. It breaks off where the log has lost records.
     """
     run = (await view_of_run(context, run_id, project)).run
     if NDJSON in accept or follow:
         await context.log.check()  # while there still is a status to say it with
-        return StreamingResponse(records_of(context, run, after, limit, follow), media_type=NDJSON)
+        return StreamingResponse(records_of(context, run, after, limit, follow, holes), media_type=NDJSON)
     async with context.database() as connection:
         page = await list_events(connection, run.project, run.run_id, from_sequence=after + 1, limit=limit or 100)
     last = None if page.next_sequence is None else page.next_sequence - 1

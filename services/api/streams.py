@@ -22,14 +22,15 @@ ENDS = ("autopack.RunCompleted.", "autopack.RunFailed.")
 
 
 async def records_of(
-    context: ApiContext, run: RunRow, after: int, limit: int | None, follow: bool
+    context: ApiContext, run: RunRow, after: int, limit: int | None, follow: bool, holes: bool = False
 ) -> AsyncIterator[bytes]:
     """The run's records behind a sequence, each ended by a line feed; with `follow` until the run has ended.
 
-    Raises LogUnavailable, but for what is only followed: that waits until the log is back.
+    Raises HistoryCutOff where the log has lost some, unless `holes` are to be passed over, and LogUnavailable, but
+    for what is only followed: that waits until the log is back.
     """
     sent, start, ended = 0, run.last_offset + 1, run.completed_at is not None
-    async for record in _known(context, run, after):
+    async for record in _known(context, run, after, holes):
         yield record.value + b"\n"
         failpoint("answer-half-sent")
         sent, start, ended = sent + 1, max(start, record.offset + 1), ended or _is_end(record)
@@ -53,7 +54,7 @@ def _is_of(run: RunRow, record: StoredRecord) -> bool:
     return record.key == run.project and record.headers.get("run") == run.run_id.encode()
 
 
-async def _known(context: ApiContext, run: RunRow, after: int) -> AsyncIterator[StoredRecord]:
+async def _known(context: ApiContext, run: RunRow, after: int, holes: bool) -> AsyncIterator[StoredRecord]:
     """What the tables know of: they say where each record lies, so that what lies around it is not read."""
     place = Place(Topic.EVENTS, run.partition)
     sequence: int | None = after + 1
@@ -65,7 +66,7 @@ async def _known(context: ApiContext, run: RunRow, after: int) -> AsyncIterator[
         offsets = [row.log_offset for row in page.events]
         wanted = frozenset(offsets)
         for start, end in _ranges(offsets):
-            async for record in _between(context, place, start, end):
+            async for record in _between(context, place, start, end, holes):
                 # One of the run's own without its header counts, and one that bears it and stands among them.
                 if record.offset in wanted or _is_of(run, record):
                     yield record
@@ -83,13 +84,16 @@ def _ranges(offsets: Sequence[int]) -> Iterable[tuple[int, int]]:
     return found
 
 
-async def _between(context: ApiContext, place: Place, start: int, end: int) -> AsyncIterator[StoredRecord]:
-    """What the log holds there; where records are missing, the numbers of the others tell."""
+async def _between(
+    context: ApiContext, place: Place, start: int, end: int, holes: bool
+) -> AsyncIterator[StoredRecord]:
     while start < end:
         try:
             records = await context.log.read(place, start, end)
-        except HistoryCutOff:
-            start += 1
+        except HistoryCutOff as cut:
+            if not holes:
+                raise
+            start = max(start + 1, cut.first)
             continue
         if not records:
             return

@@ -73,7 +73,7 @@ def run_line(run: RunRow) -> dict[str, Any]:
 def run_view(view: RunView) -> dict[str, Any]:
     """A run with its tiers and their phases, and how its history stands."""
     tiers = [_tier(tier, view) for tier in view.tiers]
-    history = {"event_count": view.run.sequence + 1, "quarantine": view.quarantine}
+    history = {"event_count": view.event_count, "quarantine": view.quarantine}
     return {**run_line(view.run), **history, "tiers": tiers}
 
 

@@ -83,6 +83,11 @@ class Client:
         async for line in self._lines(self._run(run_id, "/events"), query):
             yield line
 
+    async def records_left(self, run_id: str) -> AsyncIterator[bytes]:
+        """The exact records of a run's history that the log still has."""
+        async for line in self._lines(self._run(run_id, "/events"), self._query(holes="true")):
+            yield line
+
     async def output(self, run_id: str) -> AsyncIterator[bytes]:
         """What agents and checks of a run write from now on, one JSON object a batch of lines."""
         async for line in self._lines(self._run(run_id, "/output"), self._query(follow="true")):

@@ -107,7 +107,7 @@ def verify_(run: given.OptionalRunId = None, project: given.Project = None, json
     async def verified() -> list[Verification]:
         async with reached(settings_for_command()) as client:
             return [
-                await verify(await own.run(run_id), own.records(run_id))
+                await verify(await own.run(run_id), own.records_left(run_id))
                 async for run_id, own in _chosen(client, run, project)
             ]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from events.codec import UnreadableRecord, read_history
 from events.history import NO_HEAD, Head, Link, link
+from services.cli.failures import Unsuccessful
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ async def verify(run: Mapping[str, Any], records: AsyncIterator[bytes]) -> Verif
 
     `run` is the run as the service shows it: so many records must be there, and it must not be in quarantine.
     """
+    if "event_count" not in run:
+        raise Unsuccessful("the service is of an older version, which does not say how many events a run has")
     run_id = run["run_id"]
     found = await _verify(run_id, records)
     if found.whole and found.records < run["event_count"]:

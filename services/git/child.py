@@ -63,6 +63,8 @@ class Child:
             process = self._start(order, stdin)
             try:
                 stdout, stderr = _drain(process, order)
+                if self._signal is not None:
+                    self.kill()  # members of its group that did not heed it, and have not our pipes
                 return GitOutput(process.wait(), stdout, stderr)
             except (GitTimedOut, GitOutputTooLarge):
                 self.terminate()

@@ -167,12 +167,23 @@ async def test_a_script_can_pipe_a_plan_and_the_checks_of_the_command_line_count
     assert done.document["tiers"][0]["phases"][0]["attempts"] == 3
 
 
+SAYS_IT_AGAIN = """\
+import json, pathlib, sys, time
+phase_id = json.load(sys.stdin)["phase"]["phase_id"]
+pathlib.Path(f"{phase_id}.txt").write_text("built")
+while not pathlib.Path(sys.argv[1], "open").exists():
+    print("at work on", phase_id, flush=True)
+    time.sleep(0.2)
+"""
+
+
 async def test_on_a_terminal_the_run_is_drawn_with_what_the_agent_says(cli: CommandLine) -> None:
     gate = cli.folder / "gate"
     gate.mkdir()
     leader, follower = os.openpty()
+    builder = cli.builder(gate, source=SAYS_IT_AGAIN)
     process = await asyncio.create_subprocess_exec(
-        *(str(AUTOPACK), "run", cli.plan(), "--repo", "shop", "--builder-command", cli.builder(gate)),
+        *(str(AUTOPACK), "run", cli.plan(), "--repo", "shop", "--builder-command", builder),
         cwd=cli.folder,
         env={**cli.environment, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
         stdin=follower,
@@ -180,12 +191,21 @@ async def test_on_a_terminal_the_run_is_drawn_with_what_the_agent_says(cli: Comm
         stderr=follower,
     )
     os.close(follower)
+    os.set_blocking(leader, False)
     shown = ""
-    while "building P1" not in shown:  # said by an agent that waits for the gate
-        shown += (await asyncio.to_thread(os.read, leader, 65536)).decode(errors="replace")
-    (gate / "open").touch()
-    shown += await asyncio.to_thread(read_all, leader)
-    assert await process.wait() == 0
+    try:
+        async with asyncio.timeout(60):
+            while "at work on P1" not in shown:
+                with suppress(BlockingIOError):
+                    shown += os.read(leader, 65536).decode(errors="replace")
+                await asyncio.sleep(0.02)
+        (gate / "open").touch()
+        os.set_blocking(leader, True)
+        shown += await asyncio.to_thread(read_all, leader)
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
     assert "\x1b[" in shown
     assert "✓ P1" in shown
     assert "COMPLETE" in shown

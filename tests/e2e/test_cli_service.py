@@ -197,9 +197,10 @@ async def test_a_refused_record_is_listed_shown_and_submitted_again(cli: Command
     redriven = await cli.run("rejections", "redrive", place, "--json")
     assert redriven.document["topic"] == "autopack.commands"
     assert (await cli.run("rejections", "show", "0/999")).exit_code == 2
-    async with asyncio.timeout(60):  # who decides on it again are the services of the next run
+    await cli.run("run", cli.plan(run_id="r2", phases=1), "--repo", "shop", "--builder-command", "true")  # decides
+    async with asyncio.timeout(60):
         while len(listed := (await cli.run("rejections", "list", "--json")).document["rejections"]) < 2:
-            await cli.run("run", cli.plan(run_id="r2", phases=1), "--repo", "shop", "--builder-command", "true")
+            await asyncio.sleep(0.5)
     shown_again = [(await cli.run("rejections", "show", one["place"], "--json")).document for one in listed]
     assert [one["text"] for one in shown_again] == [shown["text"]] * 2
 

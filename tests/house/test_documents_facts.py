@@ -77,8 +77,8 @@ def test_every_event_is_in_the_catalogue_of_the_documents() -> None:
 
 def test_a_second_version_of_what_others_submit_is_in_the_page_on_upgrading() -> None:
     page = (DOCS / "operations" / "upgrading.md").read_text(encoding="utf-8")
-    newer = {event.__name__ for event in SUBMITTED_TO if event.version > 1}
-    assert {name for name in newer if f"`{name}`" not in page} == set()
+    newer = {f"`{event.__name__}` v{event.version}" for event in SUBMITTED_TO if event.version > 1}
+    assert {name for name in newer if name not in page} == set()
 
 
 def test_every_topic_and_every_reason_of_a_rejection_is_in_the_page_on_kafka() -> None:

@@ -79,6 +79,21 @@ async def test_a_process_that_heeds_no_word_is_killed_and_waited_for_however_oft
         os.kill(int(marker.read_text()), 0)
 
 
+async def test_a_child_that_heeds_no_word_and_has_none_of_our_pipes_is_killed_as_well(tmp_path: Path) -> None:
+    marker = tmp_path / "child"
+    stubborn = (
+        f"(trap '' TERM; echo $(exec sh -c 'echo $PPID') > {marker}.new; mv {marker}.new {marker}; sleep 300)"
+    )
+    runner = GitCommand(GitSettings(executable=script(tmp_path, f"{stubborn} >/dev/null 2>&1 & exec sleep 300")))
+    running = asyncio.create_task(runner.run(Place(), "hang"))
+    while not marker.exists():
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await until_dead(int(marker.read_text()))
+
+
 async def test_cancelling_kills_the_process(tmp_path: Path) -> None:
     marker = tmp_path / "child"
     runner = GitCommand(

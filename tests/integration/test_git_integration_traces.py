@@ -137,7 +137,7 @@ async def test_work_that_is_given_up_while_it_writes_leaves_neither_lock_nor_int
     assert git(bench.repository, "rev-parse", BRANCH) == bench.base
 
 
-@pytest.mark.parametrize("limit_seconds", [900.0, 1.0], ids=["given up", "overdue"])
+@pytest.mark.parametrize("limit_seconds", [900.0, 6.0], ids=["given up", "overdue"])
 async def test_a_push_that_comes_to_no_end_leaves_no_lock_at_a_target_on_this_machine(
     tmp_path: Path, limit_seconds: float
 ) -> None:
@@ -152,7 +152,7 @@ async def test_a_push_that_comes_to_no_end_leaves_no_lock_at_a_target_on_this_ma
     while not begun.exists() and not pushing.done():
         await asyncio.sleep(0.01)
     assert [*bench.repository.rglob("*.lock")] != []
-    if limit_seconds > 1:
+    if limit_seconds > 100:
         pushing.cancel()
     (outcome,) = await asyncio.gather(pushing, return_exceptions=True)
     assert isinstance(outcome, asyncio.CancelledError | TargetUnreachable)

@@ -49,10 +49,7 @@ class RangeReader:
         """Where to go on when an offset is not there (any more). Raises HistoryCutOff for the history."""
         first = await self._offsets.start(place)
         if place.topic is Topic.EVENTS:
-            raise HistoryCutOff(
-                f"{HistoryCutOff.__doc__} Partition {place.partition}, offset {missing}; "
-                f"the first that is left is {first}"
-            )
+            raise HistoryCutOff(place, missing, first)
         return first
 
     async def ends(self, topic: Topic, partition_count: int) -> dict[int, int]:

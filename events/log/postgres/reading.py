@@ -72,20 +72,13 @@ async def _whole(pool: Pool, place: Place, start: int, last: int) -> list[Stored
     records = await _range(pool, place, start, last)
     first = records[0].offset if records else min(head["next_offset"], last)
     if first > start:
-        raise cut_off(place, start, first)
+        raise HistoryCutOff(place, start, first)
     return records
 
 
 async def _range(pool: Pool, place: Place, start: int, last: int) -> list[StoredRecord]:
     rows = await pool.fetch(f"reading {place}", RANGE, place.topic.value, place.partition, start, last)
     return [stored(place.topic, place.partition, row) for row in rows]
-
-
-def cut_off(place: Place, missing: int, first: int) -> HistoryCutOff:
-    """What is to be raised where the history does not begin as it should."""
-    return HistoryCutOff(
-        f"{HistoryCutOff.__doc__} Partition {place.partition}, offset {missing}; the first that is left is {first}"
-    )
 
 
 def place_arrays(places: Sequence[Place]) -> tuple[list[str], list[int]]:

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from events.catalogue import Topic
-from events.log.port import LogUnavailable, Missing, Place, StoredRecord
+from events.log.port import HistoryCutOff, LogUnavailable, Missing, Place, StoredRecord
 from events.log.postgres.inbox import Inbox
-from events.log.postgres.reading import HEADS, cut_off, place_arrays
+from events.log.postgres.reading import HEADS, place_arrays
 from events.log.postgres.server import LOST, Server
 from events.log.postgres.sessions import Session, Sessions
 from events.log.postgres.wakeups import BROUGHT, EVERYTHING, Hub, sign_of
@@ -119,7 +119,7 @@ class PostgresTail:
             if place in heads and asked[place] > heads[place]:
                 raise LogUnavailable(f"{place} ends at {heads[place]}, and was to be read from {asked[place]}")
             if first > asked[place] and place.topic is Topic.EVENTS:
-                raise cut_off(place, asked[place], first)
+                raise HistoryCutOff(place, asked[place], first)
         self._stale -= read
         self._new -= firsts.keys()
         delivered = {place: self._behind(place, found.get(place, []), firsts.get(place)) for place in unmoved}
