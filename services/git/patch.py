@@ -123,7 +123,8 @@ def _prepare_scratch(workspace: Workspace, scratch: Path) -> None:
     if not stat.S_ISDIR(workspace.tree.lstat().st_mode):
         raise WorkTreeUnreadable("It is no folder any more.")
     (scratch / "objects").mkdir()
-    shutil.copyfile(workspace.index, scratch / "index")
+    # With its time: by that git tells whether a file may have changed in the moment in which it was checked out.
+    shutil.copy2(workspace.index, scratch / "index")
 
 
 def _remove_pipes(tree: bytes) -> list[bytes]:

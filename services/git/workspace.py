@@ -138,7 +138,8 @@ def _mirror_shallow(mirror: Mirror) -> set[str]:
 
 def _keep(workspace: Workspace) -> None:
     """Give the agent an index like ours, and read the rules while the work tree still is the base's."""
-    shutil.copyfile(workspace.index, workspace.tree / ".git" / "index")
+    # With its time: by that git tells whether a file may have changed in the moment in which it was checked out.
+    shutil.copy2(workspace.index, workspace.tree / ".git" / "index")
     workspace.ignore_rules.write_bytes(flattened(_ignore_rules(os.fsencode(workspace.tree))))
 
 

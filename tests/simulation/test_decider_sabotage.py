@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -69,10 +70,10 @@ def answers_twice(patch: pytest.MonkeyPatch) -> dict[str, Any]:
 def integrates_without_checks(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     towards = attempts._towards_the_branch
 
-    def sabotaged(run: Run, phase: Phase) -> Iterator[AnyEventData]:
+    def sabotaged(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
         candidate = phase.candidate
         believed = replace(candidate, checked=True) if candidate else None
-        return towards(run, replace(phase, candidate=believed))
+        return towards(run, replace(phase, candidate=believed), now)
 
     patch.setattr(attempts, "_towards_the_branch", sabotaged)
     return {}
@@ -82,10 +83,10 @@ def integrates_an_old_candidate(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Green once is taken for green for ever, on whatever commit."""
     towards = attempts._towards_the_branch
 
-    def sabotaged(run: Run, phase: Phase) -> Iterator[AnyEventData]:
+    def sabotaged(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
         seen_green = phase.candidate is not None and (phase.candidate.checked or run.ci_runs_used > 0)
         believed = replace(phase.candidate, checked=seen_green) if phase.candidate else None
-        return towards(run, replace(phase, candidate=believed))
+        return towards(run, replace(phase, candidate=believed), now)
 
     patch.setattr(attempts, "_towards_the_branch", sabotaged)
     return {}
@@ -212,8 +213,8 @@ def completes_without_a_snapshot(patch: pytest.MonkeyPatch) -> dict[str, Any]:
 def integrates_side_by_side(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     towards = attempts._towards_the_branch
 
-    def sabotaged(run: Run, phase: Phase) -> Iterator[AnyEventData]:
-        return towards(replace(run, open=run.open.__class__()), phase)
+    def sabotaged(run: Run, phase: Phase, now: datetime) -> Iterator[AnyEventData]:
+        return towards(replace(run, open=run.open.__class__()), phase, now)
 
     patch.setattr(attempts, "_towards_the_branch", sabotaged)
     return {}
