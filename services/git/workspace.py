@@ -107,8 +107,9 @@ async def _copy_history(workspace: Workspace) -> None:
         text = "".join(f"{commit}\n" for commit in shallow)
         await in_any_case(asyncio.to_thread((repository / "shallow").write_text, text))
     given = "".join(f"--shallow {commit}\n" for commit in shallow) + f"{workspace.commit}\n"
+    # The pack grows where it will lie: in the mirror's folder whoever fetches would take it for a dead one's.
     await mirror.git.run(
-        mirror.place,
+        Place(git_dir=mirror.folder, quarantine=repository / "objects"),
         "pack-objects",
         "--quiet",
         "--revs",

@@ -5,10 +5,8 @@ import contextlib
 import os
 import shutil
 import socket
-import struct
 import subprocess
 from collections.abc import AsyncIterator
-from hashlib import sha1
 from pathlib import Path
 
 import pytest
@@ -360,27 +358,3 @@ async def test_a_workspace_is_removed_whatever_its_modes(bench: Bench, tmp_path:
     (workspace.tree / "locked").chmod(0o500)
     await remove_workspace(workspace)
     assert not workspace.folder.exists()
-
-
-async def test_what_changed_in_the_moment_of_its_checkout_is_not_missed(workspace: Workspace) -> None:
-    """Then size and times are what they were; git looks into the file, by the time of its index."""
-    file = workspace.tree / "README.md"
-    before = file.read_bytes()
-    file.write_bytes(before.swapcase())
-    assert file.read_bytes() != before
-    long_ago = 1_700_000_000 * 10**9
-    os.utime(file, ns=(long_ago, long_ago))
-    seem_unchanged(workspace.index, file)
-    os.utime(workspace.index, ns=(long_ago, long_ago))
-    assert await changed(workspace) == {b"README.md"}
-
-
-def seem_unchanged(index: Path, file: Path) -> None:
-    """Give the file's entry of an index (version 2) the file's own times and number."""
-    data = bytearray(index.read_bytes()[:-20])
-    entry = data.index(file.name.encode() + b"\0") - 62
-    status = file.stat()
-    times = [part for ns in (status.st_ctime_ns, status.st_mtime_ns) for part in divmod(ns, 10**9)]
-    numbers = [number & 0xFFFFFFFF for number in (*times, status.st_dev, status.st_ino)]
-    data[entry : entry + 24] = struct.pack(">6I", *numbers)
-    index.write_bytes(data + sha1(data).digest())
