@@ -11,7 +11,7 @@ from benchmarks.ground import Ground
 from benchmarks.measures import Figures, spread_ms
 from support.scenario import plan
 
-CLIENTS = 16
+CLIENTS = 50
 STARTS = 400
 
 
