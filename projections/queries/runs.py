@@ -39,8 +39,8 @@ class RunPage:
 class RunView:
     """A run with its tiers and phases in the order in which they are worked; none before it is accepted.
 
-    So many events of it are known, and `quarantine` says which record did not extend them: then nothing more is
-    done for it.
+    `event_count` events of it are known, and `quarantine` says which record did not extend them: then nothing more
+    is done for it.
     """
 
     run: RunRow

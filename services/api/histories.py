@@ -28,7 +28,8 @@ async def get_events(
 ) -> dict[str, Any] | StreamingResponse:
     """Events in order. With `Accept: application/x-ndjson` the exact records, a line each.
 
-    `follow` keeps the stream open until the run has ended. It breaks off where the log has lost records.
+    `follow` keeps the stream open until the run has ended. It breaks off where the log has lost records,
+    unless `holes` are to be passed over.
     """
     run = (await view_of_run(context, run_id, project)).run
     if NDJSON in accept or follow:

@@ -1,11 +1,22 @@
-"""What tests of whole builds share: settings for a fresh home on one log or the other."""
+"""What tests of whole builds share: settings for a fresh home on one log or the other, and a command line."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from services.settings import Settings
+from support.command_line import CommandLine
+
+
+@pytest.fixture
+async def cli(tmp_path: Path) -> AsyncIterator[CommandLine]:
+    """The command line with a home of its own, beside a repository; what it started ends with the test."""
+    command_line = CommandLine(tmp_path)
+    command_line.make_repository()
+    yield command_line
+    await command_line.stop()
 
 
 @pytest.fixture(params=["postgres", "kafka"])

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,6 @@ from support.command_line import CommandLine, keeper_lives, until
 from support.documents import DOCS, blocks_of
 
 PAGE = DOCS / "operations" / "backup.md"
-
-
-@pytest.fixture
-async def cli(tmp_path: Path) -> AsyncIterator[CommandLine]:
-    command_line = CommandLine(tmp_path)
-    command_line.make_repository()
-    yield command_line
-    await command_line.stop()
 
 
 def commands(heading: str) -> list[str]:

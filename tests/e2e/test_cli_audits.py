@@ -2,10 +2,8 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import asyncpg
-import pytest
 from contract.providers.postgres import write_foreign
 
 from events.catalogue import Topic
@@ -19,14 +17,6 @@ SELECT topic, partition, "offset", key, value FROM autopack_log.records
 WHERE topic = 'autopack.events' AND headers->>'run' = $1 ORDER BY "offset" DESC LIMIT 1
 """
 _LOSE = 'DELETE FROM autopack_log.records WHERE topic = $1 AND partition = $2 AND "offset" = $3'
-
-
-@pytest.fixture
-async def cli(tmp_path: Path) -> AsyncIterator[CommandLine]:
-    command_line = CommandLine(tmp_path, {"AUTOPACK_LISTEN": "127.0.0.1:0"})
-    command_line.make_repository()
-    yield command_line
-    await command_line.stop()
 
 
 @asynccontextmanager

@@ -1,23 +1,12 @@
 """`autopack gc` on the home of a real run, and what commands say afterwards."""
 
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from time import time
-
-import pytest
 
 from support.command_line import CommandLine
 
 MONTH_SECONDS = 30 * 86_400.0
-
-
-@pytest.fixture
-async def cli(tmp_path: Path) -> AsyncIterator[CommandLine]:
-    command_line = CommandLine(tmp_path)
-    command_line.make_repository()
-    yield command_line
-    await command_line.stop()
 
 
 def age(folder: Path) -> None:

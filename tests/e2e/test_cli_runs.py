@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,14 +17,6 @@ PROMISED = {
     *("head_commit", "tokens_used", "ci_runs_used", "duration_seconds", "tiers", "run_files"),
 }
 SLEEPS_FOR_EVER = "import time\nprint('asleep', flush=True)\nopen('begun', 'w').close()\ntime.sleep(3600)\n"
-
-
-@pytest.fixture
-async def cli(tmp_path: Path) -> AsyncIterator[CommandLine]:
-    command_line = CommandLine(tmp_path)
-    command_line.make_repository()
-    yield command_line
-    await command_line.stop()
 
 
 def lives(marker: Path) -> bool:
