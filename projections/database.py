@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 import orjson
+from asyncpg.connect_utils import SessionAttribute
 
 from projections.projection import Projection
 
@@ -24,9 +25,13 @@ UNAVAILABLE = (
     asyncpg.InternalClientError,  # the driver's word for a connection that was cut while it was being reset
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
     asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
-"""The server is away or going, or the connection is: wait, connect anew, and look where things stand."""
+"""The server is away, full, going or a standby, or the connection is gone: wait, connect anew, and look where
+things stand.
+"""
 
 WRITING_SECONDS = 15.0
 """Whoever keeps tables or files up to date waits no longer for the database: then it is away, and that is said.
@@ -45,6 +50,7 @@ _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(7226512071)"
 
 
 POOL_SETTINGS: Mapping[str, Any] = {
+    "target_session_attrs": SessionAttribute.read_write,
     "max_queries": sys.maxsize,
     "max_cached_statement_lifetime": 0,
     "max_cacheable_statement_size": 0,
@@ -81,6 +87,8 @@ async def lent(pool: Pool, limit_seconds: float | None = None) -> AsyncIterator[
     Whoever is given up in the midst of its work, or overdue, has its connection cut. The driver's own ways ask the
     server to stop and wait for that: a transaction would wait for its ROLLBACK, and where the server stands still,
     or passes over what it was asked, a time limit around the block would end nothing.
+
+    Where the server takes no writes any more, others have taken over: then every connection to it is let go.
     Raises TimeoutError.
     """
     loop = asyncio.get_running_loop()
@@ -95,6 +103,11 @@ async def lent(pool: Pool, limit_seconds: float | None = None) -> AsyncIterator[
             with suppress(asyncpg.InterfaceError):  # it was cut in this very moment, and is the pool's again
                 connection.terminate()
             raise
+        except asyncpg.ReadOnlySQLTransactionError:
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
+            await pool.expire_connections()
+            raise
         finally:
             if cutting is not None:
                 cutting.cancel()
@@ -103,6 +116,12 @@ async def lent(pool: Pool, limit_seconds: float | None = None) -> AsyncIterator[
         if until is not None and loop.time() >= until:
             raise TimeoutError(f"no answer within {limit_seconds:g} s") from error
         raise
+
+
+async def must_take_writes(connection: Connection) -> None:
+    """Raises ReadOnlySQLTransactionError where the server does not, as one from which another has taken over."""
+    if await connection.fetchval("SELECT current_setting('transaction_read_only')::bool"):
+        raise asyncpg.ReadOnlySQLTransactionError("the server takes no writes")
 
 
 async def speak_json(connection: Connection) -> None:

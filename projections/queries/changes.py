@@ -5,9 +5,12 @@ from typing import Protocol
 
 import structlog
 
-from projections.database import CHANNEL, UNAVAILABLE, Pool, lent
+from projections.database import CHANNEL, UNAVAILABLE, Connection, Pool, lent, must_take_writes
+from projections.pausing import until_set
 
 POLL_SECONDS = 1.0
+LOOK_SECONDS = 2.0
+LIMIT_SECONDS = 5.0
 NOTICES = "notices"
 
 logger = structlog.get_logger(__name__)
@@ -60,7 +63,9 @@ class Changes:
             await connection.add_listener(CHANNEL, self._heard)
             alarms.clear(NOTICES)
             self._notify()
-            await gone.wait()
+            while not gone.is_set():
+                await until_set(LOOK_SECONDS, gone)
+                await _still_the_first(connection)
 
     def _heard(self, connection: object, process: int, channel: str, payload: object) -> None:
         self._notify()
@@ -72,3 +77,17 @@ class Changes:
     def next(self) -> asyncio.Event:
         """Set at the next change. Take it before you look, so that no change falls in between."""
         return self._came
+
+
+async def _still_the_first(connection: Connection) -> None:
+    """Nothing is heard on a connection that leads to a server from which another has taken over.
+
+    Whoever only reads is told of that by nobody. Raises ReadOnlySQLTransactionError, and TimeoutError where the
+    server does not answer: then the connection is cut.
+    """
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await must_take_writes(connection)
+    except TimeoutError:
+        connection.terminate()
+        raise

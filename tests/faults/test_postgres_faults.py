@@ -1,4 +1,4 @@
-"""Postgres leaves commits unanswered, is restarted and killed under builds: nothing is lost or done twice."""
+"""Postgres answers no commits, is restarted, killed and replaced under builds: nothing is lost or done twice."""
 
 import asyncio
 import signal
@@ -17,6 +17,7 @@ from faults.outages import keep_unwritten, kill_server, stop_immediately
 from faults.unanswered import COMMITS, cut_all
 from servers.postgres import PostgresServer
 from servers.postgres_proxy import PostgresProxy, postgres_proxy
+from servers.postgres_standby import PostgresStandby, standby_of
 
 FAULTS_SECONDS = 120.0
 SETTLING_SECONDS = 90.0
@@ -151,3 +152,32 @@ async def test_an_answer_that_died_with_the_server_is_given_again_and_no_agent_s
         assert found == [], "\n".join(found)
         starts = Counter((s.role, s.run_id, s.phase_id, s.attempt) for s in read_starts(place.world.agent_starts))
         assert set(starts.values()) == {1}, starts
+
+
+EVENTS = "SELECT sum(next_offset) FROM autopack_log.heads WHERE topic = $1"
+
+
+async def _hand_over(place: Ground, server: PostgresServer, standby: PostgresStandby) -> None:
+    """A standby takes the server's place, which goes on answering whoever reads until the services have left."""
+    await place.observer.until_moved()
+    await standby.take_over()
+    taken_over = await _answer(standby.url, EVENTS, HISTORY)
+    assert taken_over is not None
+    while (now := await _answer(standby.url, EVENTS, HISTORY)) is None or now <= taken_over:
+        await asyncio.sleep(LOOK_SECONDS)
+    await server.stop()
+    await place.observer.until_moved()
+
+
+async def test_builds_go_on_where_a_standby_takes_over_and_nothing_is_lost_or_done_twice(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    async with standby_of(own_server.url, tmp_path / "standby") as standby:
+        url = standby.url_of_both
+        async with ground(tmp_path, url, url) as place:
+            faults = _hand_over(place, own_server, standby)
+            await build_while(place, Load(3), faults, FAULTS_SECONDS)
+            await place.until_all_ended(SETTLING_SECONDS)
+            await place.until_served(SETTLING_SECONDS)
+        found = await verdict(place)
+        assert found == [], "\n".join(found)

@@ -6,7 +6,7 @@ from weakref import WeakSet
 
 from events.catalogue import Topic
 from events.log.partitions import home_partition
-from events.log.port import Membership, NewRecord, PartitionWriter, Place, StoredRecord, Tail
+from events.log.port import LogUnavailable, Membership, NewRecord, PartitionWriter, Place, StoredRecord, Tail
 from events.log.postgres.appending import Appender
 from events.log.postgres.failures import NotSubmitted
 from events.log.postgres.membership import GroupMeans, PostgresMembership
@@ -124,7 +124,10 @@ class PostgresLog:
 
     async def check(self) -> None:
         """Raise LogUnavailable where the log cannot be used now."""
-        await self._durable.fetch("checking the log", CHECK)
+        found = await self._durable.fetch("checking the log", CHECK)
+        if any(row["takes_no_writes"] for row in found):
+            self._server.leave()
+            raise LogUnavailable("checking the log: its server takes no writes")
 
     async def close(self) -> None:
         """Leave every group, and let go of every connection."""

@@ -35,6 +35,8 @@ class Notifier:
         self._signs: set[Sign] = set()
         self._is_due = asyncio.Event()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._speaks_as = 0
+        """The server's process behind the connection, which one that has been cut cannot tell any more."""
         self._task = asyncio.create_task(self._run())
 
     def announce(self, signs: Collection[Sign]) -> None:
@@ -79,12 +81,13 @@ class Notifier:
         if self._connection is None or self._connection.is_closed():
             self._drop()
             self._connection = await self._server.connect(waits_for_disk=False)
-            self._hub.speaks_with(self._connection.get_server_pid())
+            self._speaks_as = self._connection.get_server_pid()
+            self._hub.speaks_with(self._speaks_as)
         return self._connection
 
     def _drop(self) -> None:
         if self._connection is not None:
-            self._hub.falls_silent(self._connection.get_server_pid())
+            self._hub.falls_silent(self._speaks_as)
             self._server.abandon(self._connection)
             self._connection = None
 

@@ -29,6 +29,7 @@ class Server:
         self._url = url
         self._failures = 0
         self._is_closing = False
+        self._connections: set[asyncpg.Connection[asyncpg.Record]] = set()
         self.limit_seconds = limit_seconds
         self.losses = 0
 
@@ -48,6 +49,7 @@ class Server:
             connection.terminate()
             raise LogUnavailable(CLOSED)
         connection.add_termination_listener(self._lost)
+        self._connections.add(connection)
         return connection
 
     def abandon(self, connection: Any) -> None:
@@ -56,6 +58,15 @@ class Server:
         # the place of the cancellation that led here, and whoever cancelled would wait for ever.
         with suppress(asyncpg.InterfaceError):
             connection.remove_termination_listener(self._lost)
+            self._connections.discard(connection)
+            connection.terminate()
+
+    def leave(self) -> None:
+        """Cut every connection: the server takes no writes any more, so others have taken over from it.
+
+        Each of them counts as lost, for the new server may never have had what the old one took last.
+        """
+        for connection in list(self._connections):
             connection.terminate()
 
     def close(self) -> None:
@@ -77,7 +88,8 @@ class Server:
             },
         )
 
-    def _lost(self, connection: object) -> None:
+    def _lost(self, connection: Any) -> None:
+        self._connections.discard(connection)
         if not self._is_closing:
             self.losses += 1
 
@@ -118,6 +130,9 @@ class Pool:
             except asyncio.CancelledError:
                 # What it was doing goes on in the server; nothing else must wait for that.
                 self._server.abandon(connection)
+                raise
+            except asyncpg.ReadOnlySQLTransactionError:
+                self._server.leave()
                 raise
             finally:
                 self._lent.discard(connection)

@@ -223,4 +223,4 @@ WHERE topic = $1 AND partition = $2 AND "offset" < coalesce(
 
 ENDS = "SELECT partition, next_offset FROM autopack_log.heads WHERE topic = $1"
 
-CHECK = "SELECT partition_count FROM autopack_log.settings"
+CHECK = "SELECT current_setting('transaction_read_only')::bool AS takes_no_writes FROM autopack_log.settings"
