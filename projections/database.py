@@ -40,6 +40,8 @@ A batch takes a second at most.
 INSTALLING_SECONDS = 600.0
 """Making tables and indexes may take a while where there are many rows."""
 
+CLOSING_SECONDS = 2.0
+
 CHANNEL = "autopack_projections"
 """Notified by the very transaction that makes rows visible."""
 
@@ -111,7 +113,9 @@ async def lent(pool: Pool, limit_seconds: float | None = None) -> AsyncIterator[
         finally:
             if cutting is not None:
                 cutting.cancel()
-            await pool.release(connection)
+            # After others were let go this one is closed politely, and its server may not be there any more.
+            with suppress(TimeoutError):
+                await pool.release(connection, timeout=CLOSING_SECONDS)
     except Exception as error:  # what is cut in its midst fails in any way, the driver's own code too
         if until is not None and loop.time() >= until:
             raise TimeoutError(f"no answer within {limit_seconds:g} s") from error

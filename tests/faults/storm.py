@@ -23,7 +23,7 @@ async def storm(place: Ground, services: Sequence[str], seconds: float, every_se
     """Every so often a member of each group leaves and another joins. Returns how many have come and gone.
 
     Each stays for two of those spans, from when the group knows it, so that none is alone with the member that is
-    always there; and the next one to come waits for it. Raises, in a group, StormTooCalm.
+    always there; and the next one to come waits for it, where joining takes longer than a span. Raises, in a group, StormTooCalm.
     """
     until = asyncio.get_running_loop().time() + seconds
     async with asyncio.TaskGroup() as group:
@@ -44,10 +44,11 @@ class _Group:
         came = 0
         async with asyncio.TaskGroup() as members:
             while loop.time() < until or came < len(ENDS):
+                next_at = loop.time() + every_seconds
                 name = await self._joined()
                 members.create_task(self._stay(name, 2 * every_seconds, next(ends)))
                 came += 1
-                await asyncio.sleep(every_seconds)
+                await asyncio.sleep(max(0.0, next_at - loop.time()))
         if len(self._holders) < 2:
             raise StormTooCalm(f"{came} members joined {self._service}, and only {self._holders} held partitions")
         return came

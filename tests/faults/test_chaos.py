@@ -6,6 +6,7 @@ import pytest
 
 from faults.__main__ import arguments
 from faults.chaos import chaos
+from faults.servers import LOGS
 
 SMALL = """
 --seed 7 --events 60 --kills 3 --cuts 1 --outage-seconds 2 --storm-seconds 2 --storm-every 1
@@ -38,3 +39,12 @@ async def test_chaos_strikes_in_every_way_and_every_invariant_holds(
     print(said)
     assert found == [], "\n".join(found)
     assert [one for one in (*SAID[log], *ANYWHERE) if one not in said] == []
+
+
+def test_make_chaos_alone_asks_for_all_of_it_on_every_log() -> None:
+    given = arguments([])
+    assert LOGS == ("postgres", "kafka", "cluster")
+    assert (given.log, given.only) == (None, None)
+    assert (given.kills, given.events, given.crowd) == (1000, 100_000, 10_000)
+    assert (given.deaths, given.outage_seconds) == (2, 60)
+    assert (given.storm_seconds, given.storm_every) == (60, 2)

@@ -8,7 +8,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from events.log.port import LogUnavailable
-from events.log.postgres.failures import within
+from events.log.postgres.failures import OUTAGES, within
 
 DURABLE_CONNECTIONS = 4
 LAZY_CONNECTIONS = 2
@@ -17,6 +17,12 @@ LONGEST_PAUSE_SECONDS = 1.0
 CLOSING_SECONDS = 2.0
 CLOSED = "the log has been closed"
 LOST = "a connection to the log was lost, and records may have been with it"
+
+
+def raise_lost(doing: str, connection: "asyncpg.Connection[asyncpg.Record]", error: Exception) -> None:
+    """Raise LogUnavailable where a connection was cut in the midst of a call: the driver itself stumbles then."""
+    if connection.is_closed() and not isinstance(error, (LogUnavailable, *OUTAGES)):
+        raise LogUnavailable(f"{doing}: {LOST}") from error
 
 
 class Server:
@@ -133,6 +139,9 @@ class Pool:
                 raise
             except asyncpg.ReadOnlySQLTransactionError:
                 self._server.leave()
+                raise
+            except Exception as error:
+                raise_lost(doing, connection, error)
                 raise
             finally:
                 self._lent.discard(connection)

@@ -14,7 +14,7 @@ from events.log.postgres.inbox import Inbox
 from events.log.postgres.pushing import Channels
 from events.log.postgres.reading import PAGE_BYTES, PAGE_RECORDS, PAGES, place_arrays
 from events.log.postgres.rows import stored
-from events.log.postgres.server import Server
+from events.log.postgres.server import Server, raise_lost
 from events.log.postgres.wakeups import CHANNELS, EVERYTHING, Hub, sign_of
 
 T = TypeVar("T")
@@ -121,6 +121,9 @@ class Session:
                 return await work
         except LogUnavailable:
             self.close()
+            raise
+        except Exception as error:
+            raise_lost(doing, self._connection, error)
             raise
         finally:
             work.close()
