@@ -111,7 +111,8 @@ class Follower:
         async with self._turn:
             if self._live.projections:
                 await self._live.take(records)
-            elif records:
+            if records and not self._live.projections:
+                # All may have stopped in the midst of these: who catches up has to read those behind by itself.
                 self._live.offset = max(self._live.offset, records[-1].offset + 1)
 
     async def _catch_up(self, lane: Lane) -> None:

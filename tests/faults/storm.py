@@ -23,7 +23,8 @@ async def storm(place: Ground, services: Sequence[str], seconds: float, every_se
     """Every so often a member of each group leaves and another joins. Returns how many have come and gone.
 
     Each stays for two of those spans, from when the group knows it, so that none is alone with the member that is
-    always there; and the next one to come waits for it, where joining takes longer than a span. Raises, in a group, StormTooCalm.
+    always there; and the next one to come waits for it, where joining takes longer than a span. Raises, in a
+    group, StormTooCalm.
     """
     until = asyncio.get_running_loop().time() + seconds
     async with asyncio.TaskGroup() as group:

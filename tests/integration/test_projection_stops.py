@@ -1,6 +1,7 @@
 """What stops a projection, where it stops, and that the others go on."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,10 @@ from msgspec import structs
 
 from events.catalogue import Topic
 from events.families.tier import TierStarted
-from events.log.port import NewRecord
+from events.log.port import NewRecord, Place, StoredRecord
 from events.log.telling import event_id
 from projections.database import Pool
+from projections.follower import Follower
 from projections.lane import Lane, fold_into
 from projections.phases import PHASES
 from projections.projection import Entry
@@ -107,6 +109,43 @@ async def test_a_record_that_cannot_be_read_stops_those_who_want_it_and_no_other
     assert f"event {event_id(good.value)}: unreadable: data.tier_" in at(now, "tiers").error
     assert f"tiers, timeline stand still in autopack.events/0 at offset {place}: event" in str(now.trouble)
     assert at(now, "phases").next_offset == place + 1
+
+
+class HeldLog(ListLog):
+    """Whoever reads has to wait until it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_read = asyncio.Event()
+
+    async def read(self, place: Place, start: int, end: int | None = None) -> Sequence[StoredRecord]:
+        await self.may_read.wait()
+        return await super().read(place, start, end)
+
+
+async def test_who_catches_up_where_all_others_have_stopped_passes_over_nothing(pool: Pool) -> None:
+    """They stopped at the first of some records that the log had brought, and will not bring again."""
+    log, history = HeldLog(), recorded(success())
+    log.write(history[:12])
+    place = 10
+    newer = log.records[EVENTS][place]
+    log.records[EVENTS][place] = structs.replace(newer, headers={"type": b"autopack.BuildSucceeded.v9"})
+    others = [p for p in HISTORY_READERS if p is not TIERS]
+    await Lane(pool, EVENTS, 0, others).take(log.records[EVENTS][:place])
+    follower = Follower(pool, log, EVENTS, HISTORY_READERS)
+    await follower.begin()
+    await follower.take(log.records[EVENTS][place:])
+    log.may_read.set()
+    await until(lambda: _has_caught_up(follower))
+    log.write(history[12:13])
+    await follower.take(log.records[EVENTS][12:])
+    tiers = at(await status(pool, log), "tiers")
+    assert (tiers.standing, tiers.next_offset) == (Standing.STOPPED, place)
+    await follower.end()
+
+
+async def _has_caught_up(follower: Follower) -> bool:
+    return follower.has_caught_up
 
 
 @pytest.mark.parametrize("unknown", [b"autopack.BuildSucceeded.v9", b"autopack.PhasePaused.v1"])
