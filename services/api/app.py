@@ -14,6 +14,7 @@ from services.api.bodies import BodyLimit
 from services.api.context import ApiContext
 from services.api.problems import install_handlers
 from services.api.readiness import keep_looking, not_looked_at
+from services.keepalive import KEEPALIVE
 
 DESCRIPTION = "Runs plans of build phases by coding agents, and keeps every step as an immutable event."
 GRACE_SECONDS = 3
@@ -76,9 +77,12 @@ class ApiServer:
 def _listen(address: tuple[str, int]) -> socket.socket:
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
-        return socket.create_server(address, family=family)
+        listener = socket.create_server(address, family=family)
     except OSError as error:
         raise AddressTaken(f"cannot listen at {address[0]}:{address[1]}: {error.strerror}") from error
+    for option in KEEPALIVE:
+        listener.setsockopt(*option)  # whoever follows a quiet run may be gone, and has a loop here
+    return listener
 
 
 def _url(listener: socket.socket) -> str:

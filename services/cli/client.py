@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 import httpx
 
-from services.cli.failures import ServiceUnreachable, Unsuccessful, WrongUsage
+from services.cli.failures import ServiceUnreachable, StreamBroken, Unsuccessful, WrongUsage
+from services.keepalive import KEEPALIVE
 
 TIMEOUT_SECONDS = 30.0
 ANSWER_SECONDS = 10
@@ -95,6 +96,7 @@ class Client:
 
     async def _lines(self, path: str, query: Mapping[str, Any]) -> AsyncIterator[bytes]:
         timeout = httpx.Timeout(TIMEOUT_SECONDS, read=None)
+        has_begun = False
         try:
             async with self._http.stream(
                 "GET", path, params=query, headers={"Accept": NDJSON}, timeout=timeout
@@ -102,9 +104,12 @@ class Client:
                 if not answer.is_success:
                     await answer.aread()
                     raise _refusal(answer)
+                has_begun = True
                 async for line in _split(answer.aiter_bytes()):
                     yield line
         except httpx.HTTPError as error:
+            if has_begun:
+                raise StreamBroken(f"the service at {self.address} broke off: {_said(error)}") from error
             raise _unreachable(self.address, error) from error
 
     async def _sent(self, method: str, path: str, accept: tuple[int, ...] = (), **options: Any) -> httpx.Response:
@@ -128,7 +133,10 @@ async def connected(url: str, token: str | None) -> AsyncIterator[Client]:
     """A client of the service at an address."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        http = httpx.AsyncClient(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False)
+        transport = httpx.AsyncHTTPTransport(trust_env=False, socket_options=KEEPALIVE)
+        http = httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False, transport=transport
+        )
     except (httpx.InvalidURL, ValueError) as error:
         raise WrongUsage(f"{url!r} is no address of a service: {error}") from error
     async with http:
@@ -156,8 +164,11 @@ def _object(answer: httpx.Response) -> dict[str, Any]:
 
 
 def _unreachable(address: str, error: httpx.HTTPError) -> ServiceUnreachable:
-    said = str(error) or type(error).__name__
-    return ServiceUnreachable(f"no service answers at {address}: {said}")
+    return ServiceUnreachable(f"no service answers at {address}: {_said(error)}")
+
+
+def _said(error: httpx.HTTPError) -> str:
+    return str(error) or type(error).__name__
 
 
 def _refusal(answer: httpx.Response) -> Refused | ServiceUnreachable:

@@ -40,6 +40,10 @@ class ServiceUnreachable(CommandFailure):
     exit_code = UNREACHABLE
 
 
+class StreamBroken(ServiceUnreachable):
+    """A service had begun to answer, and broke off."""
+
+
 class Interrupted(CommandFailure):
     """Somebody pressed Ctrl-C, or sent SIGTERM."""
 

@@ -10,12 +10,14 @@ import orjson
 from events.codec import HistoryEvent, read_history
 from events.families.phase import PhaseSkipped
 from services.cli.client import Client, Refused
-from services.cli.failures import ServiceUnreachable
+from services.cli.failures import ServiceUnreachable, StreamBroken
 from services.cli.run_view import RunView, fold, with_line
 from services.cli.telling import is_routine, told
 
 AGAIN_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
+STOOD_SECONDS = 5.0
+"""A stream that broke off after so long did not break off for what was wrong before."""
 
 
 class Watcher(Protocol):
@@ -40,18 +42,23 @@ class Following:
         self.view = RunView()
 
     async def to_the_end(self) -> RunView:
-        """Follow until the run has ended. A service that goes away is waited for, a minute at most."""
+        """Follow until the run has ended. A service that goes away is waited for, a minute at most each time."""
         async with self._listening():
             lost_at: float | None = None
             clock = asyncio.get_running_loop().time
             while not self.view.ended:
+                began, before = clock(), self.view.sequence
                 try:
-                    if await self._read():
-                        lost_at = None
-                except ServiceUnreachable:
-                    lost_at = clock() if lost_at is None else lost_at
+                    await self._read()
+                except ServiceUnreachable as error:
+                    stood = isinstance(error, StreamBroken) and clock() - began > STOOD_SECONDS
+                    if lost_at is None or stood or self.view.sequence > before:
+                        lost_at = clock()
                     if clock() - lost_at > PATIENCE_SECONDS:
                         raise
+                else:
+                    lost_at = None
+                if not self.view.ended:
                     await asyncio.sleep(AGAIN_SECONDS)
         return self.view
 
@@ -60,16 +67,14 @@ class Following:
         await self._read(follow=False)
         return self.view
 
-    async def _read(self, *, follow: bool = True) -> bool:
-        """Read what follows on what is known, as long as the stream lasts; whether anything came."""
-        before = self.view.sequence
-        async for line in self._client.records(self._run_id, before, follow=follow):
+    async def _read(self, *, follow: bool = True) -> None:
+        """Read what follows on what is known, as long as the stream lasts."""
+        async for line in self._client.records(self._run_id, self.view.sequence, follow=follow):
             event = read_history(line)
             self.view = fold(self.view, event)
             self._watcher.happened(event, self.view)
             if self.view.ended and follow:
                 break
-        return self.view.sequence > before
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[None]:

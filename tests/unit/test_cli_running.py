@@ -15,7 +15,7 @@ from events.codec import read_history
 from events.history import chain
 from services.cli import following, running
 from services.cli.client import Client
-from services.cli.failures import Interrupted, ServiceUnreachable
+from services.cli.failures import Interrupted, ServiceUnreachable, StreamBroken
 from services.cli.following import Silent
 from services.cli.interrupts import SIGNALS, Interrupts
 from services.cli.run_view import RunView, fold
@@ -106,6 +106,59 @@ async def test_an_agent_s_lines_are_shown_again_after_a_service_was_away(monkeyp
         view = await following.Following(Flaky(), "run-1", drawn).to_the_end()  # type: ignore[arg-type]  # its port
     assert view.ended
     assert drawn.lines == ["line 2", "line 4"]
+
+
+class Restarted:
+    """A service that is restarted again and again: it tells a little of a run, and breaks off."""
+
+    def __init__(self, events_each: int) -> None:
+        scenario = Scenario().started([{"phase_id": "P1"}])
+        scenario.completed("P1")
+        self._records = records_of(scenario)
+        self._events_each = events_each
+
+    async def output(self, _: str) -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async def records(self, _: str, after: int, *, follow: bool) -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.06)  # longer than anybody is patient
+        rest = self._records[after + 1 :]
+        for record in rest[: self._events_each]:
+            yield record
+        if len(rest) > self._events_each:
+            raise StreamBroken("it broke off")
+
+
+async def test_a_service_that_is_restarted_again_and_again_is_waited_for_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.05)
+    view = await following.Following(Restarted(8), "run-1", Silent()).to_the_end()  # type: ignore[arg-type]
+    assert view.ended
+
+
+async def test_a_service_that_breaks_off_before_it_has_told_anything_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.05)
+    with pytest.raises(StreamBroken):
+        await following.Following(Restarted(0), "run-1", Silent()).to_the_end()  # type: ignore[arg-type]
+
+
+async def test_a_quiet_stream_that_stood_for_long_is_no_reason_to_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a proxy, which cuts what it sees no use of."""
+    monkeypatch.setattr(following, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(following, "STOOD_SECONDS", 0.05)
+    service = Restarted(0)
+    end = asyncio.create_task(following.Following(service, "run-1", Silent()).to_the_end())  # type: ignore[arg-type]
+    await asyncio.sleep(0.5)
+    assert not end.done()
+    service._events_each = 1000
+    assert (await end).ended
 
 
 class InterruptedService:
