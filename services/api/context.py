@@ -13,6 +13,7 @@ from projections.freshness import Freshness
 from projections.queries.awaiting import Answers
 from projections.queries.changes import Changes
 from projections.queries.kept_totals import KeptTotals
+from services.api.submitting import Submitting
 from services.status import ServiceStatus
 
 DATABASE_SECONDS = 8.0
@@ -20,11 +21,12 @@ DATABASE_SECONDS = 8.0
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """The log to submit to, the read models to answer from, and the statuses of this process's services: the API's
-    own, and all by name.
+    """The log, and what submits commands to it, the read models to answer from, and the statuses of this process's
+    services: the API's own, and all by name.
     """
 
     log: EventLog
+    commands: Submitting
     pool: Pool
     changes: Changes
     answers: Answers

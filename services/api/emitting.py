@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Header
 from uuid_utils import uuid7
 
-from events.catalogue import AnyEventData, Topic
+from events.catalogue import AnyEventData
 from events.envelope import write_submission
 from events.event import Event
 from events.failpoints import failpoint
@@ -70,7 +70,7 @@ async def emit(
         traceparent=preferred.traceparent,
     )
     record = NewRecord(project, write_submission(event, project), {"type": data.type_name().encode()})
-    await context.log.submit(Topic.COMMANDS, [record])
+    await context.commands.submit(record)
     failpoint("command-submitted")
     return await context.answers.wait(
         project, run_id, SOURCE, preferred.event_id, limit_seconds=preferred.wait_seconds

@@ -64,6 +64,8 @@ async def _troubles(context: ApiContext) -> dict[str, str]:
         trouble = status.trouble or context.freshness.trouble(status, asked_at)
         if trouble is not None:
             troubles["projections"] = trouble
+        if (refused := context.commands.trouble) is not None:
+            troubles["log"] = f"a command was not taken: {refused}"
     except LogUnavailable as error:
         troubles["log"] = str(error)
     except UNAVAILABLE as error:

@@ -6,6 +6,7 @@ from projections.queries.changes import Changes
 from projections.queries.kept_totals import KeptTotals
 from services.api.app import ApiServer
 from services.api.context import ApiContext
+from services.api.submitting import Submitting
 from services.awaiting import Awaited
 from services.collection.collector import Tables
 from services.compose.application import Application, Service
@@ -22,6 +23,7 @@ def _api(application: Application, tables: Tables, status: ServiceStatus) -> Api
     changes = Changes(tables.pool)
     context = ApiContext(
         log=application.log,
+        commands=Submitting(application.log),
         pool=tables.pool,
         changes=changes,
         answers=Answers(tables.pool, changes),

@@ -1,9 +1,13 @@
 """Disks that are full: new work is not begun and nothing is lost, and when there is room again it goes on."""
 
 import asyncio
-from collections.abc import Callable
+import itertools
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from structlog.testing import capture_logs
 
@@ -16,6 +20,7 @@ from services.settings import Settings
 from services.status import ServiceStatus
 from support.builds import WORKERS, Build, names, repository, request, running
 from support.gates import Gate, builds_claimed, until
+from support.service import serving
 from support.small_disk import MEGABYTE, small_disk
 
 HERE = frozenset({Service.SUPERVISOR, Service.APPLIER})
@@ -114,6 +119,56 @@ async def test_a_log_whose_disk_is_full_takes_nothing_that_it_cannot_keep_and_go
             await writer.append(Step([NewRecord("shop", b"decided")], positions=Positions(1, 0)))
             assert (await _commands(log))[-1] == b"last"
             await log.close()
+
+
+@pytest.mark.timeout(240)
+async def test_builds_wait_for_a_database_without_room_and_everybody_is_told(tmp_path: Path) -> None:
+    """The log and the tables in one. A start that is refused says why, and so does the API, which nobody else
+    of its process tells: it has no other services beside it.
+    """
+    repo, gate = repository(tmp_path / "repo"), Gate(tmp_path)
+    with small_disk(tmp_path / "small", 192) as disk:
+        async with EmbeddedPostgres(disk.folder) as server:
+            settings = Settings(home=tmp_path / "home", log=server.url, database=server.url)
+            alone = settings.model_copy(update={"home": tmp_path / "api"})
+            async with (
+                running(settings, gate.agent(), services=WORKERS | {Service.PROJECTOR}) as build,
+                serving(alone, services=frozenset({Service.API})) as (_, client),
+            ):
+                assert (await client.post("/runs/start", json=request(repo))).status_code == 201
+                await until(build, lambda history: builds_claimed(history) == ["P1"])
+                disk.fill()
+                gate.open_all()
+                refused = await _refused(client)
+                readiness = await client.get("/health/ready")
+                assert readiness.status_code == 503
+                assert refused.removeprefix("the log cannot be reached: ") in readiness.json()["troubles"]["log"]
+                disk.make_room()
+                await _taken(client, request(repo, run_id="run-2"))
+                for run_id in ("run-1", "run-2"):
+                    assert (await build.end(run_id))["data"]["state"] == "DONE_SUCCESS"
+                    history = await build.history(run_id)
+                    assert builds_claimed(history) == ["P1"]
+                    assert [int(event["sequence"]) for event in history] == list(range(len(history)))
+                assert (await client.get("/health/ready")).status_code == 200
+
+
+async def _refused(client: httpx.AsyncClient) -> str:
+    """Ask for runs whose plans need room, for they cannot be compressed, until one is refused; what was said."""
+    phases = [{"phase_id": f"P{number}", "description": os.urandom(10_000).hex()} for number in range(20)]
+    async with asyncio.timeout(LIMIT_SECONDS):
+        for number in itertools.count():
+            asked = request("/nowhere", phases, run_id=f"large-{number}", project="large")
+            answer = await client.post("/runs/start", json=asked, headers={"prefer": "wait=0"})
+            if answer.status_code == 503:
+                return str(answer.json()["detail"])
+    raise AssertionError
+
+
+async def _taken(client: httpx.AsyncClient, asked: Mapping[str, Any]) -> None:
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while (await client.post("/runs/start", json=asked)).status_code not in (201, 202):
+            await asyncio.sleep(0.1)
 
 
 def _large(number: int) -> bytes:
