@@ -156,7 +156,7 @@ class Candidates:
             made = await self.make(quarantine, run_id, phase_id, origin)
             if not isinstance(made, Candidate) or made.commit != commit:
                 raise CandidateDiffers(f"{commit} came out as {made}")
-            await keep_objects(quarantine)
+            await keep_objects(quarantine, commit)
             await keep_candidate(mirror, reference, commit)
         return mirror
 

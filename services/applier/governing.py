@@ -97,7 +97,7 @@ class _Governed:
         return rules.Policy(scope=self._data.scope, allow=self._data.allow, protected=self._data.protected)
 
     async def _keep(self, mirror: Mirror, quarantine: Quarantine, made: Candidate) -> None:
-        await keep_objects(quarantine)
+        await keep_objects(quarantine, made.commit)
         failpoint("objects-written")
         reference = candidate_reference(self._assignment.run_id, self._data.phase_id, self._assignment.request_id)
         await keep_candidate(mirror, reference, made.commit)

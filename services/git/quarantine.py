@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +57,13 @@ async def open_quarantine(mirror: Mirror) -> AsyncIterator[Quarantine]:
             await in_any_case(asyncio.to_thread(shutil.rmtree, folder, True))
 
 
-async def keep_objects(quarantine: Quarantine) -> int:
-    """Move all objects into the mirror, each synced to the disk; returns how many files."""
-    return await asyncio.to_thread(_move_all, quarantine.objects, quarantine.mirror.folder / "objects")
+async def keep_objects(quarantine: Quarantine, commit: str) -> int:
+    """Move all objects into the mirror, each synced to the disk, this commit last; returns how many files.
+
+    Whoever finds the commit there takes it for whole: so it is, wherever this ends.
+    """
+    destination = quarantine.mirror.folder / "objects"
+    return await in_any_case(asyncio.to_thread(_move_all, quarantine.objects, destination, commit))
 
 
 async def sweep_quarantines(mirror: Mirror, older_than_seconds: float) -> int:
@@ -77,19 +81,24 @@ def _sweep(mirror: Mirror, before: float) -> int:
     return len(abandoned)
 
 
-def _move_all(source: Path, destination: Path) -> int:
-    # A pack's index goes last: what it lists is then there. Loose objects come in any order, for
-    # nothing refers to them before the ref is set.
-    files = sorted((path for path in source.rglob("*") if path.is_file()), key=lambda path: path.suffix == ".idx")
-    folders = {destination / path.relative_to(source).parent for path in files}
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-    for path in files:
-        _sync(path)
-        path.rename(destination / path.relative_to(source))
-    for folder in {*folders, destination}:
-        _sync(folder)
+def _move_all(source: Path, destination: Path, commit: str) -> int:
+    files = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
+    last = Path(commit[:2], commit[2:])
+    for folder in {file.parent for file in files}:
+        (destination / folder).mkdir(parents=True, exist_ok=True)
+    _sync(destination)
+    # A pack's index goes after it: what it lists is then there.
+    _move(sorted({*files} - {last}, key=lambda file: file.suffix == ".idx"), source, destination)
+    _move([file for file in files if file == last], source, destination)
     return len(files)
+
+
+def _move(files: Sequence[Path], source: Path, destination: Path) -> None:
+    for file in files:
+        _sync(source / file)
+        (source / file).rename(destination / file)
+    for folder in {file.parent for file in files}:
+        _sync(destination / folder)
 
 
 def _sync(path: Path) -> None:

@@ -303,7 +303,7 @@ async def test_a_candidate_takes_five_processes_judging_it_three_and_keeping_it_
         assert isinstance(candidate, Candidate)
         await read_change(quarantine, candidate.changes, candidate.tree)
         assert bench.mirror.git.started - before == 8
-        await keep_objects(quarantine)
+        await keep_objects(quarantine, candidate.commit)
         await keep_candidate(bench.mirror, candidate_reference("shop-1", "P1", "request-1"), candidate.commit)
         assert bench.mirror.git.started - before == 8
 

@@ -95,7 +95,7 @@ class Bench:
         async with open_quarantine(self.mirror) as quarantine:
             made = await make_candidate(quarantine, parent or self.base, [patch], made_by)
             assert isinstance(made, Candidate), made
-            await keep_objects(quarantine)
+            await keep_objects(quarantine, made.commit)
         reference = candidate_reference(made_by.run_id, made_by.phase_id, "request-1")
         await keep_candidate(self.mirror, reference, made.commit)
         return made
