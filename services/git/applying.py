@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from services.git.child import last_lines
+from services.git.child import GitOutput, last_lines
+from services.git.command import failure_of
 from services.git.quarantine import Quarantine
 from services.policy.disguise import is_git_directory_name
 
@@ -11,9 +12,18 @@ _REFUSED = re.compile(
     rb"^error: (?:invalid path '(.+?)'|affected file '(.+?)' is beyond a symbolic link)$", re.MULTILINE | re.DOTALL
 )
 _CONFLICT = re.compile(r"^(?:U (.+)|error: patch failed: (.+):\d+|error: (.+): (?:does not|already) .+)$", re.M)
+# With these words git refuses a patch that it can read, though it ends as it does where a disk or itself fails.
+_UNFIT = re.compile(
+    r"^(?:error: (?:.+: patch does not apply|.+: does not exist .+|.+: already exists .+"
+    r"|patch with only garbage at line \d+|corrupt patch for submodule .+|unable to add cache entry for .+)"
+    r"|fatal: unable to read blob object [0-9a-f]+)$",
+    re.MULTILINE,
+)
+_DIED = 128
 _WILDCARDS = re.compile(r"([*?\[\]\\])")
 TRIES = 50
 """Git names some paths one at a time: those behind links, and old names of renamed files."""
+_APPLIED = GitOutput(0, b"", b"")
 # What a process can be told by its arguments, with room: altogether, and by one of them.
 _ARGUMENTS_BYTES, _ARGUMENT_BYTES = 500_000, 100_000
 
@@ -37,15 +47,16 @@ class Applied:
 async def apply_patch(quarantine: Quarantine, patch: bytes) -> Applied:
     """Apply a patch to the index; what git can hold in no tree is left out, and named, all of it.
 
-    A conflict leaves the index unusable: the quarantine is then done with.
+    A conflict leaves the index unusable: the quarantine is then done with. Raises `failure_of` a git that
+    fails by something else than the patch.
     """
     refused: set[bytes] = set()
-    stderr = b""
+    output = _APPLIED
     for number in range(TRIES):
-        exit_code, stderr = await _run_apply(quarantine, patch, sorted(refused))
-        if exit_code == 0:
+        output = await _run_apply(quarantine, patch, sorted(refused))
+        if output.exit_code == 0:
             return Applied(tuple(sorted(refused)))
-        found = {path for groups in _REFUSED.findall(stderr) for path in groups if path}
+        found = {path for groups in _REFUSED.findall(output.stderr) for path in groups if path}
         if number == 0:
             found |= await _impossible(quarantine, patch)
         if found <= refused:
@@ -53,13 +64,13 @@ async def apply_patch(quarantine: Quarantine, patch: bytes) -> Applied:
         refused |= found
         if not _can_be_excluded(refused):
             break
-    return Applied(tuple(sorted(refused)), _conflict(stderr))
+    return Applied(tuple(sorted(refused)), await _conflict(quarantine, patch, output))
 
 
-async def _run_apply(quarantine: Quarantine, patch: bytes, excluded: list[bytes]) -> tuple[int, bytes]:
+async def _run_apply(quarantine: Quarantine, patch: bytes, excluded: list[bytes]) -> GitOutput:
     if not patch.strip():
-        return 0, b""
-    output = await quarantine.git.run(
+        return _APPLIED
+    return await quarantine.git.run(
         quarantine.place,
         "apply",
         "--cached",
@@ -68,19 +79,22 @@ async def _run_apply(quarantine: Quarantine, patch: bytes, excluded: list[bytes]
         "--whitespace=nowarn",
         *(f"--exclude={_literal(path)}" for path in excluded),
         stdin=patch,
-        accept=(0, 1, 128),
+        accept=(0, 1, _DIED),
         durable=False,
     )
-    return output.exit_code, output.stderr
 
 
 async def _impossible(quarantine: Quarantine, patch: bytes) -> set[bytes]:
     """All paths of a patch that no tree may hold: git itself would name only the first."""
-    listed = await quarantine.git.run(
-        quarantine.place, "apply", "--numstat", "-z", stdin=patch, accept=(0, 1, 128)
-    )
+    listed = await _list_changes(quarantine, patch)
     paths = {entry.split(b"\t", 2)[2] for entry in listed.stdout.split(b"\0") if entry.count(b"\t") >= 2}
     return {path for path in paths if any(map(_is_impossible, path.split(b"/")))}
+
+
+async def _list_changes(quarantine: Quarantine, patch: bytes) -> GitOutput:
+    return await quarantine.git.run(
+        quarantine.place, "apply", "--numstat", "-z", stdin=patch, accept=(0, 1, _DIED)
+    )
 
 
 def _is_impossible(component: bytes) -> bool:
@@ -96,7 +110,24 @@ def _literal(path: bytes) -> str:
     return _WILDCARDS.sub(r"\\\1", path.decode("utf-8", "surrogateescape"))
 
 
-def _conflict(stderr: bytes) -> Conflict:
-    text = last_lines(stderr)
+async def _conflict(quarantine: Quarantine, patch: bytes, output: GitOutput) -> Conflict:
+    """What git says of the patch; raises what git has met instead, of which another patch would be no cure."""
+    is_unfit = output.exit_code != _DIED or _REFUSED.search(output.stderr) or _UNFIT.search(_text(output.stderr))
+    if not is_unfit and await _is_readable(quarantine, patch):
+        raise failure_of(("apply",), output)
+    text = last_lines(output.stderr)
     paths = {path for groups in _CONFLICT.findall(text) for path in groups if path}
     return Conflict(tuple(sorted(paths)), text)
+
+
+async def _is_readable(quarantine: Quarantine, patch: bytes) -> bool:
+    """Whether the patch is one to git. It shows lines of those that are not, and they may say anything.
+
+    Reading alone needs no room, no object and no index: it fails by the patch, or with its first words.
+    """
+    listed = await _list_changes(quarantine, patch)
+    return listed.exit_code == 0 or listed.stderr.startswith(b"fatal: ")
+
+
+def _text(stderr: bytes) -> str:
+    return stderr.decode("utf-8", "replace")

@@ -7,6 +7,7 @@ process environment to its children, and ours holds addresses and secrets.
 import asyncio
 import errno
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,7 +40,12 @@ OVERRIDES = (
     "protocol.ext.allow=never",
 )
 
-NO_ROOM = os.strerror(errno.ENOSPC).encode()
+# At the end of a line, for a path may hold such words. The last is git's own, of an index and of packs.
+_NO_ROOM = {
+    **{f": {os.strerror(code)}".encode(): code for code in (errno.ENOSPC, errno.EDQUOT)},
+    b" write error. Out of diskspace": errno.ENOSPC,
+}
+_NO_ROOM_SAID = re.compile(rb"(%s) *$" % b"|".join(map(re.escape, _NO_ROOM)), re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +118,7 @@ class GitCommand:
         """Run `git ARGUMENTS` at `place`.
 
         `durable=False` is for what is thrown away or made again: it is not synced to the disk.
-        Raises GitFailed when the exit code is not in `accept`, GitTimedOut, GitOutputTooLarge, GitMissing; and
-        OSError where the disk is full, which says nothing of the repository.
+        Raises `failure_of` it when the exit code is not in `accept`, GitTimedOut, GitOutputTooLarge, GitMissing.
         """
         order = Order(
             argv=self._argv(place, arguments, durable, environment or {}),
@@ -126,10 +131,8 @@ class GitCommand:
         output = await self._perform(order)
         if output.exit_code == 127:  # `env` found no such program
             raise GitMissing(self.settings.executable)
-        if output.exit_code not in accept and NO_ROOM in output.stderr:
-            raise OSError(errno.ENOSPC, f"git {arguments[0]}: {last_lines(output.stderr)}")
         if output.exit_code not in accept:
-            raise GitFailed(arguments, output.exit_code, last_lines(output.stderr))
+            raise failure_of(arguments, output)
         return output
 
     async def _perform(self, order: Order) -> GitOutput:
@@ -180,6 +183,14 @@ class GitCommand:
             "GIT_COMMITTER_EMAIL": "autopack@localhost",
             **dict(self.settings.extra_environment),
         }
+
+
+def failure_of(arguments: Sequence[str], output: GitOutput) -> GitFailed | OSError:
+    """What to raise for a process that failed; OSError where a disk is full, which is no repository's fault."""
+    said = _NO_ROOM_SAID.search(output.stderr)
+    if said is not None:
+        return OSError(_NO_ROOM[said[1]], f"git {arguments[0]}: {last_lines(output.stderr)}")
+    return GitFailed(arguments, output.exit_code, last_lines(output.stderr))
 
 
 async def _end(child: Child, running: asyncio.Future[GitOutput]) -> None:

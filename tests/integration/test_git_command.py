@@ -1,6 +1,7 @@
 """The trusted git runner: what a child sees, how it ends."""
 
 import asyncio
+import errno
 import os
 import time
 from pathlib import Path
@@ -126,6 +127,27 @@ async def test_a_flood_of_errors_does_not_stop_it_and_its_end_is_kept(tmp_path: 
         await runner.run(Place(), "fail")
     assert raised.value.exit_code == 3
     assert raised.value.stderr_tail.endswith("the end")
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("error: unable to write file: No space left on device", errno.ENOSPC),
+        ("remote: fatal: write error: No space left on device        ", errno.ENOSPC),
+        ("fatal: sha1 file 'x.pack' write error. Out of diskspace", errno.ENOSPC),
+        ("fatal: write error: Disk quota exceeded\nfatal: index-pack failed", errno.EDQUOT),
+        ("error: 'a: No space left on device': is not there", None),
+        ("U No space left on device", None),
+    ],
+)
+async def test_a_full_disk_is_told_from_other_failures_by_the_end_of_a_line(
+    tmp_path: Path, said: str, code: int | None
+) -> None:
+    (tmp_path / "said").write_text(f"{said}\n")
+    runner = GitCommand(GitSettings(executable=script(tmp_path, f"cat {tmp_path}/said >&2; exit 1")))
+    with pytest.raises(GitFailed if code is None else OSError) as raised:
+        await runner.run(Place(), "fail")
+    assert getattr(raised.value, "errno", None) == code
 
 
 async def test_a_missing_git_is_named() -> None:
