@@ -70,5 +70,9 @@ class PatchTooLarge(GitFailure):
     """The patch unpacks to more than the limit."""
 
 
+class FenceUnreadable(GitFailure):
+    """The fence stands at an object that is not to be had."""
+
+
 class ReferenceLocked(GitFailure):
     """Somebody else holds the lock of a ref."""

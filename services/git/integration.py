@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from events.failpoints import failpoint
-from services.git.failures import CommitMissing, GitFailed, GitFailure
+from services.git.failures import CommitMissing, FenceUnreadable, GitFailed, GitFailure
 from services.git.fence import Claim, Fence, Ledger, read_ledger
 from services.git.inspection import is_ancestor
 from services.git.mirror import Mirror
@@ -210,25 +210,28 @@ async def _claimed(target: Target, order: Integration, standing: str | None) -> 
 
 async def claim_fence(target: Target, order: Integration, standing: str | None) -> Fence | Replaced | Foreign:
     """Make our claim the one that stands for its request; returns the fence, or who has replaced us."""
-    claim = order.claim
     for _ in range(TRIES):
-        ledger = await _read_ledger(target, order, standing)
-        if (foreign := _foreign(order, ledger)) is not None:
-            return foreign
-        line = ledger.line(claim.request_id)
-        if standing is not None and line is not None and line.claim_id == claim.claim_id:
-            return Fence(standing, ledger)
-        if line is not None and not claim.may_follow(line):
-            return Replaced(line.claim_id)
         try:
-            return await target.set_fence(order.fence, ledger.with_claim(claim), standing)
-        except GitFailed:
+            return await _claim_once(target, order, standing)
+        except (GitFailed, FenceUnreadable):
             # Another request's claim may have come in between; it does not stand in our way.
             seen = (await target.references(order.fence)).get(order.fence)
             if seen == standing:
                 raise
             standing = seen
     return Replaced(None)
+
+
+async def _claim_once(target: Target, order: Integration, standing: str | None) -> Fence | Replaced | Foreign:
+    claim, ledger = order.claim, await _read_ledger(target, order, standing)
+    if (foreign := _foreign(order, ledger)) is not None:
+        return foreign
+    line = ledger.line(claim.request_id)
+    if standing is not None and line is not None and line.claim_id == claim.claim_id:
+        return Fence(standing, ledger)
+    if line is not None and not claim.may_follow(line):
+        return Replaced(line.claim_id)
+    return await target.set_fence(order.fence, ledger.with_claim(claim), standing)
 
 
 async def move_branch(target: Target, order: Integration, fence: Fence) -> Fence | Replaced | Foreign:
@@ -260,8 +263,13 @@ async def _move(target: Target, order: Integration, move: Move, fence: Fence) ->
 
 
 async def _read_ledger(target: Target, order: Integration, standing: str | None) -> Ledger:
-    blob = None if standing is None else await target.read_blob(standing, order.fence)
-    return Ledger() if blob is None else read_ledger(blob)
+    """The ledger at the fence, an empty one where none stands. Raises where it cannot be read: it may say no."""
+    if standing is None:
+        return Ledger()
+    blob = await target.read_blob(standing, order.fence)
+    if blob is None:
+        raise FenceUnreadable(standing)
+    return read_ledger(blob)
 
 
 async def _explain(target: Target, order: Integration, error: GitFailure) -> Outcome:

@@ -36,6 +36,14 @@ async def read_objects(source: ObjectSource, names: Sequence[str]) -> list[Found
     return list(_parse(output.stdout))
 
 
+async def blob_content(source: ObjectSource, object_id: str) -> bytes | None:
+    """The content of an object: nothing of one that is no blob, None where it is missing. Raises GitFailed."""
+    (found,) = await read_objects(source, [object_id])
+    if found is None:
+        return None
+    return found.content if found.kind == "blob" else b""
+
+
 async def object_sizes(source: ObjectSource, names: Sequence[str]) -> dict[str, int]:
     """The sizes in bytes of these objects by their ids; those missing are left out."""
     if not names:

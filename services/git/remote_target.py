@@ -12,6 +12,7 @@ from services.git.command import Place
 from services.git.fence import Fence, Ledger
 from services.git.fetching import fetching
 from services.git.mirror import Mirror, in_use
+from services.git.objects import blob_content
 from services.git.source import RemoteRepository
 from services.git.target import Move, wanted
 
@@ -35,16 +36,12 @@ class RemoteTarget:
         return {name: value for value, name in pairs if wanted(name, names, below) and not name.endswith(_PEELED)}
 
     async def read_blob(self, object_id: str, reference: str) -> bytes | None:
-        """The content of a blob; fetched when another machine has written it."""
-        for fetched in (False, True):
-            if fetched:
-                await self._fetch(reference)
-            output = await self.mirror.git.run(
-                self.mirror.place, "cat-file", "blob", object_id, accept=(0, 1, 128)
-            )
-            if output.exit_code == 0:
-                return output.stdout
-        return None
+        """The content of a blob; fetched when another machine has written it. None when the ref has moved on."""
+        found = await blob_content(self.mirror, object_id)
+        if found is None:
+            await self._fetch(reference)
+            found = await blob_content(self.mirror, object_id)
+        return found
 
     async def send_objects(self, commit: str, known: str | None) -> None:
         """Nothing: a push brings the objects along, quarantined there until its refs are accepted."""
@@ -75,7 +72,6 @@ class RemoteTarget:
                 "--no-write-fetch-head",
                 self.repository.address,
                 reference,
-                accept=(0, 1, 128),
                 kept_descriptors=(descriptor,),
             )
 

@@ -30,7 +30,7 @@ class Target(Protocol):
         """The values of those of the refs that exist, and of all whose names go on from one of `below`."""
 
     async def read_blob(self, object_id: str, reference: str) -> bytes | None:
-        """The content of the blob that a ref points to."""
+        """The content of the blob that a ref points to: nothing of what is no blob, None where it is missing."""
 
     async def send_objects(self, commit: str, known: str | None) -> None:
         """Bring a commit's objects there, under no ref; `known` is a commit that a ref holds there."""
