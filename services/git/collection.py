@@ -57,9 +57,10 @@ async def collect_mirror(
                 return [reference for reference, _ in unused]
             await asyncio.to_thread(_clear_leftovers, folder, time.time() - LEFT_SECONDS)
             async with fetching(folder, FETCH_SECONDS):
-                pass  # which clears what killed fetches left
+                pass  # which clears what killed fetches left, and the lock that collections share with them
             if unused or place.mark.exists() or await asyncio.to_thread(_is_scattered, folder):
                 place.mark.touch()
+                place.git_lock.unlink(missing_ok=True)
                 await asyncio.to_thread(_remove, folder, [file for _, file in unused])
                 await _collect_objects(git, folder, descriptor)
                 place.mark.unlink()
@@ -84,6 +85,11 @@ class _Place:
     @property
     def mark(self) -> Path:
         return self.folder / "autopack" / "collecting"
+
+    @property
+    def git_lock(self) -> Path:
+        """Of a git that was killed as it began to collect: while we are alone here no other one does."""
+        return self.folder / "gc.pid.lock"
 
 
 def _unused(folder: Path, needed: StillNeeded) -> list[tuple[str, Path]]:

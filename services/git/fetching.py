@@ -13,6 +13,8 @@ from services.processes.finishing import in_any_case
 
 PACKS = ("objects/pack/*.keep", "objects/pack/tmp_*")
 """The marks by which fetches keep their packs from collection until a ref leads there, and packs half written."""
+SHALLOW = ("shallow.lock",)
+"""Of a fetch from where the history is cut, or of a collection: neither goes on where it lies."""
 REFERENCES = ("refs/bases/*.lock",)
 LOCK_SECONDS = 900.0
 logger = structlog.get_logger(__name__)
@@ -31,10 +33,10 @@ async def fetching(folder: Path, limit_seconds: float = LOCK_SECONDS) -> AsyncIt
         except TimeoutError as error:
             raise GitTimedOut(f"{limit_seconds:g} s: waiting for another fetch") from error
         try:
-            await asyncio.to_thread(_clear, folder, PACKS)
+            await asyncio.to_thread(_clear, folder, PACKS + SHALLOW)
             yield descriptor
         finally:
-            await in_any_case(asyncio.to_thread(_clear, folder, PACKS + REFERENCES))
+            await in_any_case(asyncio.to_thread(_clear, folder, PACKS + SHALLOW + REFERENCES))
 
 
 def _clear(folder: Path, patterns: tuple[str, ...]) -> None:

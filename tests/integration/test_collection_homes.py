@@ -22,7 +22,7 @@ from services.git.mirror import has_commit, in_use
 from services.git.preparation import prepare
 from services.git.reference_names import base_reference, candidate_reference
 from services.settings import Settings
-from support.repositories import Bench, added, git, make_bench
+from support.repositories import Bench, added, git, make_bench, make_repository
 
 NOBODY = OpenRuns()
 
@@ -147,6 +147,18 @@ async def test_what_kept_the_pack_of_a_killed_fetch_is_collected_but_not_under_o
         assert mark.exists()
     await collected(bench)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("lock", ["gc.pid.lock", "shallow.lock"])
+async def test_a_lock_that_a_killed_git_left_keeps_nobody_from_collecting(tmp_path: Path, lock: str) -> None:
+    make_repository(tmp_path / "repository")
+    git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{tmp_path}/repository", "shallow")
+    bench = await make_bench(tmp_path, str(tmp_path / "shallow"))
+    age(bench.mirror.folder)
+    (bench.mirror.folder / lock).touch()
+    assert (await collected(bench)).references == (f"{bench.mirror.folder} {base_reference(bench.base)}",)
+    assert not (bench.mirror.folder / lock).exists()
+    assert not bench.mirror.collection_mark.exists()
 
 
 async def test_a_mirror_of_many_packs_is_packed_anew(bench: Bench) -> None:

@@ -169,6 +169,16 @@ async def test_a_linked_work_tree_and_a_shallow_clone_are_accepted(tmp_path: Pat
     assert (await prepared(tmp_path, str(tmp_path / "shallow"))).base_commit == second
 
 
+async def test_the_lock_that_a_killed_fetch_of_a_cut_history_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "r")
+    git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{repository}", "shallow")
+    mirror = await open_mirror(GitCommand(), tmp_path / "mirrors", str(tmp_path / "shallow"))
+    lock = mirror.folder / "shallow.lock"
+    lock.touch()
+    assert (await prepare(mirror)).base_commit == git(repository, "rev-parse", "HEAD")
+    assert not lock.exists()
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"x" * 300_000])
 async def test_a_configuration_that_is_no_text_is_named(tmp_path: Path, content: bytes) -> None:
     repository = make_repository(tmp_path / "r", {"autopack.toml": content})
