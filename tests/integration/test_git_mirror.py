@@ -53,7 +53,7 @@ async def test_a_fetch_that_is_cancelled_leaves_nothing_that_keeps_its_pack_for_
     base.parent.mkdir(parents=True)
     base.with_name(f"{base.name}.lock").touch()  # git has its pack, and waits for this lock
     fetch = asyncio.create_task(fetch_commit(mirror, wanted))
-    await until(lambda: any(packs.glob("*.keep")), 10)
+    await until(lambda: any(packs.glob("*.keep")) and any(packs.glob("*.idx")), 10)
     (packs / "tmp_pack_a1b2c3").touch()  # as of one killed while it received
     fetch.cancel()
     with pytest.raises(asyncio.CancelledError):
