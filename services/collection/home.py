@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import time
 
+import structlog
+
 from projections.queries.retention import OpenRuns
 from services.git.collection import StillNeeded, collect_mirror
 from services.git.command import GitCommand
@@ -18,6 +20,7 @@ LOCK = "collection.flock"
 HOUR_SECONDS = 3600.0
 DAY_SECONDS = 86_400.0
 LEFT_HOURS = 24.0
+logger = structlog.get_logger(__name__)
 
 
 class CollectedElsewhere(Exception):
@@ -68,11 +71,30 @@ async def collect_home(
 
 
 def _clear(home: Path, latest: float, dry_run: bool) -> list[Path]:
-    found = [path for path in _leftovers(home) if path.lstat().st_mtime <= latest and not is_held(path)]
-    if not dry_run:
-        for path in found:
-            _remove(path)
-    return found
+    return [path for path in _leftovers(home) if _is_left(path, latest) and (dry_run or _is_removed(path))]
+
+
+def _is_left(path: Path, latest: float) -> bool:
+    try:
+        return path.lstat().st_mtime <= latest and not is_held(path)
+    except FileNotFoundError:
+        return False  # its owner was done with it just now
+    except OSError as error:
+        return _is_in_the_way(path, error)
+
+
+def _is_removed(path: Path) -> bool:
+    try:
+        _remove(path)
+    except OSError as error:
+        return _is_in_the_way(path, error)
+    return True
+
+
+def _is_in_the_way(path: Path, error: OSError) -> bool:
+    """It stays, and must not keep all else from going."""
+    logger.warning("not collected", path=str(path), error=str(error))
+    return False
 
 
 def _leftovers(home: Path) -> list[Path]:

@@ -67,7 +67,7 @@ async def collect_mirror(
             return [reference for reference, _ in unused]
     except (TimeoutError, GitTimedOut):
         logger.info("mirror in use, nothing collected", mirror=str(folder))
-    except GitFailure as error:
+    except (GitFailure, OSError) as error:
         logger.warning("mirror not collected", mirror=str(folder), error=str(error))
     return []
 

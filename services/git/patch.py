@@ -19,13 +19,15 @@ from services.git.command import GitCommand, Place
 from services.git.failures import GitFailed, WorkTreeUnreadable
 from services.git.workspace import Workspace
 from services.policy.disguise import is_git_directory_name
+from services.trees import walk
 
 # What a repository within the work tree is recorded as. Its own commit is of no interest: any link
 # to another repository is a violation, and asking for it would mean to read that repository.
 NESTED_REPOSITORY_ID = "1" * 40
 _EMPTY_BLOB_ID = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
 _NO_ID = "0" * 40
-_OPENED_BY_GIT = frozenset({b".gitattributes", b".gitignore", b".gitmodules"})
+_NOT_OPENED = b"could not open directory"
+_OPENED_BY_GIT = frozenset({".gitattributes", ".gitignore", ".gitmodules"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ async def take_patch(workspace: Workspace, limits: TakeLimits | None = None) -> 
     try:
         await asyncio.to_thread(_prepare_scratch, workspace, scratch)
         reader = _Reader(workspace.mirror.git, workspace, scratch)
-        pipes = await asyncio.to_thread(_remove_pipes, os.fsencode(workspace.tree))
+        pipes = await asyncio.to_thread(_remove_pipes, workspace.tree)
         findings = await _find(reader, limits or TakeLimits())
         findings.special.extend(pipes)
         await _update_index(reader, findings)
@@ -127,20 +129,21 @@ def _prepare_scratch(workspace: Workspace, scratch: Path) -> None:
     shutil.copy2(workspace.index, scratch / "index")
 
 
-def _remove_pipes(tree: bytes) -> list[bytes]:
+def _remove_pipes(tree: Path) -> list[bytes]:
     """Git opens files of these names in every folder, and at a pipe it would wait for somebody to write."""
     found = []
-    for folder, _, files in os.walk(tree):
-        for path in (os.path.join(folder, name) for name in _OPENED_BY_GIT.intersection(files)):
-            if stat.S_IFMT(os.lstat(path).st_mode) not in (stat.S_IFREG, stat.S_IFLNK):
-                _remove(path)
-                found.append(os.path.relpath(path, tree))
+    for listing in walk(tree):
+        for name in _OPENED_BY_GIT.intersection(listing.files):
+            if stat.S_IFMT(os.lstat(name, dir_fd=listing.descriptor).st_mode) not in (stat.S_IFREG, stat.S_IFLNK):
+                path = os.fsencode("/".join((*listing.way, name)))
+                _remove(name, listing.descriptor, path)
+                found.append(path)
     return sorted(found)
 
 
-def _remove(path: bytes) -> None:
+def _remove(name: str, parent: int, path: bytes) -> None:
     try:
-        os.unlink(path)
+        os.unlink(name, dir_fd=parent)
     except OSError as error:
         raise WorkTreeUnreadable(f"{path!r} is a pipe and cannot be removed: {error.strerror}.") from error
 
@@ -156,6 +159,8 @@ async def _find(reader: _Reader, limits: TakeLimits) -> _Findings:
         f"--exclude-from={reader.workspace.ignore_rules}",
         durable=False,
     )
+    if _NOT_OPENED in listed.stderr:  # git passes over it, and the patch would lack what it holds
+        raise WorkTreeUnreadable("A folder in it is closed, or its path is longer than git can follow.")
     paths = dict.fromkeys(path for path in listed.stdout.split(b"\0") if path)  # in order, each once
     if len(paths) > limits.changed_files:
         raise WorkTreeUnreadable(f"{len(paths)} files differ, where {limits.changed_files} may.")
@@ -187,6 +192,8 @@ def _sort_one(tree: bytes, path: bytes, found: _Findings) -> int:
     except (FileNotFoundError, NotADirectoryError):
         found.update.append(path)  # deleted: git sees that, too
         return 0
+    except OSError as error:
+        raise WorkTreeUnreadable(f"{path!r}: {error.strerror}.") from error
     match stat.S_IFMT(status.st_mode):
         case stat.S_IFREG:
             found.update.append(path)

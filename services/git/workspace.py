@@ -10,6 +10,7 @@ pack straight into its place, and one checkout serves the agent's index and our 
 import asyncio
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from services.git.failures import CommitMissing, GitFailed
 from services.git.ignore_rules import flattened
 from services.git.mirror import Mirror, has_commit
 from services.processes.finishing import in_any_case, side_by_side
+from services.trees import remove_tree, walk
 
 HISTORY_COMMITS = 50
 BRANCH = "work"
+_IGNORE_FILE = ".gitignore"
 _CONFIGURATION = """[core]
 \trepositoryformatversion = 0
 \tfilemode = true
@@ -141,32 +144,30 @@ def _keep(workspace: Workspace) -> None:
     """Give the agent an index like ours, and read the rules while the work tree still is the base's."""
     # With its time: by that git tells whether a file may have changed in the moment in which it was checked out.
     shutil.copy2(workspace.index, workspace.tree / ".git" / "index")
-    workspace.ignore_rules.write_bytes(flattened(_ignore_rules(os.fsencode(workspace.tree))))
+    workspace.ignore_rules.write_bytes(flattened(_ignore_rules(workspace.tree)))
 
 
-def _ignore_rules(tree: bytes) -> dict[bytes, bytes]:
+def _ignore_rules(tree: Path) -> dict[bytes, bytes]:
     """The rules of each folder that has some; git does not follow a link here either."""
     found = {}
-    for folder, folders, files in os.walk(tree):
-        if folder == tree:
-            folders.remove(b".git")
-        file = os.path.join(folder, b".gitignore")
-        if b".gitignore" in files and not os.path.islink(file):
-            name = b"" if folder == tree else os.path.relpath(folder, tree)
-            found[name] = Path(os.fsdecode(file)).read_bytes()
+    for listing in walk(tree):
+        if not listing.way:
+            listing.folders.remove(".git")
+        if (
+            _IGNORE_FILE in listing.files
+            and (rules := _read_no_link(_IGNORE_FILE, listing.descriptor)) is not None
+        ):
+            found[os.fsencode("/".join(listing.way))] = rules
     return found
 
 
-def _remove(folder: Path) -> None:
-    def open_up_and_retry(function: object, path: str, _: object) -> None:
-        parent = Path(path).parent
-        parent.chmod(0o700)
-        target = Path(path)
-        if target.is_dir() and not target.is_symlink():
-            target.chmod(0o700)
-            shutil.rmtree(target, ignore_errors=True)
-        else:
-            target.unlink(missing_ok=True)
+def _read_no_link(name: str, parent: int) -> bytes | None:
+    if stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode):
+        return None
+    with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent), "rb") as file:
+        return file.read()
 
+
+def _remove(folder: Path) -> None:
     if folder.exists():
-        shutil.rmtree(folder, onerror=open_up_and_retry)
+        remove_tree(folder)

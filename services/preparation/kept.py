@@ -16,12 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from services.git.locks import locked
 from services.sandbox import remove_folder
 
 MARK = "made"
 LOCK_SUFFIX = ".lock"
 DAY_SECONDS = 86_400.0
+logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,9 @@ async def _collect(kept: Kept, before: float, dry_run: bool) -> bool:
             return True
     except TimeoutError:
         return False  # somebody works with it
+    except OSError as error:
+        logger.warning("not collected", path=str(kept.folder), error=str(error))
+        return False  # it must not keep the others from going
 
 
 def _remove_folder(kept: Kept) -> None:

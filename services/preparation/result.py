@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from services.sandbox import remove_folder
 from services.sandbox.inside import opened_folder, relative_path
+from services.trees import walk
 
 GIT_FOLDER = ".git"
 
@@ -38,12 +39,12 @@ def files_of(tree: Path, paths: Iterable[PurePosixPath]) -> frozenset[PurePosixP
 
 
 def _files_at(tree: Path, path: PurePosixPath) -> Iterator[PurePosixPath]:
-    place = tree / path
-    if os.path.lexists(place) and not _is_folder(place):
-        yield path
-    for parent, folders, files in os.walk(place):
-        links = [name for name in folders if (Path(parent) / name).is_symlink()]
-        yield from (PurePosixPath((Path(parent) / name).relative_to(tree)) for name in (*files, *links))
+    if not _is_folder(tree / path):
+        yield from (path,) if os.path.lexists(tree / path) else ()
+        return
+    for listing in walk(tree / path):
+        folder = path.joinpath(*listing.way)
+        yield from (folder / name for name in listing.files)
 
 
 def reduce_to_result(tree: Path, paths: tuple[PurePosixPath, ...], base_files: Iterable[PurePosixPath]) -> None:
@@ -92,14 +93,18 @@ def _prune(tree: Path, inner: PurePosixPath, paths: tuple[PurePosixPath, ...]) -
 
 def _make_readable(path: Path) -> None:
     """Each job runs as another user; what was made for its maker alone would be of no use to it."""
-    status = path.lstat()
-    if stat.S_ISLNK(status.st_mode):
-        return
-    owner = status.st_mode & 0o700 | (0o700 if stat.S_ISDIR(status.st_mode) else 0o400)
-    path.chmod(owner | (owner & 0o500) >> 3 | (owner & 0o500) >> 6)
-    if stat.S_ISDIR(status.st_mode):
-        for name in os.listdir(path):
-            _make_readable(path / name)
+    _open_to_all(str(path), None)
+    if _is_folder(path):
+        for listing in walk(path):
+            for name in (*listing.folders, *listing.files):
+                _open_to_all(name, listing.descriptor)
+
+
+def _open_to_all(name: str, parent: int | None) -> None:
+    mode = os.lstat(name, dir_fd=parent).st_mode
+    if not stat.S_ISLNK(mode):
+        owner = mode & 0o700 | (0o700 if stat.S_ISDIR(mode) else 0o400)
+        os.chmod(name, owner | (owner & 0o500) >> 3 | (owner & 0o500) >> 6, dir_fd=parent)
 
 
 def _is_folder(path: Path) -> bool:

@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from services.trees import remove_tree, walk
+
 # What systemd, too, takes users from that live only as long as their program.
 PASSING_USERS = range(61184, 65520)
 UID_MAP = Path("/proc/self/uid_map")
@@ -56,26 +58,16 @@ def remove_folder(folder: Path) -> None:
 
     Blocking.
     """
-    if not folder.exists():
-        return
-    _open_up(folder)
-    shutil.rmtree(folder)
-
-
-def _open_up(folder: Path) -> None:
-    folder.chmod(0o700)
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                _open_up(Path(entry.path))
+    if folder.exists():
+        remove_tree(folder)
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, int | None, os.stat_result]]:
     """List a folder and all in it as a name, the open folder that it is in, and its status; links unfollowed."""
     yield str(folder), None, folder.lstat()
-    for _, folders, files, descriptor in os.fwalk(folder):
-        for name in (*folders, *files):
-            yield name, descriptor, os.lstat(name, dir_fd=descriptor)
+    for listing in walk(folder):
+        for name in (*listing.folders, *listing.files):
+            yield name, listing.descriptor, os.lstat(name, dir_fd=listing.descriptor)
 
 
 def _cut_link(name: str, parent: int | None, status: os.stat_result) -> None:

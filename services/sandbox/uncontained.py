@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from services.processes.finishing import in_any_case
 from services.sandbox.environment import child_environment, chosen_secrets
 from services.sandbox.job import Job
 from services.sandbox.lending import Lending
+from services.sandbox.ownership import remove_folder
 
 MARKER = "AUTOPACK_JOB"
 PROCESSES = Path("/proc")
@@ -93,7 +93,8 @@ async def _clear_away(marker: str, private: Path) -> None:
         if unseen == SWEEPS_WITHOUT_A_FIND:
             break
         await asyncio.sleep(SWEEP_PAUSE_SECONDS)
-    await asyncio.to_thread(shutil.rmtree, private, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        await asyncio.to_thread(remove_folder, private)
 
 
 def _kill_marked(marker: str) -> bool:

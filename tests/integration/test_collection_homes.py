@@ -21,7 +21,9 @@ from services.git.locks import locked
 from services.git.mirror import has_commit, in_use
 from services.git.preparation import prepare
 from services.git.reference_names import base_reference, candidate_reference
+from services.sandbox import remove_folder
 from services.settings import Settings
+from support.deep_trees import TOO_DEEP_FOR_PATHS, make_deep
 from support.repositories import Bench, added, git, make_bench, make_repository
 
 NOBODY = OpenRuns()
@@ -214,3 +216,60 @@ async def test_a_home_is_collected_from_once_in_a_while_and_by_one_process(bench
     age(left)
     await collector.collect()
     assert left.exists(), "it was collected from a moment ago"
+
+
+async def test_what_cannot_be_removed_or_vanishes_keeps_nothing_else_from_going(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = home(bench) / "work"
+    vanished, fixed, removable = (work / name for name in ("a", "b", "c"))
+    for folder in (fixed, removable):
+        folder.mkdir(parents=True)
+    age(home(bench))
+
+    def refusing(folder: Path) -> None:
+        if folder == fixed:
+            raise PermissionError(1, "Operation not permitted", str(folder))
+        remove_folder(folder)
+
+    monkeypatch.setattr("services.collection.home.remove_folder", refusing)
+    monkeypatch.setattr("services.collection.home._leftovers", lambda _: [vanished, fixed, removable])
+    done = await collected(bench)
+    assert done.paths == (removable,)
+    assert len(done.references) == 1, "and mirrors have their turn"
+    assert [path.name for path in work.iterdir()] == ["b"]
+
+
+async def test_a_leftover_that_may_not_be_looked_into_keeps_nothing_else_from_going(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, removable = (home(bench) / "work" / name for name in ("a", "b"))
+    for folder in (closed, removable):
+        folder.mkdir(parents=True)
+    age(home(bench))
+
+    def refusing(folder: Path) -> bool:
+        if folder == closed:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return False
+
+    monkeypatch.setattr("services.collection.home.is_held", refusing)
+    assert (await collected(bench)).paths == (removable,)
+
+
+async def test_a_leftover_is_collected_however_deep_it_is(bench: Bench) -> None:
+    left = home(bench) / "work" / "claim-1"
+    left.mkdir(parents=True)
+    make_deep(left, TOO_DEEP_FOR_PATHS)
+    os.utime(left, (time() - 30 * DAY_SECONDS,) * 2)
+    assert (await collected(bench)).paths == (left,)
+    assert not left.exists()
+
+
+async def test_a_mirror_that_cannot_be_read_keeps_no_other_from_being_collected(bench: Bench) -> None:
+    damaged = home(bench) / "mirrors" / f"{'0' * 32}.git"
+    (damaged / "autopack").mkdir(parents=True)
+    (damaged / "refs" / "bases").mkdir(parents=True)
+    (damaged / "refs" / "bases" / "1").symlink_to("nowhere")
+    age(bench.mirror.folder)
+    assert len((await collected(bench)).references) == 1

@@ -12,6 +12,8 @@ import pytest
 from events.configuration import Preparation
 from services.git.mirror import Mirror
 from services.preparation import PreparationFailed, Preparations, Wanted, collect_unused
+from services.sandbox import remove_folder
+from support.deep_trees import NESTED, TOO_DEEP_FOR_RECURSION
 from support.repositories import git
 from support.workers import Home, open_home, with_command_line
 
@@ -54,7 +56,7 @@ def kept(home: Home) -> list[str]:
 
 def age(home: Home, days: float) -> None:
     then = time.time() - days * DAY_SECONDS
-    for path in (home.folder / "prepared").rglob("*"):
+    for path in (*(home.folder / "prepared").glob("*"), *(home.folder / "prepared").glob("*/made")):
         if path.suffix != ".lock":
             os.utime(path, (then, then))
 
@@ -179,3 +181,29 @@ async def test_what_is_in_use_is_not_collected(home: Home):
 
 async def test_where_nothing_was_prepared_nothing_is_collected(tmp_path: Path):
     assert len(await collect_unused(tmp_path / "absent", unused_days=0)) == 0
+
+
+async def test_a_result_that_cannot_be_removed_keeps_no_other_from_going(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    fixed = await lent(home, home.preparations, wanted(home))
+    other = await lent(home, home.preparations, wanted(home, "mkdir t; echo other > t/made"))
+    age(home, days=8)
+
+    def refusing(folder: Path) -> None:
+        if fixed.is_relative_to(folder):
+            raise PermissionError(1, "Operation not permitted", str(folder))
+        remove_folder(folder)
+
+    monkeypatch.setattr("services.preparation.kept.remove_folder", refusing)
+    assert len(await collect_unused(home.folder / "prepared", unused_days=7)) == 1
+    assert fixed.exists()
+    assert not other.exists()
+
+
+async def test_a_result_of_folders_nested_deep_is_kept_and_goes(home: Home):
+    source = NESTED + f"mkdir -p t/$(d {TOO_DEEP_FOR_RECURSION}); echo made > t/$(d {TOO_DEEP_FOR_RECURSION})made"
+    await lent(home, home.preparations, wanted(home, source))
+    age(home, days=8)
+    assert len(await collect_unused(home.folder / "prepared", unused_days=7)) == 1
+    assert kept(home) == []

@@ -8,6 +8,7 @@ import pytest
 
 from services.sandbox import Job
 from services.sandbox.uncontained import Uncontained
+from support.deep_trees import NESTED, TOO_DEEP_FOR_RECURSION
 
 SERVICE = {"PATH": "/usr/bin:/bin", "AUTOPACK_LOG": "kafka://broker", "MODEL_KEY": "sk-model-key-123"}
 DAEMON = "setsid sh -c 'echo $$ > daemon; exec sleep 600' >/dev/null 2>&1 & until test -s daemon; do :; done; "
@@ -62,3 +63,9 @@ async def test_the_environment_is_as_short_as_in_a_sandbox_and_the_home_is_priva
     home = Path(done.stdout.text.rpartition("home=")[2].strip())
     assert home != Path.home()
     assert not home.exists()
+
+
+async def test_a_private_home_goes_however_deep_it_is(tmp_path: Path):
+    job = Job(("sh", "-c", NESTED + f"mkdir -p ~/$(d {TOO_DEEP_FOR_RECURSION}); echo $HOME"), tmp_path)
+    done = await Uncontained(SERVICE).run(job)
+    assert not Path(done.stdout.text.strip()).exists()

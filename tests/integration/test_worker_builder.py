@@ -19,6 +19,7 @@ from services.agents import CommandAgent
 from services.git.patch import TakeLimits, take_patch
 from services.runner.job import LAST_WORDS_SECONDS
 from services.runner.worker import WorkReplaced
+from support.deep_trees import NESTED
 from support.repositories import git, write
 from support.workers import EVENT_LIMIT_BYTES, Home, event_bytes, open_home, shell, with_command_line
 
@@ -338,3 +339,42 @@ async def test_no_agent_is_started_for_a_request_that_another_holds_by_now(home:
     with pytest.raises(WorkReplaced):
         await home.builder(shell("echo started")).perform(assignment)
     assert (home.lines, assignment.spending.begun, home.left_over()) == ([], False, [])
+
+
+DEEP = {
+    "with a file": ("mkdir -p $(d 1200); echo x > $(d 1200)file", None),
+    "ignored": ("mkdir -p build/$(d 1200); echo x > build/$(d 1200)file", FailureClass.NO_CHANGE),
+    "ignored, beyond any path": (
+        "mkdir -p build/$(d 1900) $(d 1900); mv d build/$(d 1900)d",
+        FailureClass.NO_CHANGE,
+    ),
+    "beyond any path": ("mkdir -p e/$(d 1900) $(d 1900); mv d e/$(d 1900)d", FailureClass.BAD_ANSWER),
+    "a file with a path as long as git takes": (
+        "mkdir -p $(d 2000); cd $(d 2000); echo x > $(printf 'f%.0s' $(seq 94))",
+        FailureClass.BAD_ANSWER,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DEEP)
+async def test_folders_nested_too_deep_are_no_fault_of_the_machine_and_nothing_of_them_is_left(
+    home: Home, kind: str
+):
+    source, failure = DEEP[kind]
+    answer = await answered(home, shell(NESTED + source))
+    if failure is None:
+        assert isinstance(answer, BuildSucceeded), answer
+    else:
+        assert isinstance(answer, BuildFailed)
+        assert answer.failure is failure, answer.reason
+
+
+async def test_a_base_of_folders_nested_deep_is_cloned(home: Home):
+    answer = await built(home, shell(NESTED + "mkdir -p $(d 1200); echo x > $(d 1200)file"))
+    patch = await home.store.get(answer.patch.digest)
+    (home.folder / "deep").write_bytes(patch)
+    git(home.repository, "apply", "--index", str(home.folder / "deep"))
+    git(home.repository, "commit", "--quiet", "--message", "Nest")
+    answer = await built(home, shell("echo > made"))
+    assert answer.files == ("made",)
+    git(home.repository, "reset", "--quiet", "--hard", "HEAD~1")

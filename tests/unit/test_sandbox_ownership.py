@@ -3,6 +3,7 @@ from pathlib import Path
 
 from services.sandbox import remove_folder
 from services.sandbox.ownership import PASSING_USERS, lend_folder, take_back_folder, user_for_sandbox
+from support.deep_trees import TOO_DEEP_FOR_PATHS, make_deep
 
 
 def test_a_hard_link_is_cut_so_that_its_twin_elsewhere_cannot_be_changed(tmp_path: Path):
@@ -47,3 +48,14 @@ def test_a_folder_closed_to_us_is_removed_and_a_missing_one_is_no_error(tmp_path
     remove_folder(tmp_path / "work")
     remove_folder(tmp_path / "work")
     assert not (tmp_path / "work").exists()
+
+
+def test_a_folder_is_lent_taken_back_and_removed_however_deep_it_is(tmp_path: Path):
+    work = tmp_path / "work"
+    work.mkdir()
+    make_deep(work, TOO_DEEP_FOR_PATHS)
+    uid = user_for_sandbox()
+    lend_folder(work, uid)
+    take_back_folder(work, uid)
+    remove_folder(work)
+    assert not work.exists()
