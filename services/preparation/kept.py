@@ -1,11 +1,12 @@
 """Where the results of preparations are kept: a folder for each key, which a mark makes count.
 
     KEY.lock           held shared by whoever uses the result, alone by whoever makes or removes it
-    KEY/made           names the try that came to its end; without it nothing in the folder counts
+    KEY/made           names the try that came to its end, and the boot; without it nothing in the folder counts
     KEY/TRY/tree/…     the result, where it was made
 
 A result stays where it was made, for without a sandbox that place stands in its scripts. All of it may be
-removed at any time when nobody works.
+removed at any time when nobody works. It is not synced to the disk, for that would take long: after a power cut
+it may be a tree of empty files. So a mark counts for as long as the machine stays up.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import structlog
 
+from projections.run_files.folder import this_boot
 from services.git.locks import locked
 from services.sandbox import remove_folder
 
@@ -48,10 +50,11 @@ class Kept:
         """The result, if there is one; its use is noted. Blocking."""
         mark = self.folder / MARK
         try:
-            tree = self.folder / mark.read_text() / "tree"
-        except FileNotFoundError:
+            name, _, boot = mark.read_text().partition("\n")
+        except (FileNotFoundError, UnicodeDecodeError):
             return None
-        if not tree.is_dir():
+        tree = self.folder / name / "tree"
+        if boot != this_boot() or not tree.is_dir():
             return None
         os.utime(mark)
         return tree
@@ -65,10 +68,7 @@ class Kept:
     def finish(self, tree: Path) -> None:
         """Make a try count. Blocking."""
         draft = self.folder / f"{MARK}.draft"
-        with draft.open("w") as file:
-            file.write(tree.parent.name)
-            file.flush()
-            os.fsync(file.fileno())
+        draft.write_text(f"{tree.parent.name}\n{this_boot()}")
         draft.replace(self.folder / MARK)
 
     def remove(self) -> None:

@@ -207,3 +207,16 @@ async def test_a_result_of_folders_nested_deep_is_kept_and_goes(home: Home):
     age(home, days=8)
     assert len(await collect_unused(home.folder / "prepared", unused_days=7)) == 1
     assert kept(home) == []
+
+
+@pytest.mark.parametrize("of_another_boot", ["{name}\n00000000-boot", "{name}", "{name}\n", "\xff", ""])
+async def test_a_mark_of_another_boot_does_not_count_for_the_files_may_be_empty(home: Home, of_another_boot: str):
+    order = wanted(home)
+    first = await lent(home, home.preparations, order)
+    [mark] = (home.folder / "prepared").glob("*/made")
+    (first / "made").write_text("")  # as after a power cut
+    mark.write_bytes(of_another_boot.format(name=first.parents[1].name).encode("latin-1"))
+    second = await lent(home, home.preparations, order)
+    assert (second / "made").read_text() == "made\n"
+    assert not first.exists()
+    assert await lent(home, home.preparations, order) == second
