@@ -66,3 +66,14 @@ def is_held(folder: Path) -> bool:
         return not _try_acquire(descriptor, fcntl.LOCK_EX)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def folder_locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder alone, for a moment while names in it change. Blocking."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

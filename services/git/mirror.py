@@ -22,12 +22,14 @@ from pathlib import Path
 from services.git.command import GitCommand, Place
 from services.git.failures import GitFailed
 from services.git.fetching import fetching
-from services.git.locks import locked
+from services.git.locks import folder_locked, locked
 from services.git.reference_names import base_reference
 from services.git.source import LocalRepository, Repository, locate
 from services.processes.finishing import in_any_case
 
+_HEAD = "ref: refs/heads/none\n"
 _CONFIGURATION = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
+_DRAFT = ".new-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +84,51 @@ async def open_mirror(git: GitCommand, root: Path, address: str) -> Mirror:
 
 
 def _create(mirror: Mirror) -> None:
-    """Lay out an empty bare repository, whole or not at all: it is renamed into its place."""
-    if mirror.folder.exists():
+    """Have an empty bare repository there, unless there is a mirror."""
+    if _is_laid_out(mirror.folder):
         return
-    mirror.folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".new-", dir=mirror.folder.parent))
+    root = mirror.folder.parent
+    root.mkdir(parents=True, exist_ok=True)
+    with folder_locked(root):
+        if _is_laid_out(mirror.folder):
+            return
+        if mirror.folder.exists():  # torn by a power cut, and to git no repository; collected like any draft
+            mirror.folder.rename(root / f"{_DRAFT}torn-{secrets.token_hex(8)}")
+        _lay_out(mirror)
+        sync(root)
+
+
+def _is_laid_out(folder: Path) -> bool:
+    try:
+        return (folder / "HEAD").read_bytes() == _HEAD.encode()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _lay_out(mirror: Mirror) -> None:
+    """Make it whole or not at all, also after a power cut: it is synced, and then renamed into its place."""
+    draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=mirror.folder.parent))
     try:
         for name in ("objects/pack", "objects/info", "refs", "autopack/intents", "autopack/quarantines"):
             (draft / name).mkdir(parents=True)
-        (draft / "HEAD").write_text("ref: refs/heads/none\n")
+        (draft / "HEAD").write_text(_HEAD)
         (draft / "config").write_text(_CONFIGURATION)
         (draft / "autopack" / "repository").write_text(mirror.repository.address + "\n")
+        for path in (*draft.rglob("*"), draft):
+            sync(path)
         draft.rename(mirror.folder)
     except OSError:
         shutil.rmtree(draft, ignore_errors=True)
-        if not mirror.folder.exists():  # else another process was faster, which is as good
-            raise
+        raise
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, last through a power cut. Blocking."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 async def fetch_commit(mirror: Mirror, commit: str) -> None:

@@ -5,7 +5,6 @@ keeping its objects is a matter of renaming files.
 """
 
 import asyncio
-import os
 import secrets
 import shutil
 import time
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.git.command import GitCommand, Place
-from services.git.mirror import Mirror, in_use
+from services.git.mirror import Mirror, in_use, sync
 from services.processes.finishing import in_any_case
 
 
@@ -86,7 +85,7 @@ def _move_all(source: Path, destination: Path, commit: str) -> int:
     last = Path(commit[:2], commit[2:])
     for folder in {file.parent for file in files}:
         (destination / folder).mkdir(parents=True, exist_ok=True)
-    _sync(destination)
+    sync(destination)
     # A pack's index goes after it: what it lists is then there.
     _move(sorted({*files} - {last}, key=lambda file: file.suffix == ".idx"), source, destination)
     _move([file for file in files if file == last], source, destination)
@@ -95,15 +94,7 @@ def _move_all(source: Path, destination: Path, commit: str) -> int:
 
 def _move(files: Sequence[Path], source: Path, destination: Path) -> None:
     for file in files:
-        _sync(source / file)
+        sync(source / file)
         (source / file).rename(destination / file)
     for folder in {file.parent for file in files}:
-        _sync(destination / folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(destination / folder)

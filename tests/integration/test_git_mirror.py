@@ -1,12 +1,16 @@
 """Mirrors and preparation: every kind of repository, every kind of nothing."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
+from time import time
 
 import pytest
 
+from projections.queries.retention import OpenRuns
+from services.collection.home import collect_home
 from services.git.command import GitCommand
 from services.git.failures import (
     BaseMissing,
@@ -80,6 +84,10 @@ async def test_of_a_dirty_repository_the_committed_state_counts_and_nothing_is_t
     found = await prepared(tmp_path, str(repository))
     assert found.configuration is None
     assert snapshot(repository) == before
+
+
+def age(path: Path, days: float = 2) -> None:
+    os.utime(path, (time() - days * 86_400,) * 2)
 
 
 def snapshot(repository: Path) -> dict[str, bytes]:
@@ -214,9 +222,13 @@ asyncio.run(main())
 """
 
 
-async def test_processes_that_open_one_mirror_at_once_all_succeed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_torn", [False, True], ids=["none yet", "a torn one"])
+async def test_processes_that_open_one_mirror_at_once_all_succeed(tmp_path: Path, is_torn: bool) -> None:
     repository = make_repository(tmp_path / "r")
     head = git(repository, "rev-parse", "HEAD")
+    if is_torn:
+        mirror = await open_mirror(GitCommand(), tmp_path / "mirrors", str(repository))
+        (mirror.folder / "HEAD").write_text("")
     children = [
         await asyncio.create_subprocess_exec(
             sys.executable, "-c", PREPARE, str(tmp_path / "mirrors"), str(repository), stdout=subprocess.PIPE
@@ -225,7 +237,42 @@ async def test_processes_that_open_one_mirror_at_once_all_succeed(tmp_path: Path
     ]
     outputs = [(await child.communicate())[0].decode().strip() for child in children]
     assert outputs == [head] * 4
-    assert len(list((tmp_path / "mirrors").iterdir())) == 1
+    assert len(list((tmp_path / "mirrors").iterdir())) == 1 + is_torn
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 21, None])
+async def test_a_mirror_that_a_power_cut_has_torn_is_made_anew(tmp_path: Path, left: bytes | None) -> None:
+    repository = make_repository(tmp_path / "r")
+    mirror = await open_mirror(GitCommand(), tmp_path / "mirrors", str(repository))
+    head = mirror.folder / "HEAD"
+    head.unlink() if left is None else head.write_bytes(left)
+    assert (await prepared(tmp_path, str(repository))).base_commit == git(repository, "rev-parse", "HEAD")
+    [torn] = (tmp_path / "mirrors").glob(".new-*")
+    age(torn)
+    await collect_home(tmp_path, GitCommand(), OpenRuns(), unused_days=14)
+    assert list((tmp_path / "mirrors").iterdir()) == [mirror.folder]
+
+
+async def test_a_new_mirror_bears_its_name_when_all_of_it_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, rename = os.fsync, os.rename
+
+    def synced(descriptor: int) -> None:
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    def renamed(source: Path, target: Path) -> None:
+        everything = {str(source), *(str(path) for path in source.rglob("*"))}
+        assert everything <= set(done)
+        done.clear()
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    await open_mirror(GitCommand(), tmp_path / "mirrors", str(make_repository(tmp_path / "r")))
+    assert done == [str(tmp_path / "mirrors")]
 
 
 def test_every_failure_says_what_is_wrong() -> None:

@@ -43,7 +43,7 @@ def copy_of(mirror: Mirror, folder: Path) -> Mirror:
 
 def ending_at(call: int) -> Callable[[Path], None]:
     """What syncs, up to that call of it."""
-    calls, sync = iter(range(1000)), quarantine._sync
+    calls, sync = iter(range(1000)), quarantine.sync
 
     def failing(path: Path) -> None:
         if next(calls) == call:
@@ -60,7 +60,7 @@ async def test_a_commit_whose_objects_were_not_all_kept_is_not_held(
     for call in range(1000):
         mirror = copy_of(bench.mirror, tmp_path / f"{call}.git")
         with monkeypatch.context() as patch:
-            patch.setattr(quarantine, "_sync", ending_at(call))
+            patch.setattr(quarantine, "sync", ending_at(call))
             (done,) = await asyncio.gather(kept(mirror, bench.base, made), return_exceptions=True)
         if await hold_commit(mirror, made[-1]):
             git(mirror.folder, "rev-list", "--objects", made[-1])
@@ -74,7 +74,7 @@ async def test_a_commit_whose_objects_were_not_all_kept_is_not_held(
 async def test_what_was_not_all_kept_can_be_kept_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr(quarantine, "_sync", ending_at(OBJECTS // 2))
+        patch.setattr(quarantine, "sync", ending_at(OBJECTS // 2))
         with pytest.raises(OSError, match="No space left"):
             await kept(bench.mirror, bench.base, made)
     assert await kept(bench.mirror, bench.base, made) < OBJECTS
@@ -86,14 +86,14 @@ async def test_whoever_is_cancelled_in_its_midst_keeps_all_before_the_rest_is_th
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    begun, go, sync = threading.Event(), threading.Event(), quarantine._sync
+    begun, go, sync = threading.Event(), threading.Event(), quarantine.sync
 
     def slow(path: Path) -> None:
         begun.set()
         assert go.wait(30)
         sync(path)
 
-    monkeypatch.setattr(quarantine, "_sync", slow)
+    monkeypatch.setattr(quarantine, "sync", slow)
     keeping = asyncio.create_task(kept(bench.mirror, bench.base, made))
     await until(begun.is_set, 10)
     keeping.cancel()
