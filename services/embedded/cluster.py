@@ -52,10 +52,10 @@ def give(folder: Path, owner_id: int) -> None:
     """Make all in the folder belong to the user that the server runs as; nothing where it does already."""
     if folder.stat().st_uid == owner_id:
         return
-    for place, _, files in os.walk(folder):
-        os.chown(place, owner_id, -1)
+    for place, _, files in os.walk(folder, topdown=False):  # the top comes last: it is the sign that all is done
         for name in files:
             os.chown(os.path.join(place, name), owner_id, -1, follow_symlinks=False)
+        os.chown(place, owner_id, -1)
 
 
 async def start_server(layout: Layout, launch: Launch, binaries: Path) -> asyncio.subprocess.Process:

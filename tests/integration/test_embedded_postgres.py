@@ -17,8 +17,8 @@ import pytest
 
 from events.log.postgres.failures import OUTAGES
 from services.embedded.binaries import locate_binaries
-from services.embedded.cluster import make_cluster, start_server, stop_server, until_ready
-from services.embedded.launch import as_another_user, choose_launch, in_a_namespace
+from services.embedded.cluster import give, make_cluster, start_server, stop_server, until_ready
+from services.embedded.launch import UNPRIVILEGED_ID, as_another_user, choose_launch, in_a_namespace
 from services.embedded.layout import Layout
 from services.embedded.leftovers import clear_leftovers, servers_in
 from services.embedded.locks import is_held_exclusively
@@ -317,6 +317,30 @@ async def test_each_way_to_run_it_that_this_machine_has_works(tmp_path: Path) ->
             await stop_server(layout, process)
         tried += 1
     assert tried > 0
+
+
+def test_a_change_of_owner_that_is_stopped_in_its_midst_is_brought_to_its_end_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root gives to another user; whoever is not root has nobody but himself to give to."""
+    for name in ("base/1", "base/2", "global"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").touch()
+    owner_id = UNPRIVILEGED_ID if os.geteuid() == 0 else os.geteuid()
+    chown, given = os.chown, []
+
+    def stopped(path: str, *arguments: int, **options: bool) -> None:
+        if len(given) == 3:
+            raise InterruptedError
+        given.append(path)
+        chown(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "chown", stopped)
+    with contextlib.suppress(InterruptedError):
+        give(tmp_path, owner_id)
+    monkeypatch.setattr(os, "chown", chown)
+    give(tmp_path, owner_id)
+    assert {path.stat().st_uid for path in (tmp_path, *tmp_path.rglob("*"))} == {owner_id}
 
 
 @pytest.mark.parametrize("seed", [1, 2])
