@@ -7,6 +7,7 @@ Python 3.11 walks and removes by recursion, which a thousand nested folders exha
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,16 @@ def walk(top: Path, when_left: Callable[[str, int], object] = lambda name, paren
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder with all in it, also where our rights to it were taken away."""
+    """Remove a folder with all in it, also where our rights to it were taken away.
+
+    What goes by somebody else's hand meanwhile is no error.
+    """
+    while folder.exists():
+        with suppress(FileNotFoundError):
+            _remove_all(folder)
+
+
+def _remove_all(folder: Path) -> None:
     folder.chmod(0o700)
     for listing in walk(folder, lambda name, parent: os.rmdir(name, dir_fd=parent)):
         for name in listing.files:

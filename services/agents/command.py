@@ -16,7 +16,6 @@ from services.agents.configuration import CommandAgent
 from services.agents.reading import AnswerUnreadable, clean
 from services.agents.report import read_report
 from services.agents.verdict import read_verdict
-from services.git.locks import folder_held
 from services.processes import Completed, Ending
 from services.processes.finishing import in_any_case
 from services.sandbox import (
@@ -27,7 +26,7 @@ from services.sandbox import (
     SandboxUnavailable,
     SecretForbidden,
     SecretMissing,
-    remove_folder,
+    work_folder,
 )
 
 REQUEST_VARIABLE = "AUTOPACK_REQUEST"
@@ -125,13 +124,9 @@ class CommandDriver:
 
     @contextlib.asynccontextmanager
     async def _folders(self, request: bytes) -> AsyncIterator[_Folders]:
-        folder = self.scratch_folder / f"agent-{secrets.token_hex(8)}"
-        try:
-            await in_any_case(asyncio.to_thread(_make_folders, folder, request))
-            with folder_held(folder):
-                yield _Folders(folder / "request.json", folder / "report")
-        finally:
-            await in_any_case(asyncio.to_thread(remove_folder, folder))
+        async with work_folder(self.scratch_folder / f"agent-{secrets.token_hex(8)}", 0o700) as folder:
+            await in_any_case(asyncio.to_thread(_fill, folder, request))
+            yield _Folders(folder / "request.json", folder / "report")
 
     def _report(self, agent: CommandAgent, folder: Path) -> Report:
         try:
@@ -168,9 +163,7 @@ def _job(
     )
 
 
-def _make_folders(folder: Path, request: bytes) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(0o700)
+def _fill(folder: Path, request: bytes) -> None:
     (folder / "request.json").write_bytes(request)
     (folder / "report").mkdir()
 

@@ -1,6 +1,5 @@
 """The builder, as the runner sees it."""
 
-import asyncio
 from time import monotonic
 
 import orjson
@@ -13,13 +12,11 @@ from services.agents import AgentFailure, BuildAnswer, CommandAgent, Role, Sessi
 from services.agents import answers as agent_answers
 from services.clipping import clipped, first
 from services.git.failures import GitFailure, GitOutputTooLarge, GitTimedOut
-from services.git.locks import folder_held
 from services.git.patch import TakenPatch, take_patch
 from services.git.workspace import Workspace, clone_for_agent
 from services.preparation import Wanted
-from services.processes.finishing import in_any_case
 from services.runner.worker import Assignment, Terms, WorkerTraits
-from services.sandbox import remove_folder
+from services.sandbox import work_folder
 from services.workshop import OBSTACLES, Workshop, obstacle_class, paid, session_of
 
 FILES_BYTES = 20_000
@@ -68,16 +65,13 @@ class Builder:
         mirror = await self._workshop.candidates.at_commit(data.repository, data.base_commit)
         wanted = await self._wanted(data, data.base_commit)
         folder = self._workshop.folder / assignment.claim_id
-        try:
+        async with work_folder(folder):
             workspace = await clone_for_agent(mirror, data.base_commit, folder)
             failpoint("clone-made")
             preparations = self._workshop.preparations
-            with folder_held(folder):
-                async with preparations.lent(mirror, wanted, workspace.tree, assignment.say) as lent:
-                    session = session_of(assignment, give_up_at, lent)
-                    return await self._built(assignment, data, agent, workspace, session)
-        finally:
-            await in_any_case(asyncio.to_thread(remove_folder, folder))
+            async with preparations.lent(mirror, wanted, workspace.tree, assignment.say) as lent:
+                session = session_of(assignment, give_up_at, lent)
+                return await self._built(assignment, data, agent, workspace, session)
 
     async def _wanted(self, data: BuildRequested, base: str) -> Wanted | None:
         if data.prepare is None:

@@ -12,7 +12,7 @@ import structlog
 from projections.queries.retention import OpenRuns
 from services.git.collection import StillNeeded, collect_mirror
 from services.git.command import GitCommand
-from services.git.locks import is_held, locked
+from services.git.locks import locked, unheld
 from services.preparation import collect_unused
 from services.sandbox import end_orphans, remove_folder
 
@@ -71,24 +71,27 @@ async def collect_home(
 
 
 def _clear(home: Path, latest: float, dry_run: bool) -> list[Path]:
-    return [path for path in _leftovers(home) if _is_left(path, latest) and (dry_run or _is_removed(path))]
+    return [path for path in _leftovers(home) if _is_older(path, latest) and _is_cleared(path, dry_run)]
 
 
-def _is_left(path: Path, latest: float) -> bool:
+def _is_older(path: Path, latest: float) -> bool:
     try:
-        return path.lstat().st_mtime <= latest and not is_held(path)
+        return path.lstat().st_mtime <= latest
     except FileNotFoundError:
-        return False  # its owner was done with it just now
+        return False  # whoever worked in it has just removed it
     except OSError as error:
         return _is_in_the_way(path, error)
 
 
-def _is_removed(path: Path) -> bool:
+def _is_cleared(path: Path, dry_run: bool) -> bool:
+    """Remove it, unless a process that lives works in it, and let nobody begin to meanwhile."""
     try:
-        _remove(path)
+        with unheld(path) as is_left:
+            if is_left and not dry_run:
+                _remove(path)
+            return is_left
     except OSError as error:
         return _is_in_the_way(path, error)
-    return True
 
 
 def _is_in_the_way(path: Path, error: OSError) -> bool:

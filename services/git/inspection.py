@@ -1,7 +1,7 @@
 """Looking at commits in a mirror: their files, what lies between them, their story."""
 
 import asyncio
-import tempfile
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from services.git.command import Place
 from services.git.failures import CommitMissing, GitFailed
 from services.git.mirror import Mirror, has_commit
 from services.processes.finishing import in_any_case
+from services.sandbox import work_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ async def check_out_tree(mirror: Mirror, commit: str, folder: Path) -> None:
     Raises CommitMissing.
     """
     await in_any_case(asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True))
-    with tempfile.TemporaryDirectory(dir=mirror.quarantines) as scratch:
-        place = Place(git_dir=mirror.folder, work_tree=folder, index=Path(scratch) / "index")
+    async with work_folder(mirror.quarantines / secrets.token_hex(8)) as scratch:
+        place = Place(git_dir=mirror.folder, work_tree=folder, index=scratch / "index")
         try:
             await mirror.git.run(place, "read-tree", "--reset", "-u", commit, durable=False)
         except GitFailed as error:

@@ -8,11 +8,12 @@ import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 FIRST_PAUSE_SECONDS = 0.002
 LONGEST_PAUSE_SECONDS = 0.1
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @asynccontextmanager
@@ -46,32 +47,69 @@ def _try_acquire(descriptor: int, kind: int) -> bool:
 
 
 @contextmanager
-def folder_held(folder: Path) -> Iterator[None]:
-    """Show other processes that a folder is worked in, for as long as the block lasts and this process lives."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def folder_held(folder: Path, mode: int = 0o777) -> Iterator[None]:
+    """Make a folder, and show other processes that it is worked in, as long as the block lasts and we live.
+
+    It is never there without being held, so nobody takes it for a dead one's; it may be removed within the block.
+    Raises FileExistsError. Blocking.
+    """
+    descriptor = None
+    while descriptor is None:
+        folder.mkdir(mode, parents=True)
+        descriptor = _held(folder)
     try:
-        _try_acquire(descriptor, fcntl.LOCK_SH)
         yield
     finally:
         os.close(descriptor)
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a process that lives works in a folder; of what is gone, or no folder, nobody does."""
+def _held(folder: Path) -> int | None:
+    """The descriptor that holds a folder; None where it was removed before we held it."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
+        descriptor = os.open(folder, _FOLDER)
+    except FileNotFoundError:
+        return None
+    # Whoever holds it alone looks who works in it, or removes it, and waits for nobody meanwhile.
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    if _is_still(folder, descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+@contextmanager
+def unheld(folder: Path) -> Iterator[bool]:
+    """Whether something is there in which no process that lives works; while the block lasts none begins to.
+
+    What is no folder nobody works in. Blocking.
+    """
+    with ExitStack() as opened:
+        yield _is_unheld(folder, opened)
+
+
+def _is_unheld(folder: Path, opened: ExitStack) -> bool:
+    try:
+        descriptor = os.open(folder, _FOLDER | os.O_NOFOLLOW)
+    except FileNotFoundError:
         return False
+    except NotADirectoryError:
+        return True
+    opened.callback(os.close, descriptor)
+    return _try_acquire(descriptor, fcntl.LOCK_EX) and _is_still(folder, descriptor)
+
+
+def _is_still(folder: Path, descriptor: int) -> bool:
+    """Whether what is open is what lies there, and not an earlier folder of that name."""
     try:
-        return not _try_acquire(descriptor, fcntl.LOCK_EX)
-    finally:
-        os.close(descriptor)
+        return os.path.samestat(folder.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
 def folder_locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder alone, for a moment while names in it change. Blocking."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(folder, _FOLDER)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -13,7 +13,6 @@ import hashlib
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pathlib import Path
 from services.git.command import GitCommand, Place
 from services.git.failures import GitFailed
 from services.git.fetching import fetching
-from services.git.locks import folder_locked, locked
+from services.git.locks import folder_held, folder_locked, locked
 from services.git.reference_names import base_reference
 from services.git.source import LocalRepository, Repository, locate
 from services.processes.finishing import in_any_case
@@ -107,7 +106,12 @@ def _is_laid_out(folder: Path) -> bool:
 
 def _lay_out(mirror: Mirror) -> None:
     """Make it whole or not at all, also after a power cut: it is synced, and then renamed into its place."""
-    draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=mirror.folder.parent))
+    draft = mirror.folder.parent / f"{_DRAFT}{secrets.token_hex(8)}"
+    with folder_held(draft, 0o700):
+        _fill(mirror, draft)
+
+
+def _fill(mirror: Mirror, draft: Path) -> None:
     try:
         for name in ("objects/pack", "objects/info", "refs", "autopack/intents", "autopack/quarantines"):
             (draft / name).mkdir(parents=True)

@@ -16,6 +16,11 @@ from pathlib import Path
 from services.git.command import GitCommand, Place
 from services.git.mirror import Mirror, in_use, sync
 from services.processes.finishing import in_any_case
+from services.sandbox import work_folder
+
+
+class QuarantineMissing(Exception):
+    """The quarantine is gone, with all that was made in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +52,15 @@ async def open_quarantine(mirror: Mirror) -> AsyncIterator[Quarantine]:
 
     So what it did not write, because the mirror has it, is there until a ref leads to it.
     """
-    folder = mirror.quarantines / secrets.token_hex(8)
-    async with in_use(mirror):
-        try:
-            await in_any_case(asyncio.to_thread((folder / "objects").mkdir, parents=True))
-            yield Quarantine(mirror, folder)
-        finally:
-            await in_any_case(asyncio.to_thread(shutil.rmtree, folder, True))
+    async with in_use(mirror), work_folder(mirror.quarantines / secrets.token_hex(8)) as folder:
+        await in_any_case(asyncio.to_thread((folder / "objects").mkdir))
+        yield Quarantine(mirror, folder)
 
 
 async def keep_objects(quarantine: Quarantine, commit: str) -> int:
     """Move all objects into the mirror, each synced to the disk, this commit last; returns how many files.
 
-    Whoever finds the commit there takes it for whole: so it is, wherever this ends.
+    Whoever finds the commit there takes it for whole: so it is, wherever this ends. Raises QuarantineMissing.
     """
     destination = quarantine.mirror.folder / "objects"
     return await in_any_case(asyncio.to_thread(_move_all, quarantine.objects, destination, commit))
@@ -82,6 +83,8 @@ def _sweep(mirror: Mirror, before: float) -> int:
 
 def _move_all(source: Path, destination: Path, commit: str) -> int:
     files = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
+    if not source.is_dir():
+        raise QuarantineMissing(f"{QuarantineMissing.__doc__} {source}")
     last = Path(commit[:2], commit[2:])
     for folder in {file.parent for file in files}:
         (destination / folder).mkdir(parents=True, exist_ok=True)

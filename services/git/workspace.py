@@ -65,7 +65,7 @@ class Workspace:
 
 
 async def clone_for_agent(mirror: Mirror, commit: str, folder: Path) -> Workspace:
-    """Make a workspace of `commit` in `folder`, which must not exist; raises CommitMissing.
+    """Make a workspace of `commit` in `folder`, which is empty or does not exist; raises CommitMissing.
 
     Remove the folder to be rid of it: failed or cancelled, it leaves a half made one, and writes no more to it.
     Three processes: one checks out while two copy the history.

@@ -1,6 +1,7 @@
 """The sandbox of this machine, tried before it is trusted."""
 
 import asyncio
+import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from services.sandbox.ownership import user_for_sandbox
 from services.sandbox.specification import DEFAULT_LIMITS, Limits, Tools
 from services.sandbox.system import system_layout
 from services.sandbox.uncontained import Uncontained
+from services.sandbox.work_folders import work_folder
 
 PROBE_SECONDS = 20.0
 SYSTEM_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
@@ -50,11 +52,10 @@ async def probe(
     name = await _version(tools.bubblewrap)
     system = await asyncio.to_thread(system_layout)
     sandbox = Bubblewrap(name, tools, system, environment, hidden_paths, limits.within_ours())
-    if scratch_folder is not None:
-        scratch_folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="autopack-probe-", dir=scratch_folder) as folder:
+    name_of_folder = f"autopack-probe-{secrets.token_hex(8)}"
+    async with work_folder((scratch_folder or Path(tempfile.gettempdir())) / name_of_folder, 0o700) as folder:
         try:
-            done = await sandbox.run(Job(("true",), Path(folder), limit_seconds=PROBE_SECONDS))
+            done = await sandbox.run(Job(("true",), folder, limit_seconds=PROBE_SECONDS))
         except SandboxUnavailable as error:
             return Probe(None, error.reason)
     if done.succeeded:

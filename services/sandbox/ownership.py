@@ -54,12 +54,11 @@ def take_back_folder(folder: Path, lent_to: int | None) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder that an agent worked in, also where it took our rights away; gone already is no error.
+    """Remove a folder that an agent worked in, also where it took our rights away.
 
-    Blocking.
+    What is gone already, or goes by somebody else's hand meanwhile, is no error. Blocking.
     """
-    if folder.exists():
-        remove_tree(folder)
+    remove_tree(folder)
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, int | None, os.stat_result]]:

@@ -25,8 +25,8 @@ class CandidateTree:
     async def check_out(self) -> Path:
         """The folder with the files of the commit, and nothing else in it. Raises GitFailure."""
         await self.remove()
+        await in_any_case(asyncio.to_thread(self._holding.enter_context, folder_held(self.folder)))
         await check_out_tree(self.mirror, self.commit, self.folder)
-        self._holding.enter_context(folder_held(self.folder))
         self._given = False
         return self.folder
 
@@ -39,5 +39,7 @@ class CandidateTree:
 
     async def remove(self) -> None:
         """Remove the folder, whatever was done to it; gone already is no error."""
-        self._holding.close()
-        await in_any_case(asyncio.to_thread(remove_folder, self.folder))
+        try:
+            await in_any_case(asyncio.to_thread(remove_folder, self.folder))
+        finally:
+            self._holding.close()

@@ -186,13 +186,13 @@ with folder_held(Path(sys.argv[1])):
 
 async def test_a_clone_is_collected_when_its_process_is_dead_and_never_before(bench: Bench) -> None:
     clone = home(bench) / "work" / "claim-1"
-    (clone / "tree").mkdir(parents=True)
     holder = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", HOLDER, str(clone)), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert holder.stdout is not None
     async with asyncio.timeout(60):
         assert await holder.stdout.readline() == b"held\n"
+    (clone / "tree").mkdir()
     age(clone)
     assert (await collected(bench)).paths == ()
     holder.send_signal(signal.SIGKILL)

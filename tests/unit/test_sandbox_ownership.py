@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from services.sandbox import remove_folder
@@ -59,3 +60,12 @@ def test_a_folder_is_lent_taken_back_and_removed_however_deep_it_is(tmp_path: Pa
     take_back_folder(work, uid)
     remove_folder(work)
     assert not work.exists()
+
+
+def test_two_who_remove_a_folder_at_once_are_in_nobodys_way(tmp_path: Path):
+    for number in range(50):
+        (tmp_path / "work" / f"{number}" / "deep").mkdir(parents=True)
+        (tmp_path / "work" / f"{number}" / "file").write_text("x")
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(remove_folder, [tmp_path / "work"] * 4))
+    assert not (tmp_path / "work").exists()
