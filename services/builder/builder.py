@@ -1,5 +1,6 @@
 """The builder, as the runner sees it."""
 
+from secrets import token_hex
 from time import monotonic
 
 import orjson
@@ -64,8 +65,8 @@ class Builder:
         give_up_at = monotonic() + assignment.limit_seconds
         mirror = await self._workshop.candidates.at_commit(data.repository, data.base_commit)
         wanted = await self._wanted(data, data.base_commit)
-        folder = self._workshop.folder / assignment.claim_id
-        async with work_folder(folder):
+        # Of its own for each try: what could not be removed after one is in no other's way.
+        async with work_folder(self._workshop.folder / f"{assignment.claim_id}-{token_hex(4)}") as folder:
             workspace = await clone_for_agent(mirror, data.base_commit, folder)
             failpoint("clone-made")
             preparations = self._workshop.preparations

@@ -24,7 +24,7 @@ from services.preparation.result import (
     remove_files,
 )
 from services.processes.finishing import in_any_case
-from services.sandbox import WORKSPACE, Job, Mount, Sandbox, remove_folder
+from services.sandbox import WORKSPACE, Job, Mount, Sandbox, remove_or_leave
 
 _OUTPUT_CHARACTERS = 2500
 _REGULAR_MODES = frozenset({b"100644", b"100755"})
@@ -106,7 +106,7 @@ class Preparations:
             await in_any_case(asyncio.to_thread(reduce_to_result, tree, order.paths, base_files))
             await in_any_case(asyncio.to_thread(kept.finish, tree))
         except BaseException:
-            await in_any_case(asyncio.to_thread(remove_folder, tree.parent))
+            await remove_or_leave(tree.parent)
             raise
 
     async def _run(self, order: _Order, tree: Path, say: Callable[[str], None]) -> None:

@@ -278,6 +278,10 @@ class Job:
             except WorkReplaced:
                 raise
             except Exception as error:
+                if _is_cancelled():
+                    # Work that stumbles while it is being ended is neither tried again nor asked for.
+                    logger.exception("work did not end well", request=assignment.request_id)
+                    raise asyncio.CancelledError from error
                 if limit.expired():
                     reason = f"not done within {assignment.limit_seconds:g} seconds"
                     return self._worker.failed(assignment, FailureClass.TIMEOUT, reason)
@@ -304,3 +308,9 @@ class Job:
             if heard is Signal.REVOKED:
                 return
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled the task that we are; a time limit that has passed does not count."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -7,7 +7,7 @@ from services.sandbox.opening import Probe, open_sandbox, probe
 from services.sandbox.orphans import end_orphans
 from services.sandbox.ownership import remove_folder
 from services.sandbox.specification import WORKSPACE, Limits, Mount
-from services.sandbox.work_folders import work_folder
+from services.sandbox.work_folders import remove_or_leave, work_folder
 
 __all__ = [
     "WORKSPACE",
@@ -24,5 +24,6 @@ __all__ = [
     "open_sandbox",
     "probe",
     "remove_folder",
+    "remove_or_leave",
     "work_folder",
 ]

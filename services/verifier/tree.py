@@ -9,7 +9,7 @@ from services.git.inspection import check_out_tree
 from services.git.locks import folder_held
 from services.git.mirror import Mirror
 from services.processes.finishing import in_any_case
-from services.sandbox import remove_folder
+from services.sandbox import remove_or_leave
 
 
 @dataclass(slots=True)
@@ -23,7 +23,10 @@ class CandidateTree:
     _holding: ExitStack = field(default_factory=ExitStack)
 
     async def check_out(self) -> Path:
-        """The folder with the files of the commit, and nothing else in it. Raises GitFailure."""
+        """The folder with the files of the commit, and nothing else in it.
+
+        Raises GitFailure, and FileExistsError where an earlier one could not be removed.
+        """
         await self.remove()
         await in_any_case(asyncio.to_thread(self._holding.enter_context, folder_held(self.folder)))
         await check_out_tree(self.mirror, self.commit, self.folder)
@@ -38,8 +41,8 @@ class CandidateTree:
         return self.folder
 
     async def remove(self) -> None:
-        """Remove the folder, whatever was done to it; gone already is no error."""
+        """Remove the folder, whatever was done to it; where that fails it is left to the collector."""
         try:
-            await in_any_case(asyncio.to_thread(remove_folder, self.folder))
+            await remove_or_leave(self.folder)
         finally:
             self._holding.close()

@@ -1,6 +1,7 @@
 """The verifier, as the runner sees it."""
 
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic
 
 from events.configuration import Check
@@ -73,7 +74,8 @@ class Verifier:
             data.repository, assignment.run_id, data.phase_id, data.origin, data.candidate
         )
         wanted = await self._wanted(data)
-        tree = CandidateTree(mirror, data.candidate, self._folder / assignment.claim_id)
+        # Of its own for each try of ours: what could not be removed after one is in no other's way.
+        tree = CandidateTree(mirror, data.candidate, self._folder / f"{assignment.claim_id}-{token_hex(4)}")
         try:
             folder = await tree.check_out()
             failpoint("tree-made")
