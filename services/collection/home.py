@@ -14,6 +14,7 @@ from services.git.collection import StillNeeded, collect_mirror
 from services.git.command import GitCommand
 from services.git.locks import locked, unheld
 from services.preparation import collect_unused
+from services.processes.finishing import in_any_case
 from services.sandbox import end_orphans, remove_folder
 
 LOCK = "collection.flock"
@@ -59,7 +60,7 @@ async def collect_home(
     """Remove what killed processes left so long ago, and what was not used for so many days."""
     if not dry_run:
         await asyncio.to_thread(end_orphans, home.resolve())
-    left = await asyncio.to_thread(_clear, home, time() - left_hours * HOUR_SECONDS, dry_run)
+    left = await in_any_case(asyncio.to_thread(_clear, home, time() - left_hours * HOUR_SECONDS, dry_run))
     prepared = await collect_unused(home / "prepared", unused_days, dry_run=dry_run)
     needed = StillNeeded(time() - unused_days * DAY_SECONDS, open_runs.run_ids, open_runs.commits)
     references = [

@@ -17,6 +17,7 @@ from services.git.command import GitCommand, Place
 from services.git.failures import GitFailure, GitTimedOut
 from services.git.fetching import fetching
 from services.git.locks import locked
+from services.processes.finishing import in_any_case
 
 CANDIDATES = "refs/autopack"
 BASES = "refs/bases"
@@ -55,13 +56,13 @@ async def collect_mirror(
             unused = await asyncio.to_thread(_unused, folder, needed)
             if dry_run:
                 return [reference for reference, _ in unused]
-            await asyncio.to_thread(_clear_leftovers, folder, time.time() - LEFT_SECONDS)
+            await in_any_case(asyncio.to_thread(_clear_leftovers, folder, time.time() - LEFT_SECONDS))
             async with fetching(folder, FETCH_SECONDS):
                 pass  # which clears what killed fetches left, and the lock that collections share with them
             if unused or place.mark.exists() or await asyncio.to_thread(_is_scattered, folder):
                 place.mark.touch()
                 place.git_lock.unlink(missing_ok=True)
-                await asyncio.to_thread(_remove, folder, [file for _, file in unused])
+                await in_any_case(asyncio.to_thread(_remove, folder, [file for _, file in unused]))
                 await _collect_objects(git, folder, descriptor)
                 place.mark.unlink()
             return [reference for reference, _ in unused]

@@ -33,7 +33,7 @@ async def fetching(folder: Path, limit_seconds: float = LOCK_SECONDS) -> AsyncIt
         except TimeoutError as error:
             raise GitTimedOut(f"{limit_seconds:g} s: waiting for another fetch") from error
         try:
-            await asyncio.to_thread(_clear, folder, PACKS + SHALLOW)
+            await in_any_case(asyncio.to_thread(_clear, folder, PACKS + SHALLOW))
             yield descriptor
         finally:
             await in_any_case(asyncio.to_thread(_clear, folder, PACKS + SHALLOW + REFERENCES))

@@ -19,6 +19,7 @@ from services.git.command import GitCommand, Place
 from services.git.failures import GitFailed, WorkTreeUnreadable
 from services.git.workspace import Workspace
 from services.policy.disguise import is_git_directory_name
+from services.processes.finishing import in_any_case
 from services.trees import walk
 
 # What a repository within the work tree is recorded as. Its own commit is of no interest: any link
@@ -106,11 +107,11 @@ async def take_patch(workspace: Workspace, limits: TakeLimits | None = None) -> 
     The agent's own commits count by what they left in the tree. Raises WorkTreeUnreadable.
     Three processes (two more where repositories or pipes lie about).
     """
-    scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=workspace.folder))
+    scratch = Path(await in_any_case(asyncio.to_thread(tempfile.mkdtemp, dir=workspace.folder)))
     try:
-        await asyncio.to_thread(_prepare_scratch, workspace, scratch)
+        await in_any_case(asyncio.to_thread(_prepare_scratch, workspace, scratch))
         reader = _Reader(workspace.mirror.git, workspace, scratch)
-        pipes = await asyncio.to_thread(_remove_pipes, workspace.tree)
+        pipes = await in_any_case(asyncio.to_thread(_remove_pipes, workspace.tree))
         findings = await _find(reader, limits or TakeLimits())
         findings.special.extend(pipes)
         await _update_index(reader, findings)
@@ -118,7 +119,7 @@ async def take_patch(workspace: Workspace, limits: TakeLimits | None = None) -> 
     except GitFailed as error:
         raise WorkTreeUnreadable(error.stderr_tail) from error
     finally:
-        await asyncio.to_thread(shutil.rmtree, scratch, True)
+        await in_any_case(asyncio.to_thread(shutil.rmtree, scratch, True))
 
 
 def _prepare_scratch(workspace: Workspace, scratch: Path) -> None:

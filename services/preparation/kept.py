@@ -21,6 +21,7 @@ import structlog
 
 from projections.run_files.folder import this_boot
 from services.git.locks import locked
+from services.processes.finishing import in_any_case
 from services.sandbox import remove_folder
 
 MARK = "made"
@@ -108,7 +109,7 @@ async def _collect(kept: Kept, before: float, dry_run: bool) -> bool:
             if kept.unused_since() > before:
                 return False
             if not dry_run:
-                await asyncio.to_thread(_remove_folder, kept)
+                await in_any_case(asyncio.to_thread(_remove_folder, kept))
             return True
     except TimeoutError:
         return False  # somebody works with it

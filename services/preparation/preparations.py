@@ -97,7 +97,7 @@ class Preparations:
                     await self._make(order, kept, say)
 
     async def _make(self, order: _Order, kept: Kept, say: Callable[[str], None]) -> None:
-        tree = await asyncio.to_thread(kept.begin)
+        tree = await in_any_case(asyncio.to_thread(kept.begin))
         try:
             await check_out_tree(order.mirror, order.base, tree)
             await _lay_over(order, tree)
@@ -160,7 +160,7 @@ async def _lay_over(order: _Order, tree: Path) -> None:
         return
     found = await read_objects(order.mirror, [blob for _, blob in order.locks])
     contents = {path: blob.content for (path, _), blob in zip(order.locks, found, strict=True) if blob}
-    await asyncio.to_thread(_replace, tree, order.keyed_by, contents)
+    await in_any_case(asyncio.to_thread(_replace, tree, order.keyed_by, contents))
 
 
 def _replace(tree: Path, keyed_by: tuple[PurePosixPath, ...], contents: dict[PurePosixPath, bytes]) -> None:
