@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import time
 
@@ -176,6 +178,8 @@ async def test_a_mirror_of_many_packs_is_packed_anew(bench: Bench) -> None:
 
 HOLDER = """
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from services.git.locks import folder_held
 from pathlib import Path
 with folder_held(Path(sys.argv[1])):
@@ -248,12 +252,13 @@ async def test_a_leftover_that_may_not_be_looked_into_keeps_nothing_else_from_go
         folder.mkdir(parents=True)
     age(home(bench))
 
-    def refusing(folder: Path) -> bool:
+    @contextmanager
+    def refusing(folder: Path) -> Iterator[bool]:
         if folder == closed:
             raise PermissionError(13, "Permission denied", str(folder))
-        return False
+        yield True
 
-    monkeypatch.setattr("services.collection.home.is_held", refusing)
+    monkeypatch.setattr("services.collection.home.unheld", refusing)
     assert (await collected(bench)).paths == (removable,)
 
 

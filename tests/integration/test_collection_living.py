@@ -23,6 +23,7 @@ from services.sandbox import ownership
 from support.repositories import git, new_file_patch
 from support.workers import Home, open_home, shell
 
+NO_COMMIT = "0" * 40
 GREEN = Check(name="tests", argv=("sh", "-c", "test -f made"))
 
 
@@ -55,7 +56,7 @@ def collect_around_removals(home: Home, monkeypatch: pytest.MonkeyPatch) -> list
     """Collect whenever somebody else begins to remove a folder, and when half of it is gone; what went."""
     gone: list[Path] = []
     is_collecting = False
-    originals = ownership._open_up, ownership.shutil.rmtree
+    remove_tree = ownership.remove_tree
 
     def collect() -> None:
         nonlocal is_collecting
@@ -64,18 +65,14 @@ def collect_around_removals(home: Home, monkeypatch: pytest.MonkeyPatch) -> list
             gone.extend(taken(home))
             is_collecting = False
 
-    def open_up(folder: Path) -> None:
+    def removing(folder: Path) -> None:
         collect()
-        originals[0](folder)
-
-    def rmtree(folder: Path, *arguments: Any, **options: Any) -> None:
-        for part in sorted(Path(folder).iterdir())[:1]:
-            originals[1](part) if part.is_dir() else part.unlink()
+        for part in sorted(folder.iterdir())[:1] if folder.exists() else ():
+            remove_tree(part) if part.is_dir() else part.unlink()
         collect()
-        originals[1](folder, *arguments, **options)
+        remove_tree(folder)
 
-    monkeypatch.setattr(ownership, "_open_up", open_up)
-    monkeypatch.setattr(ownership.shutil, "rmtree", rmtree)
+    monkeypatch.setattr(ownership, "remove_tree", removing)
     return gone
 
 
@@ -100,7 +97,7 @@ async def test_a_quarantine_that_is_open_stays_and_its_objects_come_into_the_mir
     async with open_quarantine(await opened(home)) as quarantine:
         written = await quarantine.git.run(quarantine.place, "hash-object", "-w", "--stdin", stdin=b"a file\n")
         assert taken(home) == []
-        assert await keep_objects(quarantine) == 1
+        assert await keep_objects(quarantine, NO_COMMIT) == 1
     assert git(quarantine.mirror.folder, "cat-file", "blob", written.stdout.decode().strip()) == "a file"
     assert home.left_over() == []
 
@@ -109,7 +106,7 @@ async def test_of_a_quarantine_that_is_gone_nothing_is_said_to_be_kept(home: Hom
     async with open_quarantine(await opened(home)) as quarantine:
         ownership.remove_folder(quarantine.folder)
         with pytest.raises(QuarantineMissing, match="is gone"):
-            await keep_objects(quarantine)
+            await keep_objects(quarantine, NO_COMMIT)
 
 
 async def test_a_phase_is_built_applied_and_checked_while_somebody_collects_all_the_time(
