@@ -14,6 +14,7 @@ from events.families.apply import PatchAccepted
 from events.families.build import BuildSucceeded
 from events.families.verify import ChecksPassed
 from services.collection.home import _clear
+from services.git import locks
 from services.git import mirror as mirror_module
 from services.git.command import GitCommand
 from services.git.locks import folder_held, unheld
@@ -170,3 +171,32 @@ async def test_a_folder_is_nobodys_prey_between_its_making_and_its_being_held(tm
         finally:
             ended.set()
     assert collecting.exception() is None
+
+
+async def test_a_folder_that_is_taken_before_it_is_held_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, hold = tmp_path / "it", locks._held
+    is_made, is_taken, is_begun, is_gone = Event(), Event(), Event(), Event()
+
+    def held(made: Path) -> int | None:
+        is_made.set()
+        assert is_taken.wait(60)
+        return hold(made)
+
+    def collect() -> None:
+        assert is_made.wait(60)
+        with unheld(folder) as is_left:
+            assert is_left
+            is_taken.set()
+            assert not is_begun.wait(0.3), "nobody begins to work in what is about to go"
+            folder.rmdir()
+        is_gone.set()
+
+    def work() -> bool:
+        with folder_held(folder):
+            is_begun.set()
+            return is_gone.wait(60) and folder.is_dir()
+
+    monkeypatch.setattr(locks, "_held", held)
+    assert await asyncio.gather(asyncio.to_thread(work), asyncio.to_thread(collect)) == [True, None]
