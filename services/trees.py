@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+ROUNDS = 1000
+"""So often removing is begun anew where something was gone: somebody else was at it, and came further."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -56,9 +58,12 @@ def remove_tree(folder: Path) -> None:
 
     What goes by somebody else's hand meanwhile is no error.
     """
-    while folder.exists():
+    for _ in range(ROUNDS):
+        if not folder.exists():
+            return
         with suppress(FileNotFoundError):
             _remove_all(folder)
+    raise OSError(errno.ENOTEMPTY, f"not removed in {ROUNDS} rounds", str(folder))
 
 
 def _remove_all(folder: Path) -> None:

@@ -6,8 +6,6 @@ keeping its objects is a matter of renaming files.
 
 import asyncio
 import secrets
-import shutil
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -64,21 +62,6 @@ async def keep_objects(quarantine: Quarantine, commit: str) -> int:
     """
     destination = quarantine.mirror.folder / "objects"
     return await in_any_case(asyncio.to_thread(_move_all, quarantine.objects, destination, commit))
-
-
-async def sweep_quarantines(mirror: Mirror, older_than_seconds: float) -> int:
-    """Remove quarantines and intents that a killed process left; returns how many quarantines."""
-    return await asyncio.to_thread(_sweep, mirror, time.time() - older_than_seconds)
-
-
-def _sweep(mirror: Mirror, before: float) -> int:
-    abandoned = [folder for folder in mirror.quarantines.iterdir() if folder.stat().st_mtime < before]
-    for folder in abandoned:
-        shutil.rmtree(folder, ignore_errors=True)
-    for intent in mirror.intents.iterdir():
-        if intent.stat().st_mtime < before:
-            intent.unlink(missing_ok=True)
-    return len(abandoned)
 
 
 def _move_all(source: Path, destination: Path, commit: str) -> int:

@@ -14,7 +14,7 @@ from services.git.failures import CommitMissing
 from services.git.inspection import check_out_tree, diff, log, readable_diff
 from services.git.mirror import Mirror, has_commit, open_mirror
 from services.git.preparation import prepare
-from services.git.quarantine import keep_objects, open_quarantine, sweep_quarantines
+from services.git.quarantine import keep_objects, open_quarantine
 from services.git.reference_names import candidate_reference
 from services.policy.judge import judge
 from services.policy.policy import Policy
@@ -270,14 +270,6 @@ async def test_keeping_is_repeatable_at_every_step(bench: Bench) -> None:
 
 def files_of(mirror: Mirror) -> set[Path]:
     return {path for path in mirror.folder.rglob("*") if path.is_file()}
-
-
-async def test_an_abandoned_quarantine_is_swept_and_a_fresh_one_stays(bench: Bench) -> None:
-    async with open_quarantine(bench.mirror) as quarantine:
-        assert await sweep_quarantines(bench.mirror, older_than_seconds=3600) == 0
-        assert quarantine.objects.is_dir()
-        assert await sweep_quarantines(bench.mirror, older_than_seconds=-1) == 1
-        assert not quarantine.objects.exists()
 
 
 async def test_a_lock_left_in_the_mirror_by_a_killed_git_is_in_nobodys_way(bench: Bench) -> None:
