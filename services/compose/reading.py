@@ -4,8 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack, suppress
 
 from projections.catalogue import PROJECTIONS
-from projections.database import Pool
-from projections.opening import DatabaseUnavailable, lazy_pool, reach
+from projections.opening import DatabaseUnavailable, LazyPool, lazy_pool, reach
 from projections.projector import Projector
 from services.awaiting import Awaited
 from services.collection.collector import Tables
@@ -19,17 +18,17 @@ CLOSING_SECONDS = 5.0
 
 async def open_tables(application: Application, stack: AsyncExitStack) -> tuple[Tables, Awaited]:
     """Give the application its tables until the stack is left, with the database that is to be reached first."""
-    pool = await lazy_pool(application.servers.database_url, PROJECTIONS, most_connections=CONNECTIONS)
-    stack.push_async_callback(_closed, pool)
-    tables = application.tables = Tables(application.log, pool)
-    return tables, Awaited("the database", lambda: reach(pool), (DatabaseUnavailable,))
+    database = await lazy_pool(application.servers.database_url, PROJECTIONS, most_connections=CONNECTIONS)
+    stack.push_async_callback(_closed, database)
+    tables = application.tables = Tables(application.log, database.pool)
+    return tables, Awaited("the database", lambda: reach(database), (DatabaseUnavailable,))
 
 
-async def _closed(pool: Pool) -> None:
+async def _closed(database: LazyPool) -> None:
     """Every connection ends, by force where the database does not answer."""
     with suppress(TimeoutError):
         async with asyncio.timeout(CLOSING_SECONDS):
-            await pool.close()
+            await database.close()
 
 
 def add_projector(application: Application, tables: Tables, *needed: Awaited) -> None:
