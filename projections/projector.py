@@ -14,7 +14,7 @@ from projections.catalogue import PROJECTIONS
 from projections.checkpoints import Overtaken
 from projections.database import INSTALLING_SECONDS, UNAVAILABLE, WRITING_SECONDS, Pool, install, lent
 from projections.follower import Follower
-from projections.pausing import until_set
+from projections.pausing import cut_short, until_set
 from projections.projection import Projection
 from projections.rebuild import expire_rejections
 from projections.run_files.keeper import FilesStopped, RunFiles
@@ -38,6 +38,7 @@ FILES_RESTS = 8
 """Where many runs go on a look takes long, and the next one comes after so many times as long."""
 LONGEST_FILES_PACE_SECONDS = 2.0
 LAST_FILES_SECONDS = 5.0
+"""So long files are looked after once it is time to leave: what is under way then, or else one last look."""
 LOOK_AGAIN_SECONDS = 5.0
 EXPIRE_SECONDS = 3600.0
 FIRST_PAUSE_SECONDS = 0.1
@@ -97,6 +98,7 @@ class Projector:
         self._moved = asyncio.Event()
         self._stirred: set[int] = set()
         self._look_at_all = 0.0
+        self._files_had_their_time = False
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -113,7 +115,11 @@ class Projector:
             group.create_task(self._again_and_again(stop, self._follow, self._report.unavailable))
             group.create_task(self._again_and_again(stop, self._keep_files, self._files_stand_still))
             group.create_task(self._again_and_again(stop, self._expire, self._alarm(EXPIRY)))
-        # Whoever comes next goes on with what is not done now.
+        if not self._files_had_their_time:
+            await self._last_look()
+
+    async def _last_look(self) -> None:
+        """Whoever comes next goes on with what is not done now."""
         with suppress(FilesStopped, Overtaken, LogUnavailable, *UNAVAILABLE):
             async with asyncio.timeout(LAST_FILES_SECONDS):
                 await self._keep_files_of(self._stirred)
@@ -163,7 +169,14 @@ class Projector:
         self._moved.clear()
         stirred, self._stirred = self._stirred & self.partitions, set()
         self._look_at_all = began  # unless all goes well
-        await self._keep_files_of(self.partitions if began >= look_at_all else stirred)
+        wanted = self.partitions if began >= look_at_all else stirred
+        # There may be thousands of runs to write, or a folder that hangs. Nothing is lost: the checkpoint moves
+        # behind what is written, and a thread that is in the midst of a run goes on to its last file.
+        keeping = await cut_short(self._keep_files_of(wanted), stop, LAST_FILES_SECONDS)
+        if keeping.cancelled():
+            self._files_had_their_time = True
+            return
+        keeping.result()
         pace = max(FILES_PACE_SECONDS, min(LONGEST_FILES_PACE_SECONDS, FILES_RESTS * (clock() - began)))
         self._report.clear(FILES)
         self._report.unhinder(FILES)
