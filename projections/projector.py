@@ -112,17 +112,21 @@ class Projector:
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until `stop` is set; then finish what was begun, the files too, and leave."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._again_and_again(stop, self._follow, self._report.unavailable))
-            group.create_task(self._again_and_again(stop, self._keep_files, self._files_stand_still))
-            group.create_task(self._again_and_again(stop, self._expire, self._alarm(EXPIRY)))
+            group.create_task(self._again_and_again(stop, self._follow, self._report.unavailable, GROUP))
+            group.create_task(self._again_and_again(stop, self._keep_files, self._files_stand_still, FILES))
+            group.create_task(self._again_and_again(stop, self._expire, self._alarm(EXPIRY), EXPIRY))
         if not self._files_had_their_time:
             await self._last_look()
 
     async def _last_look(self) -> None:
         """Whoever comes next goes on with what is not done now."""
-        with suppress(FilesStopped, Overtaken, LogUnavailable, *UNAVAILABLE):
+        try:
             async with asyncio.timeout(LAST_FILES_SECONDS):
                 await self._keep_files_of(self._stirred)
+        except (FilesStopped, Overtaken, LogUnavailable, *UNAVAILABLE):
+            return
+        except Exception:
+            logger.exception("projector failed", work=FILES)
 
     def _alarm(self, key: str) -> Callable[[str], None]:
         return lambda message: self._report.alarm(key, message)
@@ -131,22 +135,31 @@ class Projector:
         self._report.alarm(FILES, message)
         self._report.hinder(FILES, message)
 
-    async def _again_and_again(self, stop: asyncio.Event, work: Work, trouble: Callable[[str], None]) -> None:
+    async def _again_and_again(
+        self, stop: asyncio.Event, work: Work, trouble: Callable[[str], None], alarm: str
+    ) -> None:
         clock, pause = asyncio.get_running_loop().time, FIRST_PAUSE_SECONDS
         while not stop.is_set():
             began = clock()
             try:
                 await work(stop)
                 pause = FIRST_PAUSE_SECONDS
+                continue
             except Overtaken as overtaken:
                 logger.info("projector overtaken", detail=str(overtaken))
                 await until_set(FIRST_PAUSE_SECONDS, stop)
+                continue
             except (FilesStopped, HistoryCutOff, LogUnavailable, *UNAVAILABLE) as error:
                 trouble(f"{type(error).__name__}: {error}")
                 logger.warning("projector waits", error=str(error))
-                pause = FIRST_PAUSE_SECONDS if clock() - began > WENT_WELL_SECONDS else pause
-                await until_set(pause, stop)
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            except Exception as error:
+                # A fault of ours: it must not end in silence, nor take the other services along, and it may pass.
+                logger.exception("projector failed", work=alarm)
+                self._report.alarm(alarm, f"{type(error).__name__}: {error}")
+                trouble(f"{type(error).__name__}: {error}")
+            pause = FIRST_PAUSE_SECONDS if clock() - began > WENT_WELL_SECONDS else pause
+            await until_set(pause, stop)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _follow(self, stop: asyncio.Event) -> None:
         async with lent(self._pool, WRITING_SECONDS) as connection:
@@ -254,6 +267,7 @@ class Session:
                 if clock() - looked_at > LOOK_AGAIN_SECONDS:
                     looked_at = clock()
                     await self._look_again()
+                self._report.clear(GROUP)
                 if 0 < sum(map(len, batches.values())) < BACKLOG_RECORDS:
                     await asyncio.sleep(max(PACE_SECONDS - took, min(RESTS * worked, took)))
         finally:
