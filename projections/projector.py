@@ -162,11 +162,10 @@ class Projector:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _follow(self, stop: asyncio.Event) -> None:
-        async with lent(self._pool, WRITING_SECONDS) as connection:
-            await connection.execute("SELECT 1")  # one that has died in silence is found out before minutes pass
-        async with lent(self._pool, INSTALLING_SECONDS) as connection:
-            await install(connection, self._projections)
-        membership = await self._log.join(GROUP)
+        entering = await cut_short(self._enter(), stop)  # silent servers keep nobody from leaving
+        if entering.cancelled():
+            return
+        membership = entering.result()
         self._session = Session(self._pool, self._log, self._projections, self._report, self._stir)
         try:
             await self._session.follow(membership, stop)
@@ -174,6 +173,13 @@ class Projector:
             self._session = None
             with suppress(LogUnavailable, *UNAVAILABLE):
                 await membership.leave()
+
+    async def _enter(self) -> Membership:
+        async with lent(self._pool, WRITING_SECONDS) as connection:
+            await connection.execute("SELECT 1")  # one that has died in silence is found out before minutes pass
+        async with lent(self._pool, INSTALLING_SECONDS) as connection:
+            await install(connection, self._projections)
+        return await self._log.join(GROUP)
 
     async def _keep_files(self, stop: asyncio.Event) -> None:
         """Where the tables have moved, and once in a while everywhere: another process may have moved them."""

@@ -61,12 +61,12 @@ class Awaited:
 
     async def opened(self, stop: asyncio.Event) -> None:
         """Return when it is open, or `stop` is set."""
-        await _first_of(self._is_open.wait(), stop.wait())
+        await first_of(self._is_open.wait(), stop.wait())
 
     async def _try(self, stop: asyncio.Event) -> str | None:
         """What is in the way, if anything is."""
         try:
-            await _first_of(self.open(), stop.wait())
+            await first_of(self.open(), stop.wait())
         except self._away as error:
             reason = str(error) or type(error).__name__
             for status in self._waiting:
@@ -77,7 +77,7 @@ class Awaited:
         return None
 
 
-async def _first_of(*doings: Awaitable[object]) -> None:
+async def first_of(*doings: Awaitable[object]) -> None:
     """Do them side by side until one is done, and give the others up. Raises what that one raises."""
     tasks = [asyncio.ensure_future(doing) for doing in doings]
     try:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -10,6 +9,8 @@ from time import monotonic
 import structlog
 
 from events.log.port import EventLog, LogUnavailable, Membership, Place
+from services.awaiting import first_of
+from services.joining import joined
 from services.retrying import Backoff
 from services.room import EVERYWHERE, Room
 from services.runner.abreast import AWAY_SECONDS, Abreast
@@ -73,7 +74,7 @@ class Runner:
         self._let_go_of: set[str] = set()
         self._unsure: set[str] = set()
         self._alarms: frozenset[str] = frozenset()
-        self._give_up_at = float("inf")
+        self._grace_is_over = asyncio.Event()
         self._following: Following | None = None
 
     def read_to(self) -> Mapping[Place, int]:
@@ -82,7 +83,7 @@ class Runner:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then take no more, let running work end within the grace, and leave."""
-        showing = asyncio.create_task(self._output.run())
+        beside = {asyncio.create_task(self._output.run()), asyncio.create_task(self._count_down(stop))}
         backoff = Backoff()
         try:
             while not stop.is_set():
@@ -94,8 +95,9 @@ class Runner:
                     self._fail(error)
                 await backoff.pause(stop)
         finally:
-            showing.cancel()
-            await asyncio.wait({showing})
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
 
     def _fail(self, error: Exception) -> None:
         """A fault of ours: it must not end in silence, nor take the other services along, and it may pass."""
@@ -106,42 +108,44 @@ class Runner:
 
     async def _as_member(self, stop: asyncio.Event) -> None:
         """One membership: a member that was expelled kills its own work and joins anew."""
-        membership = await self._log.join(self._worker.traits.name)
-        living = Living(membership)
-        backoff = Backoff()
+        membership = await joined(self._log, self._worker.traits.name, stop)
+        if membership is None:
+            return
         try:
-            while not self._is_drained(stop) and not _has_lost_its_place(membership, living):
-                began = monotonic()
-                try:
-                    await self._follow(membership, living, stop)
-                except LogUnavailable as error:
-                    self._status.unavailable(str(error))
-                    self._unsure.update(self._jobs)
-                    if monotonic() - began > WENT_WELL_SECONDS:
-                        backoff = Backoff()
-                    await self._pause(backoff, stop)
+            # Where the log hangs nothing else would end it when the grace is over.
+            await first_of(self._stay(membership, stop), self._grace_is_over.wait())
             if not stop.is_set():
                 self._status.unavailable("given up by its group: its work is ended, and it joins anew")
         finally:
             await self._kill_all()
             await membership.leave()
 
+    async def _stay(self, membership: Membership, stop: asyncio.Event) -> None:
+        """Follow the history for as long as we are a member, and are not drained."""
+        living, backoff = Living(membership), Backoff()
+        while not self._is_drained(stop) and not _has_lost_its_place(membership, living):
+            began = monotonic()
+            try:
+                await self._follow(membership, living, stop)
+            except LogUnavailable as error:
+                self._status.unavailable(str(error))
+                self._unsure.update(self._jobs)
+                if monotonic() - began > WENT_WELL_SECONDS:
+                    backoff = Backoff()
+                await backoff.pause(self._grace_is_over if stop.is_set() else stop)
+
+    async def _count_down(self, stop: asyncio.Event) -> None:
+        """The grace begins at the very moment, whatever is waited for meanwhile."""
+        await stop.wait()
+        await asyncio.sleep(self._settings.grace_seconds)
+        self._grace_is_over.set()
+
     def _is_drained(self, stop: asyncio.Event) -> bool:
         """Whether nothing keeps us: we were told to stop, and no work runs any more, or its grace is over."""
         if not stop.is_set():
             return False
-        self._give_up_at = min(self._give_up_at, monotonic() + self._settings.grace_seconds)
         self._drop_waiting()
-        return monotonic() >= self._give_up_at or all(task.done() for _, _, task in self._jobs.values())
-
-    async def _pause(self, backoff: Backoff, stop: asyncio.Event) -> None:
-        """Wait for the log; told to stop meanwhile, work that runs keeps its grace, and not more."""
-        if not stop.is_set():
-            await backoff.pause(stop)
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._give_up_at - monotonic()):
-                await backoff.pause()
+        return self._grace_is_over.is_set() or all(task.done() for _, _, task in self._jobs.values())
 
     async def _follow(self, membership: Membership, living: Living, stop: asyncio.Event) -> None:
         following = self._following = Following(self._log, membership, self._worker.traits)

@@ -7,6 +7,7 @@ from functools import partial
 import structlog
 
 from events.log.port import EventLog, Fenced, LogUnavailable, Membership, Place
+from services.joining import joined
 from services.retrying import Backoff
 from services.status import ServiceStatus
 from services.supervisor.alarms import PartitionAlarms
@@ -47,7 +48,9 @@ class Supervisor:
                 await backoff.pause(stop)
 
     async def _serve(self, stop: asyncio.Event) -> None:
-        membership = await self._log.join(GROUP)
+        membership = await joined(self._log, GROUP, stop)
+        if membership is None:
+            return
         try:
             await self._share(membership, stop)
         finally:

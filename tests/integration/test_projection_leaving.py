@@ -8,7 +8,7 @@ import pytest
 
 from projections.database import Pool
 from projections.projector import Projector
-from support.histories import ListLog, recorded, success
+from support.histories import ListLog, ListMembership, recorded, success
 from support.projecting import Heard
 from support.tables import tables_at_zero
 
@@ -17,6 +17,19 @@ from support.tables import tables_at_zero
 async def pool(database_url: str) -> AsyncIterator[Pool]:
     async with tables_at_zero(database_url) as pool:
         yield pool
+
+
+class SilentLog(ListLog):
+    """Whoever wants to join a group is never answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def join(self, group: str) -> ListMembership:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError("nobody answers")
 
 
 class HungFiles:
@@ -55,3 +68,21 @@ async def test_run_files_that_take_long_are_given_up(pool: Pool, monkeypatch: py
     took = await seconds_to_leave(Projector(pool, log, Heard(), files_as_given), files.begun)
     assert 0.1 <= took < 2.0
     assert files.given_up == 1
+
+
+async def test_who_waits_to_be_let_into_its_group_leaves_at_once(pool: Pool) -> None:
+    log = SilentLog()
+    assert await seconds_to_leave(Projector(pool, log, Heard()), log.asked) < 2.0
+
+
+async def test_whoever_waits_for_tables_that_take_long_to_make_leaves_at_once(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def slow(*_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("projections.projector.install", slow)
+    assert await seconds_to_leave(Projector(pool, ListLog(), Heard()), begun) < 2.0
