@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from events.log.port import EventLog, Place, StoredRecord
+from events.log.port import EventLog, HistoryCutOff, Place, StoredRecord
 from projections.checkpoints import begin, beyond, stop
 from projections.database import WRITING_SECONDS, Pool, lent
 from projections.lane import NOTHING_KNOWN, Alarm, Lane, no_alarm
@@ -41,6 +41,7 @@ class Follower:
         self._live = self._lane(0, [])
         self._turn = asyncio.Lock()
         self._catching_up: list[asyncio.Task[None]] = []
+        self._cut_off: HistoryCutOff | None = None
 
     @property
     def offset(self) -> int:
@@ -60,7 +61,7 @@ class Follower:
     async def begin(self) -> None:
         """Find out where the projections stand, and let those that are behind catch up."""
         await self.end()
-        self.stopped = {}
+        self.stopped, self._cut_off = {}, None
         lanes = await self._lanes()
         self._live = lanes.pop()
         self._catching_up = [asyncio.create_task(self._catch_up(lane)) for lane in lanes]
@@ -115,13 +116,25 @@ class Follower:
                 # All may have stopped in the midst of these: who catches up has to read those behind by itself.
                 self._live.offset = max(self._live.offset, records[-1].offset + 1)
 
+    async def stand_still(self, cut: HistoryCutOff) -> None:
+        """What comes next at the end was deleted. Who is behind still reads what there is up to there."""
+        async with self._turn:
+            self._cut_off = cut
+            await self._live.stand_still(cut)
+
     async def _catch_up(self, lane: Lane) -> None:
         while lane.projections:
-            records = await self._log.read(self.place, lane.offset, self._live.offset)
+            try:
+                records = await self._log.read(self.place, lane.offset, self._live.offset)
+            except HistoryCutOff as cut:
+                await lane.stand_still(cut)
+                return
             await lane.take(records, None if records else self._live.offset)
             async with self._turn:
                 if lane.offset == self._live.offset:
                     self._live.join(lane)
+                    if self._cut_off is not None:
+                        await self._live.stand_still(self._cut_off)
                     return
 
     async def end(self) -> None:

@@ -9,7 +9,7 @@ import structlog
 
 from events.catalogue import Topic
 from events.failpoints import failpoint
-from events.log.port import Place, StoredRecord
+from events.log.port import HistoryCutOff, Place, StoredRecord
 from events.log.telling import event_id
 from projections.checkpoints import RunKey, stop
 from projections.database import UNAVAILABLE, WRITING_SECONDS, Connection, Pool, lent
@@ -145,6 +145,11 @@ class Lane:
         for (project, run_id), reason in forked.items():
             logger.error("history forked", project=project, run=run_id, reason=reason)
             self._alarm(f"run {project}/{run_id}", f"in quarantine: {reason}")
+
+    async def stand_still(self, cut: HistoryCutOff) -> None:
+        """What comes next was deleted: none of the projections goes on from here, and each says so."""
+        for projection in list(self.projections):
+            await self._leave(ProjectionStopped(projection, self.offset, str(cut)), ())
 
     def join(self, other: "Lane") -> None:
         """Take in the projections of a lane that stands at the same offset."""

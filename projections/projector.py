@@ -149,7 +149,7 @@ class Projector:
                 logger.info("projector overtaken", detail=str(overtaken))
                 await until_set(FIRST_PAUSE_SECONDS, stop)
                 continue
-            except (FilesStopped, HistoryCutOff, LogUnavailable, *UNAVAILABLE) as error:
+            except (FilesStopped, LogUnavailable, *UNAVAILABLE) as error:
                 trouble(f"{type(error).__name__}: {error}")
                 logger.warning("projector waits", error=str(error))
             except Exception as error:
@@ -265,7 +265,7 @@ class Session:
         try:
             while not (stop.is_set() or membership.is_expelled):
                 await self._share(membership.partitions)
-                batches = await self._tail.batches(WAIT_SECONDS)
+                batches = await self._batches()
                 began, worked_before = clock(), thread_time()
                 await self._take(batches)
                 self._tell_stopped()
@@ -281,6 +281,15 @@ class Session:
             self._followers.clear()
             self._tell_stopped()
             await self._tail.close()
+
+    async def _batches(self) -> Mapping[Place, Sequence[StoredRecord]]:
+        """What has come. A place whose history was deleted is told of before anything of the others, and left."""
+        try:
+            return await self._tail.batches(WAIT_SECONDS)
+        except HistoryCutOff as cut:
+            self._tail.unfollow(cut.place)
+            await self._followers[cut.place].stand_still(cut)
+            return {}
 
     async def _share(self, own: frozenset[int]) -> None:
         """Leave the partitions that are no longer ours, and begin with those that are new."""

@@ -135,6 +135,8 @@ class HistoryCutOff(Exception):
             f"{HistoryCutOff.__doc__} Partition {place.partition}, offset {missing}; "
             f"the first that is left is {first}"
         )
+        self.place = place
+        self.missing = missing
         self.first = first
 
 

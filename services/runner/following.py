@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from events.catalogue import Topic
 from events.codec import UnreadableRecord
 from events.families.work import WorkRevoked, WorkStarted
-from events.log.port import EventLog, Membership, Place, StoredRecord, Tail
+from events.log.port import EventLog, HistoryCutOff, Membership, Place, StoredRecord, Tail
 from events.log.telling import told
 from services.runner.open_requests import OpenRequests
 from services.runner.worker import WorkerTraits
@@ -16,7 +16,8 @@ from services.runner.worker import WorkerTraits
 class Followed:
     """One partition that is being folded. Nothing is claimed in it before it has `caught_up`.
 
-    `unreadable` names the record that this version cannot read: the partition is not folded beyond it.
+    `unreadable` names the record that this version cannot read, or that is not there any more: beyond it the
+    partition is not folded.
     """
 
     partition: int
@@ -110,6 +111,19 @@ class Following:
 
     async def read(self, wait_seconds: float) -> frozenset[int]:
         """Fold what has come; the partitions in which something has."""
+        try:
+            return await self._read(wait_seconds)
+        except HistoryCutOff as cut:
+            self._stand_still(cut)
+            return frozenset()
+
+    def _stand_still(self, cut: HistoryCutOff) -> None:
+        """One place is told of before anything of the others: these are read the next time."""
+        if (followed := self.followed.get(cut.place.partition)) is not None:
+            followed.unreadable = f"{cut.place.topic}, partition {cut.place.partition}: {cut}"
+        self._tail.unfollow(cut.place)
+
+    async def _read(self, wait_seconds: float) -> frozenset[int]:
         batches = await self._tail.batches(wait_seconds)
         for place, records in batches.items():
             if (followed := self.followed.get(place.partition)) is not None:

@@ -222,3 +222,29 @@ async def test_a_history_that_was_cut_off_is_an_error_and_never_passed_over(grou
     with pytest.raises(HistoryCutOff):
         await log.read(place, 1)
     await tail.close()
+
+
+async def test_who_leaves_the_place_whose_history_was_cut_off_reads_all_of_the_others(ground: Ground) -> None:
+    log = await ground.open_log()
+    lost, whole = Place(Topic.EVENTS, 0), Place(Topic.EVENTS, 1)
+    for place in (lost, whole):
+        writer = await log.take_over(place.partition, "one")
+        await writer.append(Step([record(project_at(log, place.partition), text) for text in "abc"]))
+    await ground.delete_before(lost, 1)
+    tail = log.tail()
+    tail.follow(lost, 0)
+    tail.follow(whole, 0)
+    found: list[str] = []
+
+    async def read_on() -> None:
+        while True:
+            found.extend(texts((await tail.batches(0.5)).get(whole, ())))
+
+    with pytest.raises(HistoryCutOff) as cut:
+        await read_on()
+    assert (cut.value.place, cut.value.missing, cut.value.first) == (lost, 0, 1)
+    tail.unfollow(cut.value.place)
+    while len(found) < 3:
+        found += texts((await collect(tail, 1))[whole])
+    assert found == ["a", "b", "c"]
+    await tail.close()

@@ -17,7 +17,7 @@ from events.families.run import RunRequested
 from events.families.verify import CheckOutcome, CheckResult
 from events.history import HistoryRecord, PartitionState, chain, fold
 from events.log.partitions import home_partition
-from events.log.port import LogUnavailable, NewRecord, Place, StoredRecord
+from events.log.port import HistoryCutOff, LogUnavailable, NewRecord, Place, StoredRecord
 from events.state import Project
 from support.scenario import MENDED, START, Scenario, plan
 from support.simulation import Tape, World
@@ -30,6 +30,7 @@ class ListLog:
         self.partition_count = partition_count
         self.records: dict[Place, list[StoredRecord]] = defaultdict(list)
         self.away = False
+        self.first: dict[Place, int] = defaultdict(int)
         self.reads = 0
         self._gap = gap
         self._came = asyncio.Event()
@@ -51,6 +52,8 @@ class ListLog:
     async def read(self, place: Place, start: int, end: int | None = None) -> Sequence[StoredRecord]:
         if self.away:
             raise LogUnavailable("away")
+        if place.topic is Topic.EVENTS and start < self.first[place]:
+            raise HistoryCutOff(place, start, self.first[place])
         self.reads += 1
         found = [r for r in self.records[place] if r.offset >= start and (end is None or r.offset < end)]
         return found[:50]

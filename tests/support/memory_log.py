@@ -13,6 +13,7 @@ from events.catalogue import Topic
 from events.log.partitions import home_partition
 from events.log.port import (
     Fenced,
+    HistoryCutOff,
     LogUnavailable,
     Membership,
     Missing,
@@ -81,6 +82,8 @@ class MemoryLog:
     async def read(self, place: Place, start: int, end: int | None = None) -> Sequence[StoredRecord]:
         await asyncio.sleep(0)
         self.present()
+        if place.topic is Topic.EVENTS and start < self.first[place]:
+            raise HistoryCutOff(place, start, self.first[place])
         return self.records[place][max(start, self.first[place]) : end][:PAGE_RECORDS]
 
     async def ends(self, topic: Topic) -> Mapping[int, int]:
@@ -199,7 +202,7 @@ class MemoryTail:
 
     async def _found(self) -> dict[Place, Sequence[StoredRecord]]:
         for place, at in list(self._at.items()):
-            if at < (first := self._log.first[place]):
+            if at < (first := self._log.first[place]) and place.topic is not Topic.EVENTS:
                 self._missing.append(Missing(place, at, first))
                 self._at[place] = first
         found = {place: await self._log.read(place, at) for place, at in list(self._at.items())}

@@ -125,6 +125,8 @@ class KafkaTail:
         self._assign()
         for partition, offset in missing.items():
             place = self._clients.names.place(partition)
+            if self._positions.get(place) != offset:
+                continue  # the library had asked for it before it was left, or moved
             first = await self._clients.reader.first_left(place, offset)
             if self._positions.get(place) == offset:
                 self._missing.append(Missing(place, offset, first))
