@@ -15,8 +15,8 @@ RECALLING = timedelta(seconds=2)
 """From looking for what an earlier instance kept to when the log takes the own claim."""
 ROLES = {"BuildRequested": "builder", "AuditRequested": "auditor"}
 _ANSWERS = {answer for request in ROLES for answer in ANSWERS[request]}
-_CLONE = re.compile(r"/work/([^/]+)/")
-"""A builder's clone lies in a folder that is named by its claim."""
+_CLONE = re.compile(r"/work/([^/]+?)(?:-[0-9a-f]{8})?/")
+"""A builder's clone lies in a folder that is named by its claim, and by eight digits for the try."""
 
 Key = tuple[str, str, str, int]
 """Role, run id, phase and attempt: what an agent knows of its request."""

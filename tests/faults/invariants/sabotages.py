@@ -6,7 +6,8 @@ Each sabotage falls on the runs of the project that has its name, and leaves all
 import fcntl
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -170,15 +171,19 @@ def rewound() -> None:
 
 def left_behind() -> None:
     """The builder leaves its clone, a sandbox that holds a lock of its mirror, and a lock at the target."""
-    remove_folder = builder_module.remove_folder
+    work_folder = builder_module.work_folder
 
-    def remove(folder: Path) -> None:
+    @asynccontextmanager
+    async def never_removed(folder: Path) -> AsyncIterator[Path]:
         if _building.get() == "left-behind":
+            folder.mkdir(parents=True)
+            yield folder
             _leave_a_sandbox(Settings().home_folder)
         else:
-            remove_folder(folder)
+            async with work_folder(folder) as held:
+                yield held
 
-    builder_module.remove_folder = remove
+    builder_module.work_folder = never_removed
     honest = integration_module.make_tag
 
     async def make_tag(target: Any, order: Any, fence: Any) -> Any:
