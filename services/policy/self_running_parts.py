@@ -20,6 +20,7 @@ _PARTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("tool", "hatch", "metadata", "hooks"),
         ("tool", "hatch", "version"),
         ("tool", "poetry", "build"),
+        ("tool", "poetry", "plugins", "pytest11"),
         ("tool", "pdm", "build"),
         ("tool", "pdm", "scripts"),
         ("tool", "setuptools", "cmdclass"),
@@ -40,6 +41,8 @@ _PARTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     _SETUP: (
         ("tool:pytest",),
         ("options", "cmdclass"),
+        ("options", "entry_points"),
+        ("options", "entry-points"),
         ("options.entry_points", "pytest11"),
         ("metadata", "version"),
     ),
@@ -103,9 +106,21 @@ def _parsed(name: str, text: str) -> object:
         return tomllib.loads(text)
     if name == _PACKAGE:
         return json.loads(text)
+    if _reads_differently(text):
+        return None
     parser = configparser.RawConfigParser()
     parser.read_string(text)
     return {section: dict(parser.items(section)) for section in parser.sections()}
+
+
+def _reads_differently(text: str) -> bool:
+    """Whether pytest finds other sections in an ini file than configparser, which ends lines at newlines alone.
+
+    Pytest begins a new line at a page break and the like, and ends a section's name before a comment, where
+    configparser goes on to the last bracket: `[tool:pytest] #]`.
+    """
+    lines = text.replace("\r\n", "\n").split("\n")
+    return any(len(line.splitlines()) > 1 or (line.startswith("[") and line.count("]") > 1) for line in lines)
 
 
 def _hooks(document: Mapping[str, object]) -> dict[str, object]:
