@@ -2,15 +2,20 @@
 
 Compared after casefold and NFC, so that no spelling of a name slips past. Patterns that grant are
 anchored at the root: `README.md` grants one file. Patterns that forbid, and have no slash, reach
-every folder: `*.pem` forbids them all.
+every folder: `*.pem` forbids them all. Brackets are read both ways, as one character of theirs and
+as they stand: `[id]` is a name that web frameworks give to files, and whoever wrote it meant it.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 from services.policy.disguise import folded
+
+# Each pair of brackets doubles the readings of its component; with more, all are read the same way.
+_MOST_BRACKETS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +71,55 @@ def _translated(parts: list[str]) -> Iterable[str]:
 
 
 def _component(part: str) -> str:
-    """One component: what stands between two stars matches where it comes first, and is not tried again."""
+    """One component, in each reading of its brackets by itself.
+
+    Within a reading a stretch has one length, or the first place of it would not be that which leaves most.
+    """
+    pieces = re.split(r"(\*+|\?|\[!?\]?[^\]/]*\])", part)
+    return "(?:" + "|".join(map(_sequence, _readings(pieces))) + ")"
+
+
+def _readings(pieces: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The pieces as expressions, but for stars, with brackets as a class and as they stand."""
+    choices = [tuple(_choices(piece)) for piece in pieces]
+    if sum(len(choice) > 1 for choice in choices) > _MOST_BRACKETS:
+        yield [choice[0] for choice in choices]
+        yield [choice[-1] for choice in choices]
+    else:
+        yield from product(*choices)
+
+
+def _choices(piece: str) -> Iterator[str]:
+    if piece.startswith("*"):
+        yield "*"
+    elif piece == "?":
+        yield "[^/]"
+    else:
+        if len(piece) > 2 and piece.startswith("[") and piece.endswith("]"):
+            yield from _character_class(piece[1:-1])
+        yield re.escape(piece)
+
+
+def _character_class(inner: str) -> Iterator[str]:
+    """One of the characters between brackets; nothing, where these name none."""
+    negated = inner.startswith("!")
+    items = re.findall(r"(.)-(.)|(.)", inner[negated:], re.DOTALL)
+    if items and all(first <= last for first, last, _ in items):
+        body = "".join(
+            re.escape(one) if one else f"{re.escape(first)}-{re.escape(last)}" for first, last, one in items
+        )
+        yield f"(?!/)[{'^' if negated else ''}{body}]"
+
+
+def _sequence(pieces: Sequence[str]) -> str:
+    """Pieces in a row: what stands between two stars matches where it comes first, and is not tried again."""
     stretches = [""]
-    for piece in re.split(r"(\*+|\?|\[!?\]?[^\]/]*\])", part):
-        if piece.startswith("*"):
+    for piece in pieces:
+        if piece == "*":
             stretches.append("")
         else:
-            stretches[-1] += _piece(piece)
+            stretches[-1] += piece
     if len(stretches) == 1:
         return stretches[0]
     first, *between, last = stretches
     return first + "".join(f"(?>[^/]*?{stretch})" for stretch in between) + "[^/]*" + last
-
-
-def _piece(piece: str) -> str:
-    if piece == "?":
-        return "[^/]"
-    if len(piece) > 2 and piece.startswith("[") and piece.endswith("]"):
-        inner = piece[1:-1]
-        negated = inner.startswith("!")
-        body = inner[negated:].replace("\\", "\\\\").replace("^", "\\^").replace("[", "\\[").replace("]", "\\]")
-        return f"(?!/)[{'^' if negated else ''}{body}]"
-    return re.escape(piece)

@@ -1,4 +1,5 @@
 import time
+import warnings
 
 import pytest
 
@@ -84,11 +85,54 @@ def test_several_stars_find_no_place_where_there_is_none(pattern: str, path: str
     assert not granting([pattern]).match(path.encode())
 
 
+BRACKETS = [
+    ("app/[locale]/admin/page.tsx", "app/[locale]/admin/page.tsx"),
+    ("app/[user-id]/page.tsx", "app/[user-id]/page.tsx"),
+    ("app/[Locale]/*.tsx", "app/[locale]/page.tsx"),
+    ("routes/[[...slug]]/+page.svelte", "routes/[[...slug]]/+page.svelte"),
+    ("app/[...all].[jt]s", "app/[...all].js"),
+    ("app/[a]-[b]-[c]-[d]-[e]", "app/[a]-[b]-[c]-[d]-[e]"),
+    ("app/[a]-[b]-[c]-[d]-[e]", "app/a-b-c-d-e"),
+    ("app/*[id]*/x", "app/a[id]b/x"),
+    ("*[ab]*]", "[ab]"),
+    ("app/[locale]/x", "app/l/x"),
+    ("[z-a]", "[z-a]"),
+    ("[!]", "[!]"),
+    ("[a-c].py", "b.py"),
+    ("[&&a]", "&"),
+    ("[~~||]", "|"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "path"), BRACKETS)
+def test_brackets_are_read_as_they_stand_and_as_one_character(pattern: str, path: str) -> None:
+    for globs in (granting([pattern]), forbidding([pattern])):
+        assert globs.match(path.encode())
+        assert not globs.match(path.encode() + b"x")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"), [("[locale]", "locale"), ("[z-a]", "z"), ("[!]", "a"), ("[a]", "[b]")]
+)
+def test_brackets_grant_no_more_than_their_two_readings(pattern: str, path: str) -> None:
+    assert not granting([pattern]).match(path.encode())
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[b-a]", "[!]", "[a--]", "[--a]", "[&&]", "[[a]", "[\\", "[a\\]", "[!^]", "[]", "[!!-]"]
+)
+def test_no_pattern_is_too_strange_to_be_read(pattern: str) -> None:
+    with warnings.catch_warnings(action="error"):
+        assert granting([pattern]).match(pattern.encode())
+
+
 @pytest.mark.parametrize(
     ("pattern", "path"),
     [
         ("*a*a*a*a*a*ab", "a" * 20_000),
         ("*a?*a?*a?*b", "a" * 20_000),
+        ("*[ab]*[ab]*[ab]*[ab]b", "a" * 20_000),
+        ("*[ab]" * 40 + "c", "a" * 20_000),
         ("**/a/**/a/**/a/**/a/**/b", "a/" * 10_000 + "a"),
         ("**/*a*/**/*a*/**/*a*b", "aa/" * 7_000 + "a"),
     ],
