@@ -45,7 +45,9 @@ def addresses_auditor(text: str) -> bool:
 
 def _in_file(file: FileChange) -> Iterator[Concern]:
     if is_test_settings(file.path):
-        yield concern("test_settings_changed", file.path, "The settings of a test runner change.")
+        yield concern(
+            "test_settings_changed", file.path, "The settings of a test runner or of another check change."
+        )
     if is_unusual_binary(file):
         yield concern("binary_file", file.path, "A binary file is added, of which no line can be shown.")
     addressed = next((line for line in file.added if addresses_auditor(line.text)), None)

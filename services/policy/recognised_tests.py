@@ -8,8 +8,9 @@ _TEST_FILE = re.compile(
     r"|(?:^|/)(?:tests?|spec|specs|__tests__|testing|e2e)/.*"
 )
 _TEST_SETTINGS = re.compile(
-    r"(?i)(?:^|/)(?:pytest\.ini|tox\.ini|noxfile\.py|\.coveragerc|(?:jest|vitest|playwright|cypress|karma)[^/]*\.config\.[a-z]+"
-    r"|\.mocharc[^/]*|\.nycrc[^/]*|nextest\.toml)$"
+    r"(?i)(?:^|/)(?:pytest\.ini|tox\.ini|noxfile\.py|\.coveragerc"
+    r"|(?:jest|vitest|playwright|cypress|karma)[^/]*\.conf(?:ig)?\.[a-z]+|\.mocharc[^/]*|\.nycrc[^/]*|nextest\.toml"
+    r"|\.rspec(?:-local)?|bunfig\.toml|\.?mypy\.ini|\.?pylintrc(?:\.toml)?)$"
 )
 
 SKIP = re.compile(
@@ -92,5 +93,5 @@ def is_test_file(path: bytes) -> bool:
 
 
 def is_test_settings(path: bytes) -> bool:
-    """Whether a path is the settings file of a test runner."""
+    """Whether a path is the settings file of a test runner, or of a program that checks like one."""
     return _TEST_SETTINGS.search(path.decode("utf-8", "replace")) is not None

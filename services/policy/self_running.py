@@ -24,6 +24,14 @@ def _family(rule: str, what: str, globs: str) -> Family:
     return Family(rule, what, tuple(globs.split()))
 
 
+# `python -m pytest` looks where it starts before it looks at what is installed, and PYTHONPATH is often `src`.
+# A folder comes first only with an `__init__`; without one it is a place where many keep their tests.
+_SHADOWING = " ".join(
+    f"{folder}{module}{suffix}"
+    for folder in ("/", "/src/")
+    for module in ("pytest", "_pytest", "pluggy", "iniconfig", "coverage", "unittest")
+    for suffix in (".py*", ".*so", "/__init__.*", "/__main__.*")
+)
 FAMILIES = (
     _family(
         "ci_configuration",
@@ -33,7 +41,8 @@ FAMILIES = (
         /.azure-pipelines/** /.azuredevops/** Jenkinsfile* /.buildkite/** .drone.yml /.woodpecker/**
         .woodpecker.y*ml bitbucket-pipelines.yml appveyor.yml .appveyor.yml .cirrus.yml .cirrus.star
         /.teamcity/** /.forgejo/** /.gitea/** /.ci/** cloudbuild.y*ml buildspec.y*ml /.semaphore/**
-        /.tekton/** .readthedocs.y*ml renovate.json* .renovaterc*
+        /.tekton/** .readthedocs.y*ml renovate.json* .renovaterc* .build.y*ml /.builds/** netlify.toml
+        .zuul.y*ml zuul.y*ml /.zuul.d/** /zuul.d/**
         """,
     ),
     _family(
@@ -44,7 +53,7 @@ FAMILIES = (
         init.gradle* mvnw mvnw.cmd **/.mvn/** .npmrc .yarnrc* **/.yarn/** .pnpmfile.* pip.conf .pypirc
         hatch_build.py extconf.rb Package.swift build.zig build.gradle build.gradle.kts settings.gradle
         settings.gradle.kts build.sbt **/project/*.sbt Directory.Build.props Directory.Build.targets
-        Directory.Build.rsp Directory.Packages.props
+        Directory.Build.rsp Directory.Packages.props **/.bundle/config
         """,
     ),
     _family(
@@ -62,9 +71,12 @@ FAMILIES = (
         "is run by an interpreter, test runner or shell on its own",
         """
         conftest.py sitecustomize.* usercustomize.* **/sitecustomize/** **/usercustomize/** *.pth pytest.ini
-        .pytest.ini pytest.toml .pytest.toml tox.ini .envrc .mise.toml mise.toml /.mise/** .pdbrc
-        .gdbinit .lldbinit .Rprofile .irbrc .pryrc .bashrc .profile
-        """,
+        .pytest.ini pytest.toml .pytest.toml tox.ini .envrc .mise.toml .mise.*.toml mise.toml mise.*.toml
+        /.mise/** /mise/config*.toml /.config/mise/** .pdbrc
+        .gdbinit .lldbinit .Rprofile .irbrc .pryrc .bashrc .profile .rspec .rspec-local bunfig.toml
+        **/*.dist-info/entry_points.txt **/*.egg-info/entry_points.txt
+        """
+        + _SHADOWING,
     ),
     _family(
         "git_hook",

@@ -12,6 +12,7 @@ from services.policy.policy import Policy, Violation, violation
 _PYPROJECT = "pyproject.toml"
 _PACKAGE = "package.json"
 _SETUP = "setup.cfg"
+_CARGO = "cargo.toml"
 _PARTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     _PYPROJECT: (
         ("build-system",),
@@ -46,6 +47,7 @@ _PARTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("options.entry_points", "pytest11"),
         ("metadata", "version"),
     ),
+    _CARGO: (("package", "build"),),
 }
 # Nobody writes longer ones by hand, and their parsers take the square of a line's length.
 _LARGEST_BYTES = 500_000
@@ -57,7 +59,7 @@ _LIFECYCLE = frozenset(
 
 
 def self_running_parts(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
-    """The build backend in pyproject.toml, the install scripts in package.json, pytest's settings in setup.cfg."""
+    """Build backends and scripts, install scripts and pytest's settings, in files that hold other things too."""
     allowed = granting(policy.allow)
     for file in change.files:
         part = _changed_part(file)
@@ -102,7 +104,7 @@ def _is_quickly_parsed(name: str, content: bytes) -> bool:
 
 
 def _parsed(name: str, text: str) -> object:
-    if name == _PYPROJECT:
+    if name in (_PYPROJECT, _CARGO):
         return tomllib.loads(text)
     if name == _PACKAGE:
         return json.loads(text)

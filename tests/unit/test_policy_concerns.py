@@ -77,6 +77,15 @@ WEAKENED = [
         "def test_b():\n    assert g()\ndef test_a():\n    pytest.skip('x')\n    assert f() == 3\n",
     ),
     ("test_settings_changed", "pytest.ini", "", "[pytest]\n"),
+    ("test_settings_changed", "jest.config.js", "", "x\n"),
+    ("test_settings_changed", "web/karma.conf.js", "", "x\n"),
+    ("test_settings_changed", "karma.ci.conf.coffee", "", "x\n"),
+    ("test_settings_changed", ".rspec", "", "--dry-run\n"),
+    ("test_settings_changed", "bunfig.toml", "", "[test]\n"),
+    ("test_settings_changed", "mypy.ini", "", "[mypy]\n"),
+    ("test_settings_changed", "a/.mypy.ini", "", "[mypy]\n"),
+    ("test_settings_changed", "pylintrc", "", "[MAIN]\n"),
+    ("test_settings_changed", ".pylintrc", "", "[MAIN]\n"),
 ]
 
 
@@ -124,6 +133,8 @@ HARMLESS = [
     ),
     ("tests/test_a.py", "@pytest.mark.skip\n" + TEST_A, "import x\n\n@pytest.mark.skip\n" + TEST_A),
     ("src/query.ts", "", "const q = gql`{ a @skip(if: $x) }`\n"),
+    ("src/karma.config/a.js", "", "x\n"),
+    ("docs/mypy.ini.md", "", "x\n"),
     ("src/a.py", "", "def skip(tokens):\n    system_prompt = load()\n"),
 ]
 

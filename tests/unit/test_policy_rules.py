@@ -288,6 +288,10 @@ PASSING: Mapping[str, tuple[ProposedChange, Policy]] = {
         proposed(edited("pyproject.toml", "[project]\n", '[project]\ndependencies = ["a"]\n')),
         Policy(),
     ),
+    "a dependency in Cargo.toml": (
+        proposed(edited("Cargo.toml", "[package]\nbuild = 'a'\n", "[package]\nbuild = 'a'\n[dependencies]\n")),
+        Policy(),
+    ),
     "a script in package.json": (proposed(edited("package.json", "{}", '{"scripts": {"test": "x"}}')), Policy()),
     "a script that only begins like a hook": (
         proposed(edited("package.json", "{}", '{"scripts": {"preview": "x", "prettier": "y", "build": "z"}}')),
@@ -330,6 +334,7 @@ PARTS = [
     ("pyproject.toml", "[project.entry-points.pytest11]\nx = 'other'\n"),
     ("pyproject.toml", "[tool.poetry.plugins.pytest11]\nx = 'other'\n"),
     ("pyproject.toml", "[tool.pdm.scripts]\npost_install = 'x'\n"),
+    ("Cargo.toml", "[package]\nbuild = 'gen.rs'\n"),
     ("package.json", '{"scripts": {"pretest": "x"}}'),
     ("package.json", '{"scripts": {"postbuild": "x", "build": "y"}}'),
     ("package.json", '{"scripts": {"install": "x"}}'),
