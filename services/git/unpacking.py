@@ -14,14 +14,22 @@ from services.git.failures import PatchTooLarge
 _HUNK = re.compile(rb"^(literal|delta) \s*\+?(\d+)[^\n]*\n?", re.MULTILINE)
 _HEAD_BYTES = 20
 _LARGEST_NUMBER_BYTES = 9
+_MOST_DIGITS = 19
 
 
 def unpacked_bytes(patch: bytes) -> int:
     """The bytes that all binary hunks of a patch unpack to; raises PatchTooLarge where that cannot be told."""
     return sum(
-        int(hunk[2]) + (_result_bytes(patch, hunk.end()) if hunk[1] == b"delta" else 0)
+        _said_bytes(hunk[2]) + (_result_bytes(patch, hunk.end()) if hunk[1] == b"delta" else 0)
         for hunk in _HUNK.finditer(patch)
     )
+
+
+def _said_bytes(digits: bytes) -> int:
+    """A size as it is written. Git has no word for one of twenty digits, and Python reads none of thousands."""
+    if len(digits.lstrip(b"0")) > _MOST_DIGITS:
+        raise PatchTooLarge("It holds a size of more than nineteen digits.")
+    return int(digits.lstrip(b"0") or b"0")
 
 
 def _result_bytes(patch: bytes, start: int) -> int:

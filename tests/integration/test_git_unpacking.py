@@ -38,6 +38,13 @@ async def test_a_patch_that_unpacks_to_gigabytes_is_refused(bench: Bench, size: 
         await made(bench, patch.encode())
 
 
+@pytest.mark.parametrize("kind", [b"literal", b"delta"])
+def test_a_size_of_thousands_of_digits_is_refused(kind: bytes) -> None:
+    with pytest.raises(PatchTooLarge):
+        unpacked_bytes(kind + b" " + b"9" * 5000 + b"\nzc\n")
+    assert unpacked_bytes(b"literal " + b"0" * 5000 + b"7\nzc\n") == 7
+
+
 @pytest.mark.parametrize("padding", [0, 60])
 async def test_a_small_delta_counts_as_what_comes_of_it(bench: Bench, padding: int) -> None:
     patch = delta_patch(2000, padding)
