@@ -1,5 +1,6 @@
 """Where the services of this process write their log, and how it looks."""
 
+import contextlib
 import logging
 import sys
 from io import TextIOBase
@@ -25,10 +26,32 @@ class _OpenedWhenWritten(TextIOBase):
         """Append, at once."""
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("a")
+            # Whatever a line holds, and in whatever locale: it is written.
+            self._file = self._path.open("a", encoding="utf-8", errors="backslashreplace")
         written = self._file.write(text)
         self._file.flush()
         return written
+
+
+class _Unfailing(TextIOBase):
+    """A stream that passes over what cannot be written: for want of a log nobody may end, or lose work.
+
+    Each line is tried anew: a disk that was full may have room again.
+    """
+
+    def __init__(self, stream: TextIO | TextIOBase) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or pass over it: a disk may be full, a reader gone, an encoding without it."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what is written; what fails to be stays behind."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def log_to_stderr(settings: Settings) -> None:
@@ -44,6 +67,7 @@ def log_to_home(settings: Settings) -> Path:
 
 
 def _configure(settings: Settings, stream: TextIO | TextIOBase, *, colours: bool) -> None:
+    unfailing = _Unfailing(stream)
     level = getattr(logging, settings.log_level.upper())
     renderer: Processor = (
         structlog.processors.JSONRenderer()
@@ -60,12 +84,12 @@ def _configure(settings: Settings, stream: TextIO | TextIOBase, *, colours: bool
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stream),  # type: ignore[arg-type]  # all it does is write
+        logger_factory=structlog.PrintLoggerFactory(unfailing),  # type: ignore[arg-type]  # all it does is write
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(
         level=max(level, logging.WARNING),
-        stream=stream,
+        stream=unfailing,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         force=True,
     )
