@@ -15,7 +15,7 @@ from services.sandbox.bubblewrap import bubblewrap_arguments
 from services.sandbox.environment import child_environment, chosen_secrets, search_path
 from services.sandbox.job import Job, SandboxUnavailable
 from services.sandbox.lending import Lending
-from services.sandbox.lifeline import lifeline
+from services.sandbox.lifeline import Lifeline, lifeline
 from services.sandbox.namespace import Namespace, watched_namespace
 from services.sandbox.ownership import lend_folder, take_back_folder, user_for_sandbox
 from services.sandbox.specification import DEFAULT_LIMITS, HOME, Limits, Mount, SandboxSpec, SystemLayout, Tools
@@ -76,7 +76,7 @@ class Bubblewrap:
                     done = await run(command, stop)
                 finally:
                     await in_any_case(namespace.ended())
-        _check_made(done)
+        _check_made(done, line)
         return done
 
     def redactor(self, secrets: tuple[str, ...]) -> Redactor:
@@ -111,9 +111,9 @@ class Bubblewrap:
         )
 
 
-def _check_made(done: Completed) -> None:
-    """Tell a sandbox that could not be made from a command that failed in it."""
-    if done.exit_code == 1 and done.stderr.head.startswith(b"bwrap: "):
+def _check_made(done: Completed, line: Lifeline) -> None:
+    """Tell a sandbox that could not be made from a command that failed in it, whatever that has written."""
+    if not line.was_heard and done.exit_code == 1 and done.stderr.head.startswith(b"bwrap: "):
         raise SandboxUnavailable(done.stderr.last_text(500))
 
 

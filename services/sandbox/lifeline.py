@@ -23,12 +23,16 @@ _SCRIPT = (
 _OPENING = "chmod 0666 /proc/$$/fd/1 /proc/$$/fd/2;"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lifeline:
-    """The descriptors that the sandbox inherits: the line as standard input, and the command's own input."""
+    """The descriptors that the sandbox inherits: the line as standard input, and the command's own input.
+
+    `was_heard` says whether the sandbox has told that it is there: before that no command began in it.
+    """
 
     line: int
     command_input: int
+    was_heard: bool = False
 
     def arguments(self, *, opens_output: bool = False) -> tuple[str, ...]:
         """What stands before the command; if asked to it lets every user open the pipes that it writes to."""
@@ -40,15 +44,17 @@ def lifeline(command_input: int) -> Iterator[Lifeline]:
     """A lifeline whose word is given as soon as the sandbox is there; the command reads from `command_input`."""
     ours, theirs = socket.socketpair()
     loop = asyncio.get_running_loop()
+    line = Lifeline(theirs.fileno(), command_input)
 
     def answer() -> None:
         loop.remove_reader(ours)
+        line.was_heard = True
         with contextlib.suppress(ConnectionError):
             ours.send(WORD)
 
     with ours, theirs:
         loop.add_reader(ours, answer)
         try:
-            yield Lifeline(theirs.fileno(), command_input)
+            yield line
         finally:
             loop.remove_reader(ours)

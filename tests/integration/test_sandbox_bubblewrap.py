@@ -215,6 +215,11 @@ async def test_a_missing_executable_is_named(sandbox: Sandbox, work: Path):
     assert (done.ending, done.reason) == (Ending.FAILED_TO_START, "no such executable: no-such-agent")
 
 
+async def test_a_job_that_writes_what_bubblewrap_might_has_failed_by_itself(sandbox: Sandbox, work: Path):
+    done = await sandbox.run(shell("echo 'bwrap: x' >&2; exit 1", work))
+    assert (done.ending, done.exit_code, done.stderr.text) == (Ending.EXITED, 1, "bwrap: x\n")
+
+
 async def test_the_environment_is_a_short_list_with_the_secrets_named(sandbox: Sandbox, work: Path):
     job = Job(("env",), work, secrets=("MODEL_KEY",), variables={"AUTOPACK_REQUEST": "/x", "SHOWN": "yes"})
     done = await sandbox.run(job)

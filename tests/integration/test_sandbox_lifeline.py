@@ -29,7 +29,9 @@ async def _run(line: Lifeline, command: tuple[str, ...], dies: tuple[socket.sock
 
 async def test_a_command_begins_when_its_service_has_given_its_word() -> None:
     with input_file(b"what it reads\n") as given, lifeline(given) as line:
+        assert not line.was_heard
         code, printed = await _run(line, ("sh", "-c", 'echo "$1"; cat; cat /dev/stdin', "sh", "as it is"))
+        assert line.was_heard
     assert (code, printed) == (0, "as it is\nwhat it reads\nwhat it reads\n")
 
 
