@@ -3,9 +3,8 @@
 The sandbox begins empty, and what it shows is added: a list of what to hide would always lack something.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from services.sandbox.specification import HOME, Limits, Mount, SandboxSpec
@@ -24,7 +23,7 @@ def bubblewrap_arguments(spec: SandboxSpec) -> tuple[str, ...]:
         str(spec.tools.bubblewrap),
         *_isolation(spec),
         *_foundation(spec),
-        *chain.from_iterable(place.arguments() for place in _places(spec)),
+        *_mounting(spec),
         *("--remount-ro", "/", "--chdir", "/", "--"),
         # The pipes are root's: whoever writes to /dev/stderr opens them anew, and must be allowed to.
         *(spec.lifeline.arguments(opens_output=spec.uid is not None) if spec.lifeline else ()),
@@ -55,7 +54,7 @@ def _foundation(spec: SandboxSpec) -> Iterator[str]:
     yield from ("--proc", "/proc", "--dev", "/dev")
     yield from _scratch(Path("/dev/shm"), SHARED_MEMORY_BYTES)
     files = spec.data_files or {}
-    yield from _parents(*SCRATCH_FOLDERS, *files)
+    yield from _folders(_above(*SCRATCH_FOLDERS, *files))
     for folder in SCRATCH_FOLDERS:
         yield from _scratch(folder, spec.limits.scratch_bytes)
     for path, descriptor in files.items():
@@ -75,11 +74,24 @@ class _Place:
     source: Path | None = None
 
     def arguments(self) -> Iterator[str]:
-        yield from _parents(self.destination)
         if self.source is None:
             yield from ("--perms", "0755", self.option, str(self.destination))
         else:
             yield from (self.option, str(self.source), str(self.destination))
+
+
+def _mounting(spec: SandboxSpec) -> Iterator[str]:
+    """Put every place where it shows, each folder above them made once: bubblewrap takes 9,000 arguments.
+
+    What is lent within the work folder may come in a thousand places, and finds its way there made already.
+    """
+    # What the foundation has made does not count: a place may lie over it.
+    made: set[Path] = set()
+    for place in _places(spec):
+        above = [path for path in _above(place.destination) if path not in made]
+        made.update(above)
+        yield from _folders(path for path in above if not path.is_relative_to(spec.place))
+        yield from place.arguments()
 
 
 def _places(spec: SandboxSpec) -> list[_Place]:
@@ -98,11 +110,17 @@ def _places(spec: SandboxSpec) -> list[_Place]:
     return sorted(unique.values(), key=lambda place: (len(place.destination.parts), place.destination))
 
 
-def _parents(*paths: Path) -> Iterator[str]:
-    """Make the folders above places, readable by all: bubblewrap's own are closed to another user."""
+def _above(*paths: Path) -> Iterator[Path]:
+    """The folders above places, outermost first, that are not there anyway."""
     for parent in dict.fromkeys(parent for path in paths for parent in reversed(path.parents)):
         if parent not in PREPARED:
-            yield from ("--perms", "0755", "--dir", str(parent))
+            yield parent
+
+
+def _folders(paths: Iterable[Path]) -> Iterator[str]:
+    """Make folders, readable by all: bubblewrap's own are closed to another user."""
+    for path in paths:
+        yield from ("--perms", "0755", "--dir", str(path))
 
 
 def _limiter(prlimit: str, limits: Limits) -> Iterator[str]:

@@ -46,6 +46,23 @@ def test_something_lent_read_only_may_show_elsewhere_than_where_it_lies():
     assert line.index(f"--bind {WORK} {WORK}") < line.index("--ro-bind /srv/prepared/venv")
 
 
+def test_a_thousand_mounts_are_no_more_than_bubblewrap_takes_with_each_folder_before_what_is_below_it():
+    shared = [Mount(Path(f"/srv/{n}"), Path(f"/a/{n % 3}/{n % 10}/{n % 20}/{n}")) for n in range(500)]
+    lent = [Mount(Path(f"/srv/{n}"), WORK / f"{n}/a/b/c/{n}") for n in range(500)]
+    spec = SandboxSpec(TOOLS, SYSTEM, ("/usr/bin/make",), WORK, readonly=(*shared, *lent))
+    given = bubblewrap_arguments(spec)
+    assert len(given) < 9000
+    mounts = {Path(given[at + 2]): at for at, word in enumerate(given) if word == "--ro-bind"}
+    assert {mount.destination for mount in (*shared, *lent)} <= mounts.keys()
+    folders = {Path(given[at + 1]): at for at, word in enumerate(given) if word == "--dir"}
+    assert len(folders) == given.count("--dir")
+    for mount in shared:
+        way = [*reversed(mount.destination.parents)][1:]
+        order = [folders[folder] for folder in way]
+        assert [*order, mounts[mount.destination]] == sorted([*order, mounts[mount.destination]])
+    assert given.index("--bind") < min(mounts[mount.destination] for mount in lent)
+
+
 def test_only_root_changes_the_user_and_keeps_what_that_takes():
     assert "setpriv" not in arguments()
     assert "--cap-add" not in arguments()
