@@ -26,6 +26,10 @@ NAMES_OF_OTHERS = frozenset(
 """Names that agents, tests and the compose file know, and that are no settings."""
 
 
+ADDRESS_OF_LOG = "must be kafka://host:port[,host:port] or postgresql://…"
+ADDRESS_OF_SERVICE = "must be http://host:port or https://…"
+QUOTED = "in a password / ? # @ are written as %2F %3F %23 %40"
+
 LONGEST_SESSION_SECONDS = 1800.0
 """What brokers allow by default (`group.max.session.timeout.ms`)."""
 
@@ -47,8 +51,8 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path("~/.autopack")
-    log: str | None = None
-    database: str | None = None
+    log: str | None = Field(default=None, repr=False)
+    database: str | None = Field(default=None, repr=False)
     artifacts: str | None = None
     run_files: Path | None = Field(
         default=None, validation_alias=AliasChoices("AUTOPACK_RUN_FILES", "AUTONOMOUS_RUNS_DIR")
@@ -56,7 +60,7 @@ class Settings(BaseSettings):
     repository: str | None = None
     project: SafeId = "Autopack"
     listen: str = "127.0.0.1:8000"
-    url: str | None = None
+    url: str | None = Field(default=None, repr=False)
     token: str | None = Field(default=None, repr=False)
     agents: Path | None = None
     allow_unsandboxed: bool = False
@@ -89,7 +93,7 @@ class Settings(BaseSettings):
     @classmethod
     def _known_log(cls, value: str | None) -> str | None:
         if value and not value.startswith(("kafka://", "postgresql://", "postgres://")):
-            raise ValueError("must be kafka://host:port[,host:port] or postgresql://…")
+            raise ValueError(ADDRESS_OF_LOG)
         return _addressed(value)
 
     @field_validator("database")
@@ -134,9 +138,13 @@ class Settings(BaseSettings):
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value is not None:
-            parsed = _parsed(value)
+            try:
+                parsed = _parsed(value)
+            except ValueError:
+                # Without its words: they may quote the beginning of a password.
+                raise ValueError(f"{ADDRESS_OF_SERVICE}; {QUOTED}") from None
             if parsed.scheme not in ("http", "https") or not parsed.hostname:
-                raise ValueError("must be http://host:port or https://…")
+                raise ValueError(ADDRESS_OF_SERVICE)
         return value
 
     @field_validator("failpoints", mode="before")
@@ -221,16 +229,26 @@ def _parsed(url: str) -> SplitResult:
 
 
 def _addressed(url: str | None) -> str | None:
-    """The URL, None where it is empty; raises ValueError where one of its hosts or ports cannot be meant."""
+    """The URL, None where it is empty; raises ValueError where one of its hosts or ports cannot be meant.
+
+    The error quotes nothing: with a password that is not quoted, part of it stands where a host is looked for.
+    """
     if not url:
         return None
     scheme, _, rest = url.partition("://")
-    hosts = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
-    for host in hosts.split(","):
-        try:
-            is_named = urlsplit(f"//{host}").port != 0 and (host or scheme != "kafka")
-        except ValueError as error:
-            raise ValueError(f"{host!r}: {error}") from error
-        if not is_named:
-            raise ValueError("must be kafka://host:port[,host:port] or postgresql://…")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    path, _, query = rest.removeprefix(authority).partition("?")
+    user, _, hosts = authority.rpartition("@")
+    fields = query.split("&") if query else ()
+    # An @ in the path ends a password, most likely; for Kafka's own there are settings.
+    is_doubtful = "@" in path or any("=" not in field for field in fields) or (user and scheme == "kafka")
+    if is_doubtful or not all(_is_host(host, is_needed=scheme == "kafka") for host in hosts.split(",")):
+        raise ValueError(f"{ADDRESS_OF_LOG}; {QUOTED}")
     return url
+
+
+def _is_host(host: str, *, is_needed: bool) -> bool:
+    try:
+        return urlsplit(f"//{host}").port != 0 and bool(host or not is_needed)
+    except ValueError:
+        return False

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import httpx
 
+from services.cli.addresses import shown_address
 from services.cli.failures import ServiceUnreachable, StreamBroken, Unsuccessful, WrongUsage
 from services.keepalive import KEEPALIVE
 
@@ -32,8 +33,8 @@ class Client:
 
     @property
     def address(self) -> str:
-        """Where the service is."""
-        return str(self._http.base_url)
+        """Where the service is, for messages: without what it may hold of secrets."""
+        return shown_address(str(self._http.base_url))
 
     def of_project(self, project: str | None) -> "Client":
         """The same client, asking of one project."""
@@ -138,7 +139,7 @@ async def connected(url: str, token: str | None) -> AsyncIterator[Client]:
             base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False, transport=transport
         )
     except (httpx.InvalidURL, ValueError) as error:
-        raise WrongUsage(f"{url!r} is no address of a service: {error}") from error
+        raise WrongUsage(f"{shown_address(url)!r} is no address of a service") from error
     async with http:
         yield Client(http)
 
@@ -159,8 +160,12 @@ def _object(answer: httpx.Response) -> dict[str, Any]:
     try:
         body = answer.json()
     except ValueError as error:
-        raise Unsuccessful(f"{answer.url} answers what is no JSON") from error
+        raise Unsuccessful(f"{_place_of(answer)} answers what is no JSON") from error
     return body if isinstance(body, dict) else {"items": body}
+
+
+def _place_of(answer: httpx.Response) -> str:
+    return shown_address(str(answer.url))
 
 
 def _unreachable(address: str, error: httpx.HTTPError) -> ServiceUnreachable:
@@ -177,7 +182,7 @@ def _refusal(answer: httpx.Response) -> Refused | ServiceUnreachable:
         problem = answer.json()
     except ValueError:
         problem = {}
-    message = _words(problem) or f"{answer.request.method} {answer.url}: {answer.status_code}"
+    message = _words(problem) or f"{answer.request.method} {_place_of(answer)}: {answer.status_code}"
     if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
         return ServiceUnreachable(f"the service at {answer.url.host} is in trouble: {message}")
     return Refused(answer.status_code, message)

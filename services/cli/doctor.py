@@ -12,6 +12,7 @@ from pathlib import Path
 
 from events.log.port import LogUnavailable
 from services.agents import Agents, AgentsFileInvalid, CommandAgent, load_agents
+from services.cli.addresses import shown_address
 from services.cli.failures import CommandFailure
 from services.cli.reaching import service_at_hand
 from services.cli.store import opened_store
@@ -122,8 +123,7 @@ async def _servers(settings: Settings) -> Finding:
 
 
 def _where(url: str | None) -> str:
-    """An address without what it may hold of secrets."""
-    return "embedded" if url is None else re.sub(r"//[^@/]*@", "//", url).partition("?")[0]
+    return "embedded" if url is None else shown_address(url)
 
 
 async def examine_agents(settings: Settings) -> Finding:

@@ -87,7 +87,7 @@ async def service_at_hand(settings: Settings) -> AsyncIterator[Client | None]:
         if await client.is_alive():
             yield client
         elif settings.url:
-            raise ServiceUnreachable(f"no service answers at {url}, which AUTOPACK_URL names")
+            raise ServiceUnreachable(f"no service answers at {client.address}, which AUTOPACK_URL names")
         else:
             yield None  # it was killed, and could not take its address away
 
