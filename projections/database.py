@@ -18,6 +18,13 @@ from projections.projection import Projection
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
+REFUSED = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+"""The server is there, and does not take us as who we are or let us do what we have to: waiting does not help."""
+
 UNAVAILABLE = (
     OSError,
     asyncpg.PostgresConnectionError,

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from projections.database import POOL_SETTINGS, Connection, Pool, nothing_to_reset, speak_json
+from projections.database import POOL_SETTINGS, REFUSED, Connection, Pool, nothing_to_reset, speak_json
 from projections.installation import Installation
 from projections.projection import Projection
 
@@ -32,9 +32,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except (
-        asyncpg.InvalidAuthorizationSpecificationError,
-        asyncpg.InvalidCatalogNameError,
-        asyncpg.InsufficientPrivilegeError,
+        *REFUSED,
         ValueError,  # the driver's word for an address that it cannot make sense of
     ) as error:
         raise ConnectionRefused(str(error)) from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from events.log.port import EventLog, LogUnavailable, LogUnfit
 from projections.catalogue import PROJECTIONS
-from projections.database import UNAVAILABLE, Pool, install, open_pool
+from projections.database import REFUSED, UNAVAILABLE, Pool, install, open_pool
 from projections.rebuild import FILLERS
 from services.cli.failures import ServiceUnreachable, Unsuccessful, WrongUsage
 from services.embedded.postgres import ServerDidNotStart
@@ -25,7 +25,7 @@ class Store:
 
 @asynccontextmanager
 async def opened_store(settings: Settings) -> AsyncIterator[Store]:
-    """The configured servers, or the embedded one. Raises ServiceUnreachable.
+    """The configured servers, or the embedded one. Raises ServiceUnreachable; Unsuccessful where refused.
 
     With AUTOPACK_URL alone there is nothing to open here: that raises WrongUsage.
     """
@@ -51,5 +51,7 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
         raise ServiceUnreachable(str(error)) from error
     except LogUnfit as error:
         raise Unsuccessful(str(error)) from error
+    except REFUSED as error:
+        raise Unsuccessful(f"the database: {error}") from error
     except UNAVAILABLE as error:
         raise ServiceUnreachable(f"the database cannot be used: {str(error) or type(error).__name__}") from error
