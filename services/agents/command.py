@@ -97,7 +97,11 @@ class CommandDriver:
                 return done
             report = await asyncio.to_thread(self._report, agent, folders.report)
         usage = Usage(report.tokens, report.cost_usd, done.duration_seconds)
-        return _failure(done, usage, self.sandbox.name) or _audit_answer(done, usage, self.sandbox.name)
+        failure = _failure(done, usage, self.sandbox.name)
+        if failure is not None:
+            return failure
+        # In a thread: an answer may be large, and made to take long.
+        return await asyncio.to_thread(_audit_answer, done, usage, self.sandbox.name)
 
     async def _run(
         self,

@@ -38,11 +38,11 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:100]!r} stands there twice")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {name[:100]!r} stands there twice")
+        found[name] = value
     return found
 
 
@@ -64,12 +64,13 @@ def clean(text: str, limit_bytes: int) -> str:
 
 
 def fitting(items: Iterable[Item], budget_bytes: int) -> tuple[Item, ...]:
-    """Take items from the first on, as long as together they fit into an event."""
+    """Take from the first on whatever still fits into an event: one that is too large hides none that follow."""
     kept: list[Item] = []
     for item in items:
-        budget_bytes -= len(repr(item).encode(errors="replace"))
-        if budget_bytes < 0:
-            break
+        taken = len(repr(item).encode(errors="replace"))
+        if taken > budget_bytes:
+            continue
+        budget_bytes -= taken
         kept.append(item)
     return tuple(kept)
 

@@ -13,6 +13,9 @@ TEXT_BYTES = 2000
 NAME_BYTES = 200
 LIST_BYTES = 12_000
 MOST_NOTES = 20
+MOST_PATHS = 20
+MOST_EVIDENCE = 5
+"""So many paths and texts an event keeps of an issue: more of them must not cost the issue itself."""
 FIRST_VERSION_NAMES = {"probe_results": "probes", "suggested_issues": "issues", "notes": "summary"}
 FIRST_VERSION_PROBE_NAMES = {"probe_type": "name", "stdout": "output"}
 FIRST_VERSION_ISSUE_NAMES = {"description": "message", "evidence_refs": "evidence"}
@@ -70,8 +73,8 @@ class _IssueGiven(_Strict):
             self.severity,
             clean(self.category, NAME_BYTES),
             clean(self.message, TEXT_BYTES),
-            tuple(clean(path, NAME_BYTES) for path in self.paths),
-            tuple(clean(text, NAME_BYTES) for text in self.evidence),
+            tuple(clean(path, NAME_BYTES) for path in self.paths[:MOST_PATHS]),
+            tuple(clean(text, NAME_BYTES) for text in self.evidence[:MOST_EVIDENCE]),
         )
 
 

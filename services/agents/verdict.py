@@ -7,9 +7,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from events.families.audit import Recommendation
 from services.agents.answers import Finding, Verdict
 from services.agents.reading import AnswerUnreadable, clean, fitting, parse_object, renamed
-from services.agents.report import NAME_BYTES, SUMMARY_BYTES, TEXT_BYTES, Cost, TokensGiven, first_fault
+from services.agents.report import (
+    MOST_EVIDENCE,
+    NAME_BYTES,
+    SUMMARY_BYTES,
+    TEXT_BYTES,
+    Cost,
+    TokensGiven,
+    first_fault,
+)
 
 FINDINGS_BYTES = 30_000
+MOST_FINDINGS = 1000
 PATH_BYTES = 1000
 MOST_PATCHES = 20
 LONGEST_PATCH_CHARACTERS = 4 << 20
@@ -52,7 +61,7 @@ class _FindingGiven(BaseModel):
             self.line,
             clean(self.message, TEXT_BYTES),
             None if self.issue_key is None else clean(self.issue_key, NAME_BYTES),
-            tuple(clean(text, NAME_BYTES) for text in self.evidence),
+            tuple(clean(text, NAME_BYTES) for text in self.evidence[:MOST_EVIDENCE]),
         )
 
 
@@ -78,12 +87,18 @@ def read_verdict(data: bytes) -> Verdict:
     top = renamed(parse_object(data), FIRST_VERSION_NAMES)
     known = {key: value for key, value in top.items() if key not in FIRST_VERSION_UNUSED}
     if isinstance(known.get("findings"), list):
-        known["findings"] = [_known_finding(finding) for finding in known["findings"]]
+        known["findings"] = _known_findings(known["findings"])
     try:
         given = _VerdictGiven.model_validate(known)
     except ValidationError as error:
         raise AnswerUnreadable(first_fault(error)) from error
     return _verdict(given)
+
+
+def _known_findings(findings: list[Any]) -> list[Any]:
+    if len(findings) > MOST_FINDINGS:
+        raise AnswerUnreadable(f"{len(findings)} findings, where {MOST_FINDINGS} may be")
+    return [_known_finding(finding) for finding in findings]
 
 
 def _known_finding(finding: Any) -> Any:

@@ -11,6 +11,7 @@ from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.failure import FailureClass
 from services.agents import AgentFailure, BuildAnswer, CommandAgent, Role, Session
 from services.agents import answers as agent_answers
+from services.agents.report import MOST_EVIDENCE, MOST_PATHS
 from services.clipping import clipped, first
 from services.git.failures import GitFailure, GitOutputTooLarge, GitTimedOut
 from services.git.patch import TakenPatch, take_patch
@@ -210,6 +211,6 @@ def _issue(issue: agent_answers.Issue) -> SuggestedIssue:
         severity=issue.severity or "minor",
         category=clipped(issue.category, _SHORT),
         message=clipped(issue.message, _SHORT),
-        paths=tuple(clipped(path, _SHORT) for path in issue.paths[:20]),
-        evidence=tuple(clipped(text, _SHORT) for text in issue.evidence[:5]),
+        paths=tuple(clipped(path, _SHORT) for path in issue.paths[:MOST_PATHS]),
+        evidence=tuple(clipped(text, _SHORT) for text in issue.evidence[:MOST_EVIDENCE]),
     )

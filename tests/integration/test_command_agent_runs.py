@@ -2,6 +2,7 @@ import asyncio
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from events.families.audit import Recommendation
 from events.families.failure import FailureClass
 from services.agents import AgentFailure, AuditAnswer, BuildAnswer, CommandAgent, CommandDriver, Session, Tokens
+from services.agents.answers import Verdict
+from services.agents.verdict import read_verdict
 from services.sandbox import Job, Mount, Sandbox, SandboxUnavailable, open_sandbox, probe
 
 SERVICE = {"PATH": "/usr/local/bin:/usr/bin:/bin", "MODEL_KEY": "sk-model-key-123", "AUTOPACK_LOG": "kafka://b"}
@@ -256,6 +259,19 @@ async def test_an_auditor_that_does_not_end_well_with_a_verdict_has_not_approved
     assert isinstance(answer, AgentFailure), answer
     assert answer.failure is failure
     assert answer.reason
+
+
+async def test_a_verdict_is_read_beside_the_event_loop(driver: CommandDriver, monkeypatch: pytest.MonkeyPatch):
+    readers: list[threading.Thread] = []
+
+    def reading(data: bytes) -> Verdict:
+        readers.append(threading.current_thread())
+        return read_verdict(data)
+
+    monkeypatch.setattr("services.agents.command.read_verdict", reading)
+    answer = await audited(driver, shell("""echo '{"recommendation": "approve", "confidence": 1}'"""))
+    assert isinstance(answer, AuditAnswer)
+    assert readers != [threading.current_thread()]
 
 
 async def test_an_auditor_has_no_network_unless_its_operator_says_so(tmp_path: Path):

@@ -1,11 +1,12 @@
 import json
+import time
 from typing import Any
 
 import pytest
 
 from events.families.audit import Recommendation
 from services.agents.answers import Finding, Issue, Probe, Report, Tokens
-from services.agents.reading import AnswerUnreadable
+from services.agents.reading import AnswerUnreadable, fitting
 from services.agents.report import read_report
 from services.agents.verdict import read_verdict
 
@@ -115,6 +116,42 @@ def test_texts_are_made_fit_for_tables_and_events():
     assert len(json.dumps([finding.message for finding in kept.findings], ensure_ascii=False).encode()) < 40_000
     assert kept.findings[0].message == "grave"
     assert kept.notes == (f"{101 - len(kept.findings)} of 101 findings were left out",)
+
+
+def test_a_key_that_comes_twice_is_found_in_one_pass():
+    keys = ",".join(f'"{number}":0' for number in (*range(100_000), 99_999))
+    started = time.process_time()
+    with pytest.raises(AnswerUnreadable, match="'99999' stands there twice"):
+        read_verdict(f"{{{keys}}}".encode())
+    assert time.process_time() - started < 5
+
+
+def test_a_thousand_findings_are_taken_and_not_one_more():
+    assert len(verdict_of(findings=[{}] * 1000).findings) > 100
+    with pytest.raises(AnswerUnreadable, match="1001 findings, where 1000 may be"):
+        verdict_of(findings=[{}] * 1001)
+    with pytest.raises(AnswerUnreadable, match="1001 findings"):
+        verdict_of(issues_found=[{}] * 1001)
+
+
+def test_a_finding_with_much_evidence_is_cut_and_hides_none_that_follow():
+    much = {"severity": "major", "message": "hole", "evidence": ["e" * 200] * 160}
+    verdict = verdict_of(recommendation="revise", findings=[much, {"severity": "major", "message": "other"}])
+    assert [finding.message for finding in verdict.findings] == ["hole", "other"]
+    assert verdict.findings[0].evidence == ("e" * 200,) * 5
+    assert verdict.notes == ()
+
+
+def test_an_issue_with_many_paths_is_cut_and_hides_none_that_follow():
+    many = {"issue_key": "many", "paths": [f"{'p' * 100}{n}" for n in range(400)], "evidence": ["e"] * 400}
+    report = read_report(json.dumps({"issues": [many, {"issue_key": "other"}]}).encode())
+    assert [issue.issue_key for issue in report.issues] == ["many", "other"]
+    assert (len(report.issues[0].paths), len(report.issues[0].evidence)) == (20, 5)
+    assert report.notes == ()
+
+
+def test_what_is_too_large_for_an_event_hides_nothing_that_is_not():
+    assert fitting(["a", "b" * 100, "c"], 50) == ("a", "c")
 
 
 def test_a_whole_report_is_read():
