@@ -86,10 +86,11 @@ class _Governed:
             return self.rejected(FailureClass.NO_CHANGE, "the patches change nothing")
         changes = made.changes if isinstance(made, Candidate) else ()
         result = made.tree if isinstance(made, Candidate) else self._data.parent or ""
-        change = await read_change(quarantine, changes, result, refused)
-        violations = await asyncio.to_thread(judged.judge, change, self._policy())
+        policy = self._policy()
+        change = await read_change(quarantine, changes, result, refused, policy.limits)
+        violations = await asyncio.to_thread(judged.judge, change, policy)
         if violations or not isinstance(made, Candidate):
-            return self._violating(violations)
+            return await asyncio.to_thread(self._violating, violations)  # they may be as many as files
         await self._keep(mirror, quarantine, made)
         return self._accepted(made, await asyncio.to_thread(concerned.concerns, change))
 

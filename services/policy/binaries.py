@@ -54,11 +54,8 @@ def is_unusual_binary(file: FileChange) -> bool:
 
 
 def _is_made_binary(file: FileChange) -> bool:
-    return _is_readable_binary(file.new) and (file.old is None or not file.old.binary)
-
-
-def _is_readable_binary(blob: Blob | None) -> bool:
-    return blob is not None and blob.content is not None and blob.binary
+    is_binary = file.new is not None and file.new.known_binary
+    return is_binary and (file.old is None or not file.old.binary)
 
 
 def _secret_in(blob: Blob | None) -> str | None:

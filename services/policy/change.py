@@ -24,6 +24,11 @@ class Blob:
         return self.content is None or b"\0" in self.content[:_BINARY_LOOK_BYTES]
 
     @property
+    def known_binary(self) -> bool:
+        """Whether its bytes were read, and are binary."""
+        return self.content is not None and self.binary
+
+    @property
     def lines(self) -> list[bytes]:
         """The lines of a text; a binary file has none."""
         return [] if self.content is None or self.binary else self.content.split(b"\n")
@@ -69,12 +74,14 @@ class FileChange:
 class ProposedChange:
     """All that a change does, and the paths of the whole result.
 
-    `refused_paths` are those that git holds in no tree: they stand in the patch alone.
+    `refused_paths` are those that git holds in no tree: they stand in the patch alone. Of one that is
+    `unread`, since it is larger than a change may be, names, modes and sizes are known, and no content.
     """
 
     files: tuple[FileChange, ...]
     result_paths: frozenset[bytes]
     refused_paths: tuple[bytes, ...] = ()
+    unread: bool = False
 
 
 def file_change(path: bytes, old_mode: int, new_mode: int, old: Blob | None, new: Blob | None) -> FileChange:

@@ -1,6 +1,6 @@
 """Rules on size, of the change and of what it leaves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from services.policy.change import FileChange, ProposedChange
 from services.policy.policy import Limits, Policy, Violation, violation
@@ -11,7 +11,7 @@ _WHOLE = b"."
 def change_sizes(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
     """How many files and bytes a change may bring, and how many files there may be after it."""
     limits, files = policy.limits, change.files
-    binaries = sum(1 for file in files if file.new is not None and file.new.binary)
+    binaries = sum(1 for file in files if file.new is not None and file.new.known_binary)
     facts = (
         ("changed_files", len(files), limits.changed_files, "files changed"),
         ("changed_bytes", sum(_new_size(file) for file in files), limits.changed_bytes, "bytes in changed files"),
@@ -23,6 +23,11 @@ def change_sizes(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
             yield violation(
                 rule, _WHOLE, f"{found} {noun}, where {limit} are allowed.", "Make the change smaller."
             )
+
+
+def is_too_large(sizes_bytes: Sequence[int], limits: Limits) -> bool:
+    """Whether a change that leaves files of these sizes (0: none) is refused, whatever stands in them."""
+    return len(sizes_bytes) > limits.changed_files or sum(sizes_bytes) > limits.changed_bytes
 
 
 def file_sizes(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
@@ -40,7 +45,7 @@ def file_sizes(change: ProposedChange, policy: Policy) -> Iterator[Violation]:
 
 def _content_size(file: FileChange, limits: Limits) -> Iterator[Violation]:
     size = _new_size(file)
-    binary = file.new is not None and file.new.binary
+    binary = file.new is not None and file.new.known_binary  # what was not read is too large for any file
     limit = min(limits.binary_size_bytes, limits.file_size_bytes) if binary else limits.file_size_bytes
     if size > limit:
         yield violation(

@@ -17,7 +17,7 @@ from services.git.preparation import prepare
 from services.git.quarantine import keep_objects, open_quarantine
 from services.git.reference_names import candidate_reference
 from services.policy.judge import judge
-from services.policy.policy import Policy
+from services.policy.policy import Limits, Policy
 from support.repositories import (
     Bench,
     commit,
@@ -48,8 +48,9 @@ async def rules_broken(bench: Bench, patch: bytes, policy: Policy | None = None)
         refused = outcome.paths if isinstance(outcome, Unrepresentable) else ()
         rest = outcome.rest if isinstance(outcome, Unrepresentable) else outcome
         changes, result = (rest.changes, rest.tree) if isinstance(rest, Candidate) else ((), bench.base)
-        change = await read_change(quarantine, changes, result, refused)
-        return {(violation.rule, violation.path) for violation in judge(change, policy or Policy())}
+        policy = policy or Policy()
+        change = await read_change(quarantine, changes, result, refused, policy.limits)
+        return {(violation.rule, violation.path) for violation in judge(change, policy)}
 
 
 async def test_the_same_inputs_give_the_same_commit_in_two_mirrors(bench: Bench, tmp_path: Path) -> None:
@@ -298,6 +299,27 @@ async def test_a_candidate_takes_five_processes_judging_it_three_and_keeping_it_
         await keep_objects(quarantine, candidate.commit)
         await keep_candidate(bench.mirror, candidate_reference("shop-1", "P1", "request-1"), candidate.commit)
         assert bench.mirror.git.started - before == 8
+
+
+@pytest.mark.parametrize(
+    ("limits", "rule"), [(Limits(changed_bytes=20), "changed_bytes"), (Limits(changed_files=1), "changed_files")]
+)
+async def test_of_a_change_that_is_too_large_sizes_and_names_are_judged_and_nothing_is_read(
+    bench: Bench, limits: Limits, rule: str
+) -> None:
+    marker = "<<<<<<< here\n"
+    patch = new_file_patch("pyproject.toml", marker) + new_file_patch(".github/workflows/a.yml", marker)
+    assert {name for name, _ in await rules_broken(bench, patch)} > {"conflict_marker", "build_backend"}
+    found = await rules_broken(bench, patch, Policy(limits=limits))
+    assert found == {(rule, "."), ("ci_configuration", ".github/workflows/a.yml")}
+
+
+async def test_a_file_above_the_limit_is_not_read_and_the_others_are(bench: Bench) -> None:
+    marker = "<<<<<<< here\n"
+    patch = new_file_patch("large", marker * 2) + new_file_patch("small", marker)
+    limits = Limits(file_size_bytes=len(marker), binary_files=0)
+    found = await rules_broken(bench, patch, Policy(limits=limits))
+    assert found == {("file_size", "large"), ("conflict_marker", "small")}
 
 
 async def test_a_tree_is_checked_out_as_plain_files(bench: Bench, tmp_path: Path) -> None:

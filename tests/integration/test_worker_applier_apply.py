@@ -7,6 +7,7 @@ from events.families.apply import PatchAccepted, PatchRejected
 from events.families.base import ArtifactRef
 from events.families.failure import FailureClass
 from services.git.failures import GitFailed
+from support.heartbeat import Heartbeat
 from support.repositories import commit, git, new_file_patch
 from support.workers import EVENT_LIMIT_BYTES, Home, event_bytes, open_home
 
@@ -189,3 +190,13 @@ async def test_a_git_that_fails_is_a_fault_of_ours_and_no_rejection(home: Home):
     (mirror.folder / "HEAD").unlink()
     with pytest.raises(GitFailed):
         await home.applier().perform(home.assignment(home.apply_request([reference])))
+
+
+async def test_a_large_file_of_short_lines_is_refused_for_its_size_and_holds_nobody_up(home: Home):
+    patch = new_file_patch("src/large.txt", "a\n" * 10_000_000)
+    async with Heartbeat() as heart:
+        answer = await rejected(home, patch)
+    assert [(found.rule, found.path) for found in answer.violations] == [("file_size", "src/large.txt")]
+    assert "20000000 bytes, where 5000000 are allowed" in answer.violations[0].message
+    assert heart.longest_work_seconds < 1
+    assert heart.longest_pause_seconds < 15
