@@ -1,5 +1,6 @@
 """Applying one patch to the private index of a quarantine."""
 
+import asyncio
 import re
 from dataclasses import dataclass
 
@@ -87,6 +88,10 @@ async def _run_apply(quarantine: Quarantine, patch: bytes, excluded: list[bytes]
 async def _impossible(quarantine: Quarantine, patch: bytes) -> set[bytes]:
     """All paths of a patch that no tree may hold: git itself would name only the first."""
     listed = await _list_changes(quarantine, patch)
+    return await asyncio.to_thread(_impossible_in, listed)  # they may be many, and deep
+
+
+def _impossible_in(listed: GitOutput) -> set[bytes]:
     paths = {entry.split(b"\t", 2)[2] for entry in listed.stdout.split(b"\0") if entry.count(b"\t") >= 2}
     return {path for path in paths if any(map(_is_impossible, path.split(b"/")))}
 

@@ -169,9 +169,9 @@ async def _find(reader: _Reader, limits: TakeLimits) -> _Findings:
 
 
 def _sort(tree: bytes, paths: Iterable[bytes], limits: TakeLimits) -> _Findings:
-    found = _Findings()
+    found, folders = _Findings(), _Folders(tree)
     total = 0
-    for path in dict.fromkeys(_up_to_link(tree, path) for path in paths):
+    for path in dict.fromkeys(map(folders.up_to_link, paths)):
         size = _sort_one(tree, path, found)
         total += size
         if size > limits.file_size_bytes or (size and total > limits.total_size_bytes):
@@ -211,14 +211,30 @@ def _sort_one(tree: bytes, path: bytes, found: _Findings) -> int:
     return 0
 
 
-def _up_to_link(tree: bytes, path: bytes) -> bytes:
-    """The path, cut at the first component that is a link: nothing beyond it belongs to the tree."""
-    parts = path.rstrip(b"/").split(b"/")
-    for length in range(1, len(parts)):
-        parent = b"/".join(parts[:length])
-        if os.path.islink(os.path.join(tree, parent)):
-            return parent
-    return path
+class _Folders:
+    """The folders of a tree, each looked at once: many files may lie in one, and it as deep as paths reach."""
+
+    def __init__(self, tree: bytes) -> None:
+        self._tree = tree
+        self._cut: dict[bytes, bytes | None] = {b"": None}
+
+    def up_to_link(self, path: bytes) -> bytes:
+        """The path, cut at the first component that is a link: nothing beyond it belongs to the tree."""
+        link = self._link_in(path.rstrip(b"/").rpartition(b"/")[0])
+        return path if link is None else link
+
+    def _link_in(self, folder: bytes) -> bytes | None:
+        """The first link on the way to a folder, itself among them."""
+        unknown = []
+        while folder not in self._cut:
+            unknown.append(folder)
+            folder = folder.rpartition(b"/")[0]
+        link = self._cut[folder]
+        for below in reversed(unknown):
+            if link is None and os.path.islink(os.path.join(self._tree, below)):
+                link = below
+            self._cut[below] = link
+        return link
 
 
 async def _update_index(reader: _Reader, findings: _Findings) -> None:

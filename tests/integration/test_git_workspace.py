@@ -16,7 +16,10 @@ from services.git.failures import CommitMissing, WorkTreeUnreadable
 from services.git.inspection import check_out_tree
 from services.git.patch import TakeLimits, take_patch
 from services.git.workspace import Workspace, clone_for_agent, remove_workspace
+from support.deep_trees import make_deep
 from support.repositories import Bench, commit, git, make_bench, make_repository, write
+
+is_link = os.path.islink
 
 
 @pytest.fixture
@@ -358,3 +361,21 @@ async def test_a_workspace_is_removed_whatever_its_modes(bench: Bench, tmp_path:
     (workspace.tree / "locked").chmod(0o500)
     await remove_workspace(workspace)
     assert not workspace.folder.exists()
+
+
+async def test_many_files_in_a_deep_folder_are_taken_with_one_look_at_each_folder(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_deep(workspace.tree, 500)
+    folder = b"/".join([b"d"] * 500)
+    os.symlink("d", workspace.tree / "link")
+    for number in range(200):
+        Path(os.fsdecode(os.path.join(os.fsencode(workspace.tree), folder, b"f%d" % number))).write_text("x\n")
+    looked: list[bytes] = []
+    monkeypatch.setattr(os.path, "islink", lambda path: looked.append(path) or is_link(path))
+    taken = await take_patch(workspace)
+    assert {file.path for file in taken.files} == {
+        b"link", folder + b"/file", *(folder + b"/f%d" % number for number in range(200))
+    }  # fmt: skip
+    inside = os.fsencode(workspace.tree)
+    assert len([path for path in looked if path.startswith(inside)]) == 500
