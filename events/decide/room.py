@@ -12,6 +12,7 @@ from events.families.base import Feedback
 from events.families.build import BuildRequested
 from events.families.run import Incident, RunAccepted, RunFailed, Strategy
 from events.families.sizes import DATA_LIMIT_BYTES, clipped, first, last, size_bytes
+from events.families.verify import RESULTS_LIMIT_BYTES, barest_results
 from events.plan import Fault, PhaseSpec, RunRequest
 from events.playbook import checks_of, compile_strategy
 
@@ -60,7 +61,11 @@ def plan_too_large(request: RunRequest) -> tuple[Fault, ...]:
 
 def too_large(request: RunRequest, strategy: Strategy, prepare: Preparation | None) -> tuple[Fault, ...]:
     """What of a run no event could hold: its strategy, or what is asked for in one of its phases."""
-    return (*_strategy_too_large(strategy), *_phases_too_large(request, strategy, prepare))
+    return (
+        *_strategy_too_large(strategy),
+        *_results_too_large(strategy),
+        *_phases_too_large(request, strategy, prepare),
+    )
 
 
 def _strategy_too_large(strategy: Strategy) -> Iterator[Fault]:
@@ -69,6 +74,16 @@ def _strategy_too_large(strategy: Strategy) -> Iterator[Fault]:
     if taken > DATA_LIMIT_BYTES:
         message = f"together they take {taken} bytes of an event, {DATA_LIMIT_BYTES} at most; split the plan"
         yield Fault(place="phases", message=message)
+
+
+def _results_too_large(strategy: Strategy) -> Iterator[Fault]:
+    """Green is told by the names of all checks: one that there is no room to name could never be accepted."""
+    profiles = {phase.ci_profile for phase in strategy.phases} if strategy.checks else set[str]()
+    asked = max((checks_of(strategy.checks or Checks(), profile) for profile in profiles), key=len, default=())
+    taken = size_bytes(barest_results(asked))
+    if taken > RESULTS_LIMIT_BYTES:
+        message = f"the results of {len(asked)} take {taken} bytes of an event, {RESULTS_LIMIT_BYTES} at most"
+        yield Fault(place="checks", message=f"{message}; let one check run several commands")
 
 
 def _phases_too_large(request: RunRequest, strategy: Strategy, prepare: Preparation | None) -> Iterator[Fault]:

@@ -1,5 +1,6 @@
 """The verify family: the authoritative checks on a candidate."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from pydantic import Field
 from events.configuration import Check, Preparation
 from events.families.apply import CandidateOrigin
 from events.families.base import (
+    LARGEST_COUNT,
     ArtifactRef,
     Commit,
     Count,
@@ -44,6 +46,23 @@ class CheckResult(Value):
     duration_seconds: Seconds = 0.0
     output: Text = ""
     log: ArtifactRef | None = None
+
+
+RESULTS_LIMIT_BYTES = 44_000
+"""What the results of all checks may take of the event that tells them."""
+
+
+def barest_results(checks: Sequence[Check]) -> tuple[CheckResult, ...]:
+    """The results of checks that pass, without output and log, and with numbers longer than any that come up."""
+    bare = CheckResult(
+        name="",
+        outcome=CheckOutcome.PASSED,
+        exit_code=0,
+        tries=99,
+        tests=LARGEST_COUNT,
+        duration_seconds=999_999.123456,
+    )
+    return tuple(bare.model_copy(update={"name": check.name}) for check in checks)
 
 
 class ChecksRequested(EventData):

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from events.families.verify import CheckOutcome, CheckResult
+from events.families.verify import RESULTS_LIMIT_BYTES, CheckOutcome, CheckResult
 from services.clipping import first, json_bytes
 
-CHECKS_BYTES = 44_000
 OUTPUTS = ((2500, 2500), (2500, 200), (1000, 100), (400, 0), (100, 0))
 """How many characters of a red and of a green check's output are shown, from plenty to few."""
 
@@ -15,12 +14,26 @@ def reported(results: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
     shortened = list(results)
     for red, green in OUTPUTS:
         shortened = [_shortened(result, green if _is_green(result) else red) for result in shortened]
-        if sum(json_bytes(result) + 1 for result in shortened) <= CHECKS_BYTES:
+        if _fit(shortened):
             return tuple(shortened)
+    # Only by its name is a check known as green: whoever reads that can do without its log.
+    shortened = [_bare(result) if _is_green(result) else result for result in shortened]
+    if _fit(shortened):
+        return tuple(shortened)
     ordered = sorted(shortened, key=_is_green)
     all_green = all(map(_is_green, results))
     outcome = CheckOutcome.PASSED if all_green else CheckOutcome.FAILED
-    return first(ordered, CHECKS_BYTES, lambda count: CheckResult(name=f"and {count} more", outcome=outcome))
+    return first(
+        ordered, RESULTS_LIMIT_BYTES, lambda count: CheckResult(name=f"and {count} more", outcome=outcome)
+    )
+
+
+def _fit(results: Sequence[CheckResult]) -> bool:
+    return sum(json_bytes(result) + 1 for result in results) < RESULTS_LIMIT_BYTES
+
+
+def _bare(result: CheckResult) -> CheckResult:
+    return result.model_copy(update={"output": "", "log": None})
 
 
 def _is_green(result: CheckResult) -> bool:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from events.configuration import Check
+from events.families.base import ArtifactRef
 from events.families.failure import FailureClass
-from events.families.verify import CheckOutcome, ChecksFailed, ChecksPassed
+from events.families.verify import CheckOutcome, ChecksFailed, ChecksPassed, barest_results
 from services.candidates import CandidateDiffers
 from services.verifier.reporting import reported
 from support.repositories import git, new_file_patch
@@ -285,6 +286,18 @@ async def test_hundreds_of_checks_still_fit_into_an_event_the_red_ones_first(hom
     assert kept[0].name == "tests"
     assert kept[-1].name.startswith("and ")
     assert event_bytes(answer.model_copy(update={"checks": kept})) < EVENT_LIMIT_BYTES
+
+
+def test_as_many_green_checks_as_may_be_asked_for_are_all_named():
+    log = ArtifactRef(digest=f"sha256:{'0' * 64}", size_bytes=10**6)
+    checks = [check("true", f"check-{number}") for number in range(250)]
+    results = [one.model_copy(update={"output": "o" * 4000, "log": log}) for one in barest_results(checks)]
+    kept = reported(results)
+    assert [one.name for one in kept] == [one.name for one in checks]
+    assert all(one.outcome is CheckOutcome.PASSED for one in kept)
+    failed = results[7].model_copy(update={"outcome": CheckOutcome.FAILED})
+    kept = reported([*results[:7], failed, *results[8:]])
+    assert (len(kept), kept[7].log, kept[7].output[-100:]) == (250, log, "o" * 100)
 
 
 async def test_the_users_checkout_is_untouched(home: Home):

@@ -92,6 +92,23 @@ def test_phases_whose_strategy_no_event_could_hold_are_refused():
     assert "split the plan" in refused.message
 
 
+def test_two_hundred_checks_are_accepted_and_those_whose_results_no_event_could_name_are_refused():
+    def checks(count: int) -> list[dict[str, Any]]:
+        return [{"name": f"check-{number}", "argv": ["true"]} for number in range(count)]
+
+    run = Scenario().started(described("d"), checks={"normal": checks(200), "strict": []})
+    assert run.oversized() == []
+    refused = Scenario().refused(plan(described("d"), checks={"normal": checks(350), "strict": []}))
+    assert (refused.reason, [fault.place for fault in refused.faults]) == (Reason.INVALID_PLAN, ["checks"])
+    assert "the results of 350 take" in refused.message
+    run = Scenario()
+    run.say(plan(described("d"), checks={"normal": checks(200), "strict": []}))
+    own = {"normal": [{**one, "name": f"own-{one['name']}"} for one in checks(150)]}
+    run.prepared(configuration=Configuration.model_validate({"checks": own}))
+    ended = run.ended_as(RunState.DONE_FAILED_ENVIRONMENT)
+    assert (ended.incident.failure, ended.reason[:7]) == (FailureClass.CONFIGURATION, "checks:")
+
+
 def test_a_configuration_that_leaves_no_room_for_a_phase_ends_the_run_with_its_place():
     protected = {"policy": {"protected": ["x" * 4000] * 11}}
     run = Scenario()
