@@ -22,6 +22,11 @@ WHERE project = $1 AND run_id = $2 AND sequence >= $3
 ORDER BY sequence LIMIT $6
 """
 
+# By sequence: that is what the primary key is sorted by.
+_LAST = f"""
+SELECT log_offset FROM {TIMELINE.table} WHERE project = $1 AND run_id = $2 ORDER BY sequence DESC LIMIT 1
+"""
+
 
 async def list_events(
     connection: Connection,
@@ -38,3 +43,9 @@ async def list_events(
     found = await rows(connection, TIMELINE, _PAGE, project, run_id, from_sequence, phase_id, chosen, limit + 1)
     more = found[limit].sequence if len(found) > limit else None
     return EventPage(found[:limit], more)
+
+
+async def last_offset(connection: Connection, project: str, run_id: str) -> int | None:
+    """Where in its partition the last of a run's events lies that is known so far; None where none is."""
+    found: int | None = await connection.fetchval(_LAST, project, run_id)
+    return found

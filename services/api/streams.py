@@ -10,7 +10,7 @@ from events.catalogue import Topic
 from events.failpoints import failpoint
 from events.log.partitions import home_partition
 from events.log.port import HistoryCutOff, LogUnavailable, Place, StoredRecord
-from projections.queries.timeline import list_events
+from projections.queries.timeline import last_offset, list_events
 from projections.runs import RunRow
 from services.api.context import ApiContext
 
@@ -29,21 +29,32 @@ async def records_of(
     Raises HistoryCutOff where the log has lost some, unless `holes` are to be passed over, and LogUnavailable, but
     for what is only followed: that waits until the log is back.
     """
-    sent, start, ended = 0, run.last_offset + 1, run.completed_at is not None
+    sent, start, ended = 0, await _untold(context, run) if follow else 0, run.completed_at is not None
     async for record in _known(context, run, after, holes):
         yield record.value + b"\n"
         failpoint("answer-half-sent")
         sent, start, ended = sent + 1, max(start, record.offset + 1), ended or _is_end(record)
         if sent == limit:
             return
-    if not follow or ended:
+    if not follow or (ended and start > run.last_offset):
         return
     async for record in _coming(context, run, start):
         if orjson.loads(record.value)["sequence"] > after:
             yield record.value + b"\n"
             sent += 1
-        if sent == limit or _is_end(record):
+        ended = ended or _is_end(record)
+        if sent == limit or (ended and record.offset >= run.last_offset):
             return
+
+
+async def _untold(context: ApiContext, run: RunRow) -> int:
+    """From where on records of the run may be unknown to the timeline, which may be behind the table of runs.
+
+    Asked before the timeline is read: what comes to it in between is sent out of it, and moves this place on.
+    """
+    async with context.database() as connection:
+        last = await last_offset(connection, run.project, run.run_id)
+    return run.first_offset if last is None else last + 1
 
 
 def _is_end(record: StoredRecord) -> bool:

@@ -16,7 +16,7 @@ from events.log.port import LogUnavailable, NewRecord, Place, StoredRecord
 from services.cli.verifying import verify
 from services.compose import Service
 from services.settings import Settings
-from support.builds import Build, request
+from support.builds import Build, request, submitted
 from support.service import serving
 
 SERVICES = frozenset({Service.API, Service.PROJECTOR, Service.SUPERVISOR})
@@ -127,6 +127,46 @@ async def test_a_stream_begins_behind_a_sequence_and_ends_with_the_run(
     limited = await client.get("/runs/run-1/events", params={**query, "limit": 1}, headers=NDJSON)
     told = [[json.loads(line) for line in answer.content.splitlines()] for answer in (await early, late, limited)]
     assert told == [history[after + 1 :], history[after + 1 :], history[after + 1 : after + 2]]
+
+
+async def _take_timeline_back(build: Build, events: int) -> None:
+    """The table stands where it stood some events ago, and nobody moves it on."""
+    connection = await asyncpg.connect(build.application.servers.database_url)
+    try:
+        gone = await connection.fetch(
+            "DELETE FROM timeline_v1 WHERE sequence > (SELECT max(sequence) - $1 FROM timeline_v1)"
+            " RETURNING partition, log_offset",
+            events,
+        )
+        first = min(gone, key=lambda row: row["log_offset"])
+        moved = await connection.execute(
+            "UPDATE projection_checkpoints SET next_offset = $1"
+            " WHERE projection = 'timeline' AND topic = $2 AND partition = $3",
+            *(first["log_offset"], Topic.EVENTS, first["partition"]),
+        )
+        assert (len(gone), moved) == (events, "UPDATE 1")
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("over", [True, False])
+@pytest.mark.parametrize("after", [-1, 1_000])
+async def test_a_followed_stream_has_no_gap_where_the_timeline_is_behind_the_runs(
+    after: int, over: bool, postgres_settings: Settings
+) -> None:
+    async with serving(postgres_settings, services=SERVICES) as (build, client):
+        await started(client, "run-1")
+        if over:
+            await ended(build, client, "run-1")
+    without_projector = frozenset({Service.API, Service.SUPERVISOR})
+    async with serving(postgres_settings, services=without_projector) as (build, client), asyncio.timeout(30):
+        await _take_timeline_back(build, 3)
+        query = {"after": after, "follow": "true"}
+        answer = asyncio.create_task(client.get("/runs/run-1/events", params=query, headers=NDJSON))
+        if not over:
+            await build.log.submit(Topic.COMMANDS, [submitted("RunCancelRequested", {}, "run-1", "shop")])
+        told = [json.loads(line) for line in (await answer).content.splitlines()]
+        assert told == (await build.history())[after + 1 :]
 
 
 async def test_a_followed_stream_outlives_a_log_that_goes_away(

@@ -216,6 +216,7 @@ async def ask_everything(connection: Connection) -> set[str]:
     for name in (None, "shop"):
         await runs.read_run(connection, "run-1", name)
     await runs.list_attempts(connection, "shop", "run-1", phase_id="P1", only_open=True)
+    await timeline.last_offset(connection, "shop", "run-1")
     await timeline.list_events(
         connection, "shop", "run-1", from_sequence=3, phase_id="P1", names=["BuildSucceeded"]
     )
@@ -234,7 +235,7 @@ async def ask_everything(connection: Connection) -> set[str]:
     await retention.check_abreast(connection, {0: 1})
     await waiting.read_waiting(connection)
     return {
-        *("list_runs", "read_run", "list_attempts", "list_events", "read_metrics"),
+        *("list_runs", "read_run", "list_attempts", "list_events", "last_offset", "read_metrics"),
         *("list_rejections", "read_rejection", "find_answers", "runs_under", "read_offsets"),
         *("open_runs", "ended_runs", "check_abreast", "read_waiting"),
     }
