@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from events.families.apply import ApplyRequested, PatchAccepted, PatchRejected
 from events.families.audit import AuditCompleted, AuditFailed, AuditRequested
-from events.families.base import Usage
+from events.families.base import Tokens
 from events.families.budget import BudgetReserved, BudgetSettled
 from events.families.build import BuildFailed, BuildRequested, BuildSucceeded
 from events.families.integrate import IntegrationFailed, IntegrationRequested, SnapshotCreated
@@ -19,6 +19,7 @@ from events.families.work import WorkRevoked, WorkStarted
 from events.state import RequestKind
 from projections.naming import request_named
 from projections.projection import Entry, Key, Memory, Projection
+from projections.usage import is_unknown, more, tokens_of, usage_of
 
 OPEN = "open"
 SUCCEEDED = "succeeded"
@@ -29,7 +30,8 @@ REVOKED = "revoked"
 class AttemptRow(Struct, frozen=True):
     """A request and its answer. `outcome` is `open`, `succeeded`, `failed` or `revoked`.
 
-    `tokens` None means that nothing was reported. `details` holds what a reader of the outcome wants next:
+    What was used is the sum of all reports: each claim owes one. `tokens` None means that none said how many, and
+    `tokens_lower_bound` that one of them did not. `details` holds what a reader of the outcome wants next:
     findings, violations, concerns, checks, probes, suggested patches.
     """
 
@@ -66,6 +68,7 @@ class AttemptRow(Struct, frozen=True):
     summary: str = ""
     tokens: Mapping[str, int] | None = None
     tokens_used: int = 0
+    tokens_lower_bound: bool = False
     cost_usd: float | None = None
     duration_seconds: float | None = None
     log: Mapping[str, Any] | None = None
@@ -157,7 +160,7 @@ def _changed(row: AttemptRow, entry: Entry) -> AttemptRow:
         case BudgetReserved():
             return replace(row, reserved_tokens=data.tokens)
         case BudgetSettled():
-            return _used(row, data.usage)
+            return _used(row, data)
         case PrepareFailed() | BuildFailed() | AuditFailed() | PatchRejected() | ChecksFailed():
             return _failed(row, entry, data)
         case IntegrationFailed():
@@ -183,22 +186,32 @@ def _claimed(row: AttemptRow, entry: Entry, data: WorkStarted) -> AttemptRow:
     )
 
 
-def _used(row: AttemptRow, usage: Usage) -> AttemptRow:
+def _used(row: AttemptRow, data: BudgetSettled | Failure | Success) -> AttemptRow:
+    usage = usage_of(data)
+    if usage is None:
+        return row
     return replace(
         row,
-        tokens=usage.tokens.model_dump() if usage.tokens else None,
-        tokens_used=usage.tokens.total if usage.tokens else 0,
-        cost_usd=usage.cost_usd,
-        duration_seconds=usage.duration_seconds,
+        tokens=_counted(row.tokens, usage.tokens),
+        tokens_used=more(row.tokens_used, tokens_of(data)),
+        tokens_lower_bound=row.tokens_lower_bound or is_unknown(data),
+        cost_usd=row.cost_usd if usage.cost_usd is None else (row.cost_usd or 0.0) + usage.cost_usd,
+        duration_seconds=(row.duration_seconds or 0.0) + usage.duration_seconds,
     )
+
+
+def _counted(counted: Mapping[str, int] | None, tokens: Tokens | None) -> Mapping[str, int] | None:
+    """By kind. What one did not say takes nothing from what others said."""
+    if tokens is None:
+        return counted
+    return {kind: more((counted or {}).get(kind, 0), count) for kind, count in tokens.model_dump().items()}
 
 
 def _answered(row: AttemptRow, entry: Entry, data: Failure | Success, outcome: str) -> AttemptRow:
     """What is revoked stays so: its answer only tells what was used."""
-    usage = getattr(data, "usage", None)
     log = getattr(data, "log", None)
     return replace(
-        _used(row, usage) if usage is not None else row,
+        _used(row, data),
         outcome=row.outcome if row.revoked else outcome,
         answered_at=entry.at,
         log=log.model_dump(mode="json") if log is not None else None,
@@ -238,7 +251,7 @@ def _succeeded(row: AttemptRow, entry: Entry, data: Success) -> AttemptRow:
 
 ATTEMPTS: Projection[AttemptRow] = Projection(
     name="attempts",
-    version=1,
+    version=2,
     row=AttemptRow,
     key=("project", "run_id", "request_id"),
     wanted=frozenset(

@@ -154,7 +154,7 @@ def attempt_section(attempt: AttemptRow) -> str:
         ("Outcome", (attempt.revoked and f"revoked ({attempt.revoked})") or attempt.outcome),
         ("Agent", attempt.agent),
         ("Instance", attempt.instance),
-        ("Tokens", "unknown" if attempt.tokens is None else attempt.tokens_used),
+        ("Tokens", _reported(attempt)),
         ("Seconds", None if attempt.duration_seconds is None else f"{attempt.duration_seconds:.1f}"),
         ("Verdict", attempt.recommendation),
         ("Summary", attempt.summary or None),
@@ -162,6 +162,10 @@ def attempt_section(attempt: AttemptRow) -> str:
     ]
     told = bullets((name, value) for name, value in facts if value is not None)
     return section(f"Attempt {attempt.attempt}: {attempt.kind}", told, *_told(attempt), level=3)
+
+
+def _reported(attempt: AttemptRow) -> str:
+    return "unknown" if attempt.tokens is None else spent(attempt.tokens_used, attempt.tokens_lower_bound)
 
 
 def _told(attempt: AttemptRow) -> Iterable[str]:

@@ -32,7 +32,7 @@ from support.tables import EVENTS, HISTORY_READERS, REFUSAL_READERS, REJECTIONS,
 GROWING = {"records", "projection_heads", *(projection.table for projection in PROJECTIONS)}
 WHOLE_INDEXES = {
     *("projection_heads_quarantined", "answers_v2_undecided"),
-    *("attempts_v1_waiting", "runs_v2_waiting"),
+    *("attempts_v2_waiting", "runs_v2_waiting"),
 }
 """Indexes of few rows, all of which are wanted."""
 SUMS = ("read_totals", "count_runs", "list_metrics", "needed_digests")

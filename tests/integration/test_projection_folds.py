@@ -7,19 +7,24 @@ import pytest
 from msgspec.structs import replace
 
 from events.codec import read_history
+from events.families.base import Usage
+from events.families.build import BuildFailed
+from events.families.failure import FailureClass
 from events.history import HistoryRecord, PartitionState, fold
 from events.state import EndedRun, Run
+from projections.attempts import ATTEMPTS
 from projections.catalogue import PROJECTIONS
 from projections.content_ids import content_id
 from projections.database import definition
 from projections.phases import PHASES, PhaseRow
 from projections.projection import Entry, Key, Projection
+from projections.run_files.pages import attempt_section
 from projections.runs import RUNS, RunRow
 from projections.summaries import LONGEST
 from projections.tiers import TIERS, TierRow
 from projections.timeline import TIMELINE
 from support.histories import failure, random_history, recorded, success
-from support.scenario import Scenario
+from support.scenario import Scenario, used
 
 
 class Folded:
@@ -144,3 +149,32 @@ def test_the_rows_of_a_run_that_succeeded_can_be_promoted_and_of_one_that_failed
     assert bad.incident["phase_id"] == "P1"
     assert good.duration_seconds == 6.0
     assert good.created_at == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_an_attempt_has_used_what_all_who_worked_on_it_report() -> None:
+    story, attempts, phases, seen = Scenario().started(), Folded(ATTEMPTS), Folded(PHASES), []
+    story.claimed(instance="one")
+    for instance in ("two", "three"):
+        claim = story.open("P1").claim
+        assert claim is not None
+        story.claimed(instance=instance, replaces=claim.id)
+    request = story.open("P1")
+    late = story.answer(BuildFailed, failure=FailureClass.REVOKED, reason="replaced", usage=used(120, 0.5))
+    unknown = late.model_copy(update={"usage": Usage(cost_usd=0.25, duration_seconds=2.0)})
+    story.built(usage=used(100).model_copy(update={"duration_seconds": 3.0}))
+    assert [len(story.refused(report).settles) for report in (late, unknown)] == [1, 1]
+    for offset, record in enumerate(recorded(story)):
+        for projection in (attempts, phases):
+            projection.take(entry_of(record, offset))
+        row, phase = attempts.rows.get(("shop", "run-1", request.id)), phases.rows["shop", "run-1", "P1"]
+        if row is not None:
+            known = (row.tokens_used, row.tokens_lower_bound, row.cost_usd or 0.0)
+            assert known == (phase.tokens_used, phase.tokens_lower_bound, phase.cost_usd)
+            seen.append((row.tokens and row.tokens["output"], row.cost_usd, row.duration_seconds))
+    assert list(dict.fromkeys(seen)) == [
+        (None, None, None),
+        (100, None, 3.0),
+        (220, 0.5, 3.0),
+        (220, 0.75, 5.0),
+    ]
+    assert "- **Tokens:** at least 220" in attempt_section(row)

@@ -191,9 +191,9 @@ async def test_what_waits_is_counted_with_the_time_that_the_oldest_has_waited(
         "checks",
         "integration",
     }
-    await connection.execute("UPDATE attempts_v1 SET claims = 1 WHERE run_id = 'claimed'")
+    await connection.execute("UPDATE attempts_v2 SET claims = 1 WHERE run_id = 'claimed'")
     await connection.execute(
-        "UPDATE attempts_v1 SET requested_at = now() - interval '90 s' WHERE kind = 'build' AND run_id = 'run-2'"
+        "UPDATE attempts_v2 SET requested_at = now() - interval '90 s' WHERE kind = 'build' AND run_id = 'run-2'"
     )
     await connection.execute("UPDATE runs_v2 SET created_at = now() + interval '1 h' WHERE run_id = 'in-line'")
     waiting = await read_waiting(connection)

@@ -169,7 +169,7 @@ async def test_no_power_cut_leaves_a_manifest_that_vouches_for_a_file_that_is_no
         await files.keep(0)
     await files.rebuild(0)
     # A log that was begun anew writes into the folders of runs that have ended.
-    await pool.execute("TRUNCATE runs_v2, tiers_v1, phases_v1, attempts_v1, timeline_v1, projection_heads")
+    await pool.execute("TRUNCATE runs_v2, tiers_v1, phases_v1, attempts_v2, timeline_v1, projection_heads")
     await pool.execute("UPDATE projection_checkpoints SET next_offset = 0")
     anew = ListLog()
     anew.write(recorded(Scenario(count=100).started()))
