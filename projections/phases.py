@@ -19,7 +19,7 @@ from events.families.phase import PhaseCompleted, PhaseFailed, PhaseSkipped, Pha
 from events.families.run import RunAccepted, RunRequested
 from events.families.verify import ChecksFailed, ChecksPassed, ChecksRequested
 from events.families.work import WorkRevoked, WorkStarted
-from events.plan import PhaseSpec, dependencies, phases_in_order
+from events.plan import EXTERNAL, PhaseSpec, dependencies, phases_in_order
 from events.states import PhaseState
 from projections.content_ids import phase_row_id, tier_row_id
 from projections.issue_counts import MAJOR, MINOR, count, issue_state, with_issue
@@ -78,6 +78,12 @@ class PhaseRow(Struct, frozen=True):
     started_at: datetime | None = None
     completed_at: datetime | None = None
     issues: Mapping[str, str] | None = None
+
+
+def builds_reported(phase: PhaseRow, builder: str | None) -> int:
+    """The phase's builds, without one that an external builder is asked for: it counts when it is reported."""
+    waits = builder == EXTERNAL and phase.build_request is not None
+    return phase.builder_attempts - waits
 
 
 def project(rows: Mapping[Key, PhaseRow], entry: Entry) -> Iterable[PhaseRow]:

@@ -7,11 +7,10 @@ from datetime import datetime
 import asyncpg
 from msgspec.json import Decoder
 
-from events.plan import EXTERNAL
 from events.states import RunState, TierState
 from projections.attempts import ATTEMPTS, OPEN, AttemptRow
 from projections.database import Connection
-from projections.phases import PHASES, PhaseRow
+from projections.phases import PHASES, PhaseRow, builds_reported
 from projections.queries.reading import Conditions, as_json, rows, rows_of, selection
 from projections.runs import RUNS, RunRow
 from projections.tables import row_from
@@ -61,8 +60,7 @@ class RunView:
 
     def attempts_at(self, phase: PhaseRow) -> int:
         """The phase's builds, without one that an external builder is asked for: it counts when it is reported."""
-        waits = self.run.builder == EXTERNAL and phase.build_request is not None
-        return phase.builder_attempts - waits
+        return builds_reported(phase, self.run.builder)
 
 
 class RunNotFound(Exception):

@@ -8,6 +8,8 @@ from hashlib import sha256
 from msgspec import Struct
 from msgspec.json import encode
 
+from projections.attempts import AttemptRow
+from projections.phases import PhaseRow
 from projections.run_files.incident import FOLDER, incident_page, logs
 from projections.run_files.names import patch_file, phase_file, tier_file
 from projections.run_files.pages import phase_page, run_page, tier_page
@@ -31,15 +33,18 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page that is made from rows, and only when `stamp` differs. To make one that `is_long` takes its time."""
+    """A page that is made from rows and numbers, and only when `stamp` differs.
 
-    rows: Sequence[Struct]
+    To make one that `is_long` takes its time.
+    """
+
+    rows: Sequence[Struct | int]
     make: Callable[[], str]
     is_long: bool = False
 
     @property
     def stamp(self) -> str:
-        """Changes with the rows."""
+        """Changes with the rows and numbers."""
         return sha256(encode(self.rows)).hexdigest()
 
     def content(self) -> bytes:
@@ -98,11 +103,15 @@ def _phases(story: Story) -> Mapping[str, Content]:
     """Of many phases few change at a time."""
     asked = story.attempts_by_phase()
     return {
-        phase_file(phase.phase_index, phase.phase_id): Page(
-            (phase, *asked.get(phase.phase_id, ())), partial(phase_page, phase, asked.get(phase.phase_id, ()))
+        phase_file(phase.phase_index, phase.phase_id): _phase(
+            phase, story.view.attempts_at(phase), asked.get(phase.phase_id, ())
         )
         for phase in story.view.phases
     }
+
+
+def _phase(phase: PhaseRow, builds: int, attempts: Sequence[AttemptRow]) -> Page:
+    return Page((phase, builds, *attempts), partial(phase_page, phase, builds, attempts))
 
 
 def _patches(story: Story) -> Mapping[str, Content]:

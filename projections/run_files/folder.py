@@ -11,7 +11,7 @@ from time import time
 
 import orjson
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when the pages change, or what stamps are made of: a folder of another layout is written anew."""
 
 UNFINISHED_SECONDS = 3600.0

@@ -35,8 +35,8 @@ def run_page(view: RunView) -> str:
         bullets(facts),
         section("Budgets", bullets(_budgets(run))),
         section("Issues", bullets(_issues(run))),
-        section("Cleanliness", bullets(_cleanliness(run)), items(_tier_line(tier) for tier in view.tiers)),
-        section("Execution", bullets(_times(run)), items(_phase_line(phase) for phase in view.phases)),
+        section("Cleanliness", bullets(_cleanliness(run)), items(_tier_line(view, tier) for tier in view.tiers)),
+        section("Execution", bullets(_times(run)), items(_phase_line(view, phase) for phase in view.phases)),
     )
 
 
@@ -75,21 +75,21 @@ def _times(run: RunRow) -> list[tuple[str, object]]:
     ]
 
 
-def _tier_line(tier: TierRow) -> str:
-    return f"{tier.tier_id} ({tier.name}): {tier.state}, {tier.cleanliness}, {tier.tokens_used} tokens"
+def _tier_line(view: RunView, tier: TierRow) -> str:
+    return f"{tier.tier_id} ({tier.name}): {view.state_of(tier)}, {tier.cleanliness}, {tier.tokens_used} tokens"
 
 
-def _phase_line(phase: PhaseRow) -> str:
+def _phase_line(view: RunView, phase: PhaseRow) -> str:
     landed = f", {phase.commit[:12]}" if phase.commit else ""
     why = f": {phase.reason}" if phase.reason else ""
-    return f"{phase.phase_id}: {phase.state}, {phase.builder_attempts} attempts{landed}{why}"
+    return f"{phase.phase_id}: {phase.state}, {view.attempts_at(phase)} attempts{landed}{why}"
 
 
 def tier_page(view: RunView, tier: TierRow) -> str:
     """`tiers/tier_NN_<name>.md`."""
     phases = view.phases_of(tier.tier_id)
     facts = [
-        ("State", tier.state),
+        ("State", view.state_of(tier)),
         ("Tier ID", tier.tier_id),
         ("Index", tier.tier_index),
         ("Total", len(phases)),
@@ -106,12 +106,12 @@ def tier_page(view: RunView, tier: TierRow) -> str:
         section("Budgets", bullets([("Tokens", tier.tokens_used), ("CI Runs", tier.ci_runs_used)])),
         section("Issues", bullets([("Minor", tier.minor_issues), ("Major", tier.major_issues)])),
         section("Cleanliness", bullets(flags)),
-        section("Execution", items(_phase_line(phase) for phase in phases)),
+        section("Execution", items(_phase_line(view, phase) for phase in phases)),
     )
 
 
-def phase_page(phase: PhaseRow, attempts: Iterable[AttemptRow]) -> str:
-    """`phases/phase_NN_<phase_id>.md`."""
+def phase_page(phase: PhaseRow, builds: int, attempts: Iterable[AttemptRow]) -> str:
+    """`phases/phase_NN_<phase_id>.md`, with the builds that count."""
     strategy = phase.strategy or {}
     facts = [
         ("State", phase.state),
@@ -131,18 +131,18 @@ def phase_page(phase: PhaseRow, attempts: Iterable[AttemptRow]) -> str:
         f"# Phase Summary: {line(phase.phase_id)} - {line(phase.name)}",
         bullets(facts),
         section("Description", fenced(phase.description)) if phase.description else "",
-        section("Budgets", bullets(_phase_budgets(phase, strategy))),
+        section("Budgets", bullets(_phase_budgets(phase, builds, strategy))),
         section("Issues", bullets(issues)),
         section("Cleanliness", bullets([("Checks", "none: unchecked" if phase.unchecked else "required")])),
         section("Execution", *(attempt_section(attempt) for attempt in attempts)),
     )
 
 
-def _phase_budgets(phase: PhaseRow, strategy: Mapping[str, Any]) -> list[tuple[str, object]]:
+def _phase_budgets(phase: PhaseRow, builds: int, strategy: Mapping[str, Any]) -> list[tuple[str, object]]:
     return [
         ("Tokens", spent(phase.tokens_used, phase.tokens_lower_bound)),
         ("Tokens An Attempt", _limit(strategy.get("incident_token_cap"))),
-        ("Builder Attempts", f"{phase.builder_attempts} of {_limit(strategy.get('builder_attempts'))}"),
+        ("Builder Attempts", f"{builds} of {_limit(strategy.get('builder_attempts'))}"),
         ("Auditor Attempts", f"{phase.auditor_attempts}, {strategy.get('auditor_attempts', 0)} an attempt"),
         ("CI Runs", phase.ci_runs_used),
     ]

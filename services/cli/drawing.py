@@ -73,7 +73,7 @@ def _table(view: RunView, now: datetime) -> Table:
         drawn.add_row(_tier(tier))
         for phase in view.phases:
             if phase.tier_id == tier.tier_id:
-                drawn.add_row(*_phase(phase, view.work.get(phase.phase_id) or Work(), now))
+                drawn.add_row(*_phase(view, phase, now))
     return drawn
 
 
@@ -82,17 +82,17 @@ def _tier(tier: TierRow) -> Text:
     return Text.assemble((safe(f"{tier.tier_id} {tier.name}"), "bold"), unclean)
 
 
-def _phase(phase: PhaseRow, work: Work, now: datetime) -> tuple[Text, ...]:
+def _phase(view: RunView, phase: PhaseRow, now: datetime) -> tuple[Text, ...]:
     state = PhaseState(phase.state or PhaseState.QUEUED)
     mark, style = _MARKS[state]
-    attempts = (phase.strategy or {}).get("builder_attempts", "?")
+    builds, most = view.attempts_at(phase), (phase.strategy or {}).get("builder_attempts", "?")
     return (
         Text(f" {mark} {phase.phase_id}", style=style),
         Text(state, style=style),
-        Text(f"{phase.builder_attempts}/{attempts}" if phase.builder_attempts else ""),
+        Text(f"{builds}/{most}" if builds else ""),
         Text(_elapsed(phase.started_at, phase.completed_at, now) if phase.started_at else ""),
         Text(_phase_tokens(phase)),
-        Text(safe(_words(phase, work)), style="dim"),
+        Text(safe(_words(phase, view.work.get(phase.phase_id) or Work())), style="dim"),
     )
 
 

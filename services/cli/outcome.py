@@ -13,7 +13,7 @@ def outcome(view: RunView, run_files: str | None) -> Iterator[str]:
     if run is None:
         return
     complete = sum(phase.state == PhaseState.COMPLETE for phase in view.phases)
-    attempts = sum(phase.builder_attempts for phase in view.phases)
+    attempts = sum(view.attempts_at(phase) for phase in view.phases)
     tokens = counted(run.tokens_used, run.tokens_lower_bound)
     yield (
         f"{run.state} in {run.duration_seconds or 0.0:.1f} s: {complete} of {len(view.phases)} phases, "

@@ -13,7 +13,7 @@ from events.families.build import BuildRequested
 from events.families.integrate import IntegrationRequested
 from events.families.verify import ChecksRequested
 from events.families.work import WorkStarted
-from projections.phases import PHASES, PhaseRow
+from projections.phases import PHASES, PhaseRow, builds_reported
 from projections.projection import Entry, Projection, RowT
 from projections.runs import RUNS, RunRow
 from projections.tiers import TIERS, TierRow
@@ -46,6 +46,10 @@ class RunView:
     def sequence(self) -> int:
         """The number of the last event, -1 before the first."""
         return -1 if self.run is None else self.run.sequence
+
+    def attempts_at(self, phase: PhaseRow) -> int:
+        """The phase's builds, as the API counts them."""
+        return builds_reported(phase, None if self.run is None else self.run.builder)
 
 
 def fold(view: RunView, event: HistoryEvent) -> RunView:

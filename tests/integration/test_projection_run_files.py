@@ -155,9 +155,9 @@ async def test_a_page_is_made_only_where_the_rows_have_changed_that_it_is_made_f
 ) -> None:
     made: list[str] = []
 
-    def noted(phase: PhaseRow, attempts: Iterable[AttemptRow]) -> str:
+    def noted(phase: PhaseRow, builds: int, attempts: Iterable[AttemptRow]) -> str:
         made.append(phase.phase_id)
-        return phase_page(phase, attempts)
+        return phase_page(phase, builds, attempts)
 
     monkeypatch.setattr("projections.run_files.documents.phase_page", noted)
     log = ListLog()

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from projections.database import Pool
+from projections.queries.runs import read_run
+from projections.queries.summary import summarize
 from projections.run_files.folder import LAYOUT, Manifest, look, read_manifest, this_boot, write_files
 from projections.run_files.keeper import RunFiles
 from projections.run_files.names import file_name, phase_file, run_folder, tier_file
@@ -234,3 +236,34 @@ def test_what_the_system_could_not_write_is_vouched_for_by_nothing(
     with pytest.raises(OSError, match="Input/output error"):
         write_files(root, {}, Manifest("log", 2, stamps={"page.md": "1"}))
     assert read_manifest(root) == Manifest()
+
+
+async def test_pages_show_tiers_without_phases_and_builds_elsewhere_as_the_api_does(
+    pool: Pool, root: Path
+) -> None:
+    tiers = [{"tier_id": name, "tier_index": i, "name": name} for i, name in enumerate(("T0", "T1"))]
+    story = Scenario().started(tiers=tiers, agents={"builder": "external", "auditor": "external"})
+    waiting = len(recorded(story))
+    story.not_built("P1")  # It is asked once more, at once.
+    asked_again = len(recorded(story))
+    story.built("P1")
+    built = len(recorded(story))
+    story.cancelled()
+    log, seen = ListLog(), []
+    log.write(recorded(story))
+    for number in (waiting, asked_again, built, None):
+        await fold(pool, log, number)
+        await RunFiles(pool, log, Blobs(), root, "shop").keep(0)
+        async with pool.acquire() as connection:
+            view = await read_run(connection, "run-1")
+        shown = summarize(view)
+        (phase,), empty = shown.phases, shown.tiers[0]
+        folder = root / "run-1"
+        summary, tier = ((folder / name).read_text() for name in ("run_summary.md", "tiers/tier_00_T0.md"))
+        assert f"P1: {phase.state}, {phase.builder_attempts} attempts" in summary
+        assert f"T0 (T0): {empty.state}, " in summary
+        assert f"- **State:** {empty.state}\n" in tier
+        page = (folder / "phases/phase_00_P1.md").read_text()
+        assert f"- **Builder Attempts:** {phase.builder_attempts} of 3" in page
+        seen.append((phase.builder_attempts, empty.state))
+    assert seen == [(0, "PENDING"), (1, "PENDING"), (2, "PENDING"), (2, "COMPLETE")]

@@ -43,6 +43,21 @@ def lines_of(scenario: Scenario, event_name: str) -> list[str]:
     return told(events[-1], START)
 
 
+def test_an_external_builders_attempt_counts_when_it_is_reported() -> None:
+    scenario, seen = Scenario().started(agents={"builder": "external"}), []
+    for report in (lambda: None, scenario.not_built, scenario.built):
+        report()
+        view = view_of(scenario)
+        (phase,) = view.phases
+        row = next(line for line in drawn(view).splitlines() if " P1 " in line)
+        seen.append((view.attempts_at(phase), "/3" in row, outcome_of(view)))
+    assert seen == [(0, False, "0 attempts"), (1, True, "1 attempts"), (2, True, "2 attempts")]
+
+
+def outcome_of(view: RunView) -> str:
+    return next(part for part in next(outcome(view, None)).split(", ") if part.endswith("attempts"))
+
+
 def test_a_run_in_the_works_shows_what_each_phase_does() -> None:
     scenario = Scenario().started(TWO_PHASES, token_cap=100_000)
     scenario.later(5)
