@@ -4,7 +4,8 @@ import asyncio
 import json
 import os
 import signal
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -168,11 +169,10 @@ while not pathlib.Path(sys.argv[1], "open").exists():
 """
 
 
-async def test_on_a_terminal_the_run_is_drawn_with_what_the_agent_says(cli: CommandLine) -> None:
-    gate = cli.folder / "gate"
-    gate.mkdir()
+@asynccontextmanager
+async def on_a_terminal(cli: CommandLine, builder: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """A run on a terminal of its own, and the end of it at which somebody looks, not waited for."""
     leader, follower = os.openpty()
-    builder = cli.builder(gate, source=SAYS_IT_AGAIN)
     process = await asyncio.create_subprocess_exec(
         *(str(AUTOPACK), "run", cli.plan(), "--repo", "shop", "--builder-command", builder),
         cwd=cli.folder,
@@ -183,28 +183,55 @@ async def test_on_a_terminal_the_run_is_drawn_with_what_the_agent_says(cli: Comm
     )
     os.close(follower)
     os.set_blocking(leader, False)
-    shown = ""
     try:
-        async with asyncio.timeout(60):
-            while "at work on P1" not in shown:
-                with suppress(BlockingIOError):
-                    shown += os.read(leader, 65536).decode(errors="replace")
-                await asyncio.sleep(0.02)
-        (gate / "open").touch()
-        os.set_blocking(leader, True)
-        shown += await asyncio.to_thread(read_all, leader)
-        assert await process.wait() == 0
+        yield process, leader
     finally:
         if process.returncode is None:
             process.kill()
+
+
+async def shown_until(word: str, leader: int) -> str:
+    """What a terminal shows, up to a word."""
+    shown = ""
+    async with asyncio.timeout(60):
+        while word not in shown:
+            with suppress(BlockingIOError):
+                shown += os.read(leader, 65536).decode(errors="replace")
+            await asyncio.sleep(0.02)
+    return shown
+
+
+@pytest.mark.parametrize(("encoding", "mark"), [("utf-8", "✓"), ("latin-1", "?")])
+async def test_on_a_terminal_the_run_is_drawn_with_what_the_agent_says(
+    cli: CommandLine, encoding: str, mark: str
+) -> None:
+    gate = cli.folder / "gate"
+    gate.mkdir()
+    cli.variables = {"PYTHONIOENCODING": encoding}
+    async with on_a_terminal(cli, cli.builder(gate, source=SAYS_IT_AGAIN)) as (process, leader):
+        shown = await shown_until("at work on P1", leader)
+        (gate / "open").touch()
+        shown += await asyncio.to_thread(read_all, leader)
+        assert await process.wait() == 0
     assert "\x1b[" in shown
-    assert "✓ P1" in shown
+    assert f"{mark} P1" in shown
     assert "COMPLETE" in shown
     assert "DONE_SUCCESS" in shown
 
 
+async def test_what_an_encoding_lacks_shows_as_a_question_mark(cli: CommandLine) -> None:
+    cli.variables = {"PYTHONIOENCODING": "latin-1"}
+    done = await cli.run("run", cli.plan(), "--repo", "shop", "--run-id", "r1", "--builder-command", cli.builder())
+    assert done.exit_code == 0, done.err
+    for command in ("status", "report"):
+        done = await cli.run(command, "r1")
+        assert done.exit_code == 0, done.err
+        assert "? P1" in done.out
+
+
 def read_all(descriptor: int) -> str:
     """What is written to a terminal until nobody has it open any more."""
+    os.set_blocking(descriptor, True)
     chunks = []
     while True:
         try:
