@@ -3,11 +3,23 @@
 import asyncio
 import os
 import signal
+from typing import NoReturn
 
 from services.cli.failures import INTERRUPTED, Interrupted
+from services.cli.output import stderr_console, stdout_console
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """From a terminal, and from a CI system that stops a job."""
+
+
+def _leave() -> NoReturn:
+    """End the process, and nothing else: sandboxes die with it, the embedded server when its last user is gone."""
+    try:
+        # The live view has hidden the cursor, and does not come to show it again.
+        for console in (stdout_console(), stderr_console()):
+            console.show_cursor()
+    finally:
+        os._exit(INTERRUPTED)
 
 
 class Interrupts:
@@ -44,8 +56,7 @@ class Interrupts:
 
     def _interrupted(self) -> None:
         if self.asked.is_set():
-            # Sandboxes die with their parent, and the embedded server stops when its last user is gone.
-            os._exit(INTERRUPTED)
+            _leave()
         self.asked.set()
         if not self._expected and self._command is not None:
             self._cancelled = True

@@ -219,6 +219,17 @@ async def test_on_a_terminal_the_run_is_drawn_with_what_the_agent_says(
     assert "DONE_SUCCESS" in shown
 
 
+async def test_a_second_ctrl_c_leaves_the_terminal_with_its_cursor(cli: CommandLine) -> None:
+    async with on_a_terminal(cli, cli.builder(source=SLEEPS_FOR_EVER)) as (process, leader):
+        shown = await shown_until("asleep", leader)
+        process.send_signal(signal.SIGINT)
+        shown += await shown_until("Cancelling", leader)
+        process.send_signal(signal.SIGINT)
+        shown += await asyncio.to_thread(read_all, leader)
+        assert await process.wait() == 130
+    assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") > 0
+
+
 async def test_what_an_encoding_lacks_shows_as_a_question_mark(cli: CommandLine) -> None:
     cli.variables = {"PYTHONIOENCODING": "latin-1"}
     done = await cli.run("run", cli.plan(), "--repo", "shop", "--run-id", "r1", "--builder-command", cli.builder())
