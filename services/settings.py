@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    home: Path = Path("~/.autopack")
+    home: Path = Field(default=Path("~/.autopack"), validate_default=True)
     log: str | None = Field(default=None, repr=False)
     database: str | None = Field(default=None, repr=False)
     artifacts: str | None = None
@@ -107,10 +107,18 @@ class Settings(BaseSettings):
     @classmethod
     def _folder(cls, value: Path | None) -> Path | None:
         """A folder, or one that can be made: nothing on the way to it is something else."""
-        folder = None if value is None else value.expanduser().absolute()
+        folder = None if value is None else _expanded(value).absolute()
         for part in () if folder is None else (folder, *folder.parents):
             if os.path.lexists(part) and not part.is_dir():
                 raise ValueError(f"{part} is no folder")
+        return value
+
+    @field_validator("agents")
+    @classmethod
+    def _file(cls, value: Path | None) -> Path | None:
+        """A file; whether it is there is seen when it is read."""
+        if value is not None:
+            _expanded(value)
         return value
 
     @field_validator("artifacts")
@@ -219,6 +227,14 @@ def _most_like(name: str, known: set[str]) -> str | None:
     endings = [other.removeprefix(PREFIX) for other in known]
     found = get_close_matches(name.removeprefix(PREFIX), endings, 1, 0.75)
     return f"{PREFIX}{found[0]}" if found else None
+
+
+def _expanded(path: Path) -> Path:
+    """The path without its `~`; raises ValueError where nobody knows whose home is meant, or where it is."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _parsed(url: str) -> SplitResult:

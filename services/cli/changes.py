@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from projections.phases import PhaseRow
-from services.artifacts import ArtifactMissing, open_artifacts
+from services.artifacts import ArtifactCorrupt, ArtifactMissing, open_artifacts
 from services.cli.absence import absence
 from services.cli.failures import Unsuccessful, WrongUsage
 from services.cli.run_view import RunView
@@ -64,5 +64,7 @@ async def _last_patch(settings: Settings, phase: PhaseRow, ended_at: datetime | 
         patches = [await store.get(str(patch["digest"])) for patch in phase.patches]
     except ArtifactMissing as error:
         raise Unsuccessful(f"the last patch of {phase.phase_id}: {absence(settings, error, ended_at)}") from error
+    except ArtifactCorrupt as error:
+        raise Unsuccessful(f"the last patch of {phase.phase_id}: {error}") from error
     source = f"the last patch of {phase.phase_id}, which is {phase.state}"
     return Change(source, b"".join(patches).decode("utf-8", "replace"))

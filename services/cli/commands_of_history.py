@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from events.codec import read_history
 from services.cli import parameters as given
 from services.cli.client import Client
 from services.cli.failures import Unsuccessful, WrongUsage
 from services.cli.output import print_bytes, print_json, print_line, tell
 from services.cli.reaching import reached
+from services.cli.records import read_record
 from services.cli.replaying import Replayed, as_document, replay
 from services.cli.setting_up import settings_for_command
 from services.cli.telling import told
@@ -56,7 +56,7 @@ def events(
 async def _print_told(records: AsyncIterator[bytes]) -> None:
     since = None
     async for record in records:
-        event = read_history(record)
+        event = read_record(record)
         since = since or event.event.recorded_at
         head, *particulars = told(event, since)
         print_line(f"{event.sequence:>4}  {head}")

@@ -7,10 +7,11 @@ from typing import Protocol
 
 import orjson
 
-from events.codec import HistoryEvent, read_history
+from events.codec import HistoryEvent
 from events.families.phase import PhaseSkipped
 from services.cli.client import Client, Refused
 from services.cli.failures import ServiceUnreachable, StreamBroken
+from services.cli.records import read_record
 from services.cli.run_view import RunView, fold, with_line
 from services.cli.telling import is_routine, told
 
@@ -70,7 +71,7 @@ class Following:
     async def _read(self, *, follow: bool = True) -> None:
         """Read what follows on what is known, as long as the stream lasts."""
         async for line in self._client.records(self._run_id, self.view.sequence, follow=follow):
-            event = read_history(line)
+            event = read_record(line)
             self.view = fold(self.view, event)
             self._watcher.happened(event, self.view)
             if self.view.ended and follow:

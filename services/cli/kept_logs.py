@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator, Iterator
 
 from events.catalogue import AnyEventData
-from events.codec import read_history
 from events.families.audit import AuditCompleted, AuditFailed
 from events.families.base import ArtifactRef
 from events.families.build import BuildFailed, BuildSucceeded
 from events.families.verify import ChecksFailed, ChecksPassed
-from services.artifacts import ArtifactMissing, open_artifacts
+from services.artifacts import ArtifactCorrupt, ArtifactMissing, open_artifacts
 from services.cli.absence import absence
 from services.cli.client import Client
+from services.cli.records import read_record
 from services.cli.run_view import RunView
 from services.settings import Settings
 
@@ -25,7 +25,7 @@ async def kept_logs(
     if view.run is None:
         return
     async for record in client.records(view.run.run_id):
-        data = read_history(record).event.data
+        data = read_record(record).event.data
         if phase_id is not None and getattr(data, "phase_id", None) != phase_id:
             continue
         for name, reference in _references(data):
@@ -33,6 +33,8 @@ async def kept_logs(
                 text = (await store.get(reference.digest)).decode("utf-8", "replace")
             except ArtifactMissing as error:
                 text = f"({absence(settings, error, view.run.completed_at)})"
+            except ArtifactCorrupt as error:
+                text = f"({error})"
             yield {
                 "phase_id": getattr(data, "phase_id", None),
                 "attempt": getattr(data, "attempt", None),

@@ -10,7 +10,6 @@ from typing import assert_never
 from uuid_utils import uuid7
 
 from events.catalogue import Topic
-from events.codec import read_history
 from events.envelope import write_submission
 from events.event import Event
 from events.families.run import RunPromoted
@@ -20,6 +19,7 @@ from projections.runs import RunRow
 from services.cli.client import Client
 from services.cli.failures import Unsuccessful, WrongUsage
 from services.cli.reaching import service_at_hand, started_here
+from services.cli.records import read_record
 from services.cli.running import read_view
 from services.cli.services_here import READING, SUPERVISOR
 from services.cli.store import Store, opened_store
@@ -136,7 +136,7 @@ def user() -> str:
 
 async def _recorded(client: Client, run: RunRow, promoted: Promoted) -> bool:
     async for line in client.records(run.run_id):
-        data = read_history(line).event.data
+        data = read_record(line).event.data
         if isinstance(data, RunPromoted) and data.commit == promoted.commit and data.branch == promoted.branch:
             return True
     return False

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator
 
-from events.codec import read_history
 from services.cli.client import Client
 from services.cli.outcome import outcome
+from services.cli.records import read_record
 from services.cli.run_view import RunView
 from services.cli.telling import is_setback, told
 
@@ -17,7 +17,7 @@ async def report_lines(client: Client, view: RunView, run_files: str | None) -> 
     setbacks = [
         line
         async for record in client.records(run.run_id)
-        if is_setback(event := read_history(record))
+        if is_setback(event := read_record(record))
         for line in told(event, run.created_at)
     ]
     yield ""

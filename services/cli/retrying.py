@@ -1,11 +1,11 @@
 """`retry`: the request for a new run that takes up where an ended one left off."""
 
-from events.codec import read_history
 from events.families.run import RunRequested
 from events.plan import PhaseSpec, RunRequest, RunScope, dependencies
 from events.states import PhaseState, RunState
 from services.cli.client import Client
 from services.cli.failures import WrongUsage
+from services.cli.records import read_record
 from services.cli.running import read_view
 
 
@@ -39,7 +39,7 @@ async def remaining_request(client: Client, run_id: str, new_run_id: str | None)
 
 async def _request(client: Client, run_id: str) -> RunRequest:
     async for line in client.records(run_id):
-        event = read_history(line)
+        event = read_record(line)
         if isinstance(event.event.data, RunRequested):
             return RunRequest.model_validate(event.event.data.model_dump() | {"project": event.project})
     raise WrongUsage(f"Run {run_id} not found")

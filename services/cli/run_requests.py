@@ -99,17 +99,27 @@ def _overridden(plan: PlanFile, overrides: Overrides) -> dict[str, Any]:
     document |= {name: value for name, value in given.items() if value is not None}
     agents = {"builder": overrides.builder, "auditor": overrides.auditor}
     chosen = {role: name for role, name in agents.items() if name is not None}
-    if chosen:
-        document["agents"] = {**(document.get("agents") or {}), **chosen}
+    written = document.get("agents")
+    # What is no object stays as it is written: its fault is told with its place.
+    if chosen and (written is None or isinstance(written, dict)):
+        document["agents"] = {**(written or {}), **chosen}
     if overrides.checks:
         document["checks"] = _with_checks(document.get("checks"), overrides.checks)
     return document
 
 
-def _with_checks(written: object, commands: Iterable[str]) -> dict[str, Any]:
-    """The plan's checks with those of the command line; naming one takes a plan's "none" back."""
-    checks = dict(written) if isinstance(written, dict) else {}
-    return {**checks, "normal": [*(checks.get("normal") or ()), *map(_check, commands)]}
+def _with_checks(written: object, commands: Iterable[str]) -> object:
+    """The plan's checks with those of the command line; naming one takes a plan's "none" back.
+
+    Others that are not of their type stay as they are written: their faults are told with their places.
+    """
+    given = [_check(command) for command in commands]
+    if written in (None, "none"):
+        return {"normal": given}
+    if not isinstance(written, dict):
+        return written
+    normal = written.get("normal")
+    return {**written, "normal": [*(normal or ()), *given]} if isinstance(normal, list | None) else written
 
 
 def _check(command: str) -> dict[str, Any]:

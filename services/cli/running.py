@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from events.codec import read_history
 from events.families.run import RunRequested
 from events.plan import RunRequest
 from events.states import RunState
@@ -20,6 +19,7 @@ from services.cli.live import LiveView
 from services.cli.outcome import outcome
 from services.cli.output import print_json, print_line, stderr_console, stdout_console, tell
 from services.cli.reaching import service_at_hand, started_here
+from services.cli.records import read_record
 from services.cli.run_view import RunView
 from services.cli.services_here import EVERYTHING, AgentCommands
 from services.settings import Settings
@@ -140,7 +140,7 @@ async def _is_same_and_open(client: Client, request: RunRequest) -> bool:
         if RunState(document["state"]).is_terminal:
             return False
         async for line in client.records(request.run_id or ""):
-            first = read_history(line).event.data
+            first = read_record(line).event.data
             return isinstance(first, RunRequested) and _wanted(first) == _wanted(request)
     except Refused:
         pass  # what was refused is another run's id then

@@ -177,6 +177,19 @@ def test_a_run_that_cannot_be_meant_starts_nothing(
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.parametrize("option", [["--builder", "b"], ["--check", "make"]])
+@pytest.mark.parametrize(
+    "written", [{"agents": "codex"}, {"checks": 5}, {"checks": {"normal": True}}, {"agents": [], "checks": "all"}]
+)
+def test_what_options_add_to_hides_no_fault_of_a_plan(
+    written: dict[str, Any], option: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps(PLAN | written))
+    assert exit_code_of(["run", "plan.json", "--repo", "https://a.invalid/b.git", *option]) == 2
+    told = capfd.readouterr().err
+    assert [key for key in written if f"plan.json:1: {key}" not in told] == []
+
+
 def test_every_fault_of_a_plan_is_listed_as_json_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "bad.json"
     file.write_text(json.dumps({"tierz": [], "phases": [{"phase_id": "P1"}]}))
@@ -284,6 +297,7 @@ def test_a_setting_that_cannot_be_meant_is_named(
         ("ARTIFACTS", "nosuch://a"),
         *(("SESSION_TIMEOUT_SECONDS", each) for each in ("0", "inf", "nan", "1e9")),
         ("TOPIC_PREFIX", "team/"),
+        *((name, "~no-such-user/x") for name in ("HOME", "RUN_FILES", "AGENTS")),
         ("HOME", "/dev/null"),
     ],
 )
@@ -293,6 +307,16 @@ def test_what_cannot_be_meant_is_refused_before_anything_begins(
     monkeypatch.setenv(f"AUTOPACK_{name}", value)
     assert exit_code_of(["status"]) == 2
     assert f"AUTOPACK_{name}: " in capfd.readouterr().err
+
+
+def test_who_has_no_home_is_asked_for_a_folder(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("HOME", "AUTOPACK_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    assert exit_code_of(["status"]) == 2
+    assert "AUTOPACK_HOME: " in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
