@@ -153,13 +153,25 @@ async def install(connection: Connection, projections: Iterable[Projection[Any]]
     What is there is not touched: even to be told so, CREATE INDEX takes a lock that waits for every writer of the
     table, and between a writer of several tables and us that can be a deadlock.
     """
-    async with connection.transaction():
-        await connection.execute(_ONE_AT_A_TIME)
-        made = {row["relname"] for row in await connection.fetch(_MADE)}
-        for name in ("checkpoints", *(p.name for p in projections)):
-            await connection.execute(
-                _INDEX.sub(lambda index: "" if index[1] in made else index[0], definition(name))
-            )
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await _install(connection, projections)
+        await transaction.commit()
+    except asyncio.CancelledError:
+        with suppress(asyncpg.InterfaceError):
+            connection.terminate()  # a ROLLBACK would wait for a server that may be silent
+        raise
+    except Exception:
+        await transaction.rollback()
+        raise
+
+
+async def _install(connection: Connection, projections: Iterable[Projection[Any]]) -> None:
+    await connection.execute(_ONE_AT_A_TIME)
+    made = {row["relname"] for row in await connection.fetch(_MADE)}
+    for name in ("checkpoints", *(p.name for p in projections)):
+        await connection.execute(_INDEX.sub(lambda index: "" if index[1] in made else index[0], definition(name)))
 
 
 def definition(name: str) -> str:

@@ -255,7 +255,7 @@ def _addressed(url: str | None) -> str | None:
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
     path, _, query = rest.removeprefix(authority).partition("?")
     user, _, hosts = authority.rpartition("@")
-    fields = query.split("&") if query else ()
+    fields = [field for field in query.split("&") if field]
     # An @ in the path ends a password, most likely; for Kafka's own there are settings.
     is_doubtful = "@" in path or any("=" not in field for field in fields) or (user and scheme == "kafka")
     if is_doubtful or not all(_is_host(host, is_needed=scheme == "kafka") for host in hosts.split(",")):

@@ -118,7 +118,7 @@ def _opened(name: str, parent: int | None) -> int | None:
         descriptor = os.open(name, _FOLDER, dir_fd=parent)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
-    if os.access(".", os.X_OK, dir_fd=descriptor):
+    if os.access(".", os.X_OK, dir_fd=descriptor, effective_ids=os.access in os.supports_effective_ids):
         return descriptor
     os.close(descriptor)
     return None

@@ -45,13 +45,18 @@ class Manifest:
         return self.origin == origin and self.sequence >= sequence
 
 
-@lru_cache(maxsize=1)
-def this_boot() -> str:
-    """The machine's present boot; where the system has no name for it, a name that this process alone knows."""
+def boot_id() -> str:
+    """The system's name for the machine's present boot; empty where it has none."""
     try:
         return _BOOT.read_text().strip()
     except OSError:
-        return secrets.token_hex(16)
+        return ""
+
+
+@lru_cache(maxsize=1)
+def this_boot() -> str:
+    """The machine's present boot; where the system has no name for it, a name that this process alone knows."""
+    return boot_id() or secrets.token_hex(16)
 
 
 def read_manifest(folder: Path) -> Manifest:

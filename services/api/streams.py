@@ -38,7 +38,7 @@ async def records_of(
             return
     if not follow or (ended and start > run.last_offset):
         return
-    async for record in _coming(context, run, start):
+    async for record in _coming(context, run, start, run.last_offset if ended else None):
         if orjson.loads(record.value)["sequence"] > after:
             yield record.value + b"\n"
             sent += 1
@@ -113,10 +113,13 @@ async def _between(
         start = records[-1].offset + 1
 
 
-async def _coming(context: ApiContext, run: RunRow, start: int) -> AsyncIterator[StoredRecord]:
-    """What comes from now on. A log that is away is waited for: nothing is lost in the meantime."""
+async def _coming(context: ApiContext, run: RunRow, start: int, last: int | None) -> AsyncIterator[StoredRecord]:
+    """What comes from now on, up to the last where that is known.
+
+    A log that is away is waited for: nothing is lost in the meantime.
+    """
     place = Place(Topic.EVENTS, run.partition)
-    while True:
+    while last is None or start <= last:
         change = context.changes.next()
         records: Sequence[StoredRecord] = ()
         with suppress(LogUnavailable):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from services.git.child import GitOutput, last_lines
 from services.git.command import failure_of
+from services.git.objects import object_kind
 from services.git.quarantine import Quarantine
 from services.policy.disguise import is_git_directory_name
 
@@ -16,10 +17,11 @@ _CONFLICT = re.compile(r"^(?:U (.+)|error: patch failed: (.+):\d+|error: (.+): (
 # With these words git refuses a patch that it can read, though it ends as it does where a disk or itself fails.
 _UNFIT = re.compile(
     r"^(?:error: (?:.+: patch does not apply|.+: does not exist .+|.+: already exists .+"
-    r"|patch with only garbage at line \d+|corrupt patch for submodule .+|unable to add cache entry for .+)"
-    r"|fatal: unable to read blob object [0-9a-f]+)$",
+    r"|patch with only garbage at line \d+|corrupt patch for submodule .+|unable to add cache entry for .+))$",
     re.MULTILINE,
 )
+# Of what a patch names as a file, and of what it could not write itself, for want of room as well.
+_UNREAD = re.compile(r"^fatal: unable to read blob object ([0-9a-f]+)$", re.MULTILINE)
 _DIED = 128
 _WILDCARDS = re.compile(r"([*?\[\]\\])")
 TRIES = 50
@@ -117,12 +119,19 @@ def _literal(path: bytes) -> str:
 
 async def _conflict(quarantine: Quarantine, patch: bytes, output: GitOutput) -> Conflict:
     """What git says of the patch; raises what git has met instead, of which another patch would be no cure."""
-    is_unfit = output.exit_code != _DIED or _REFUSED.search(output.stderr) or _UNFIT.search(_text(output.stderr))
-    if not is_unfit and await _is_readable(quarantine, patch):
+    said = _text(output.stderr)
+    is_unfit = output.exit_code != _DIED or _REFUSED.search(output.stderr) or _UNFIT.search(said)
+    if not is_unfit and not await _names_no_file(quarantine, said) and await _is_readable(quarantine, patch):
         raise failure_of(("apply",), output)
     text = last_lines(output.stderr)
     paths = {path for groups in _CONFLICT.findall(text) for path in groups if path}
     return Conflict(tuple(sorted(paths)), text)
+
+
+async def _names_no_file(quarantine: Quarantine, said: str) -> bool:
+    """Whether what git could not read as a file is there, and is none: the patch has named it."""
+    unread = _UNREAD.search(said)
+    return unread is not None and await object_kind(quarantine, unread[1]) not in (None, "blob")
 
 
 async def _is_readable(quarantine: Quarantine, patch: bytes) -> bool:

@@ -7,6 +7,7 @@ works under it, also when the service was killed and its git process goes on for
 import asyncio
 import fcntl
 import os
+import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -69,10 +70,14 @@ def _held(folder: Path) -> int | None:
         descriptor = os.open(folder, _FOLDER)
     except FileNotFoundError:
         return None
-    # Whoever holds it alone looks who works in it, or removes it, and waits for nobody meanwhile.
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-    if _is_still(folder, descriptor):
-        return descriptor
+    try:
+        # Whoever holds it alone looks who works in it, or removes it, and waits for nobody meanwhile.
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if _is_still(folder, descriptor):
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
     os.close(descriptor)
     return None
 
@@ -89,13 +94,24 @@ def unheld(folder: Path) -> Iterator[bool]:
 
 def _is_unheld(folder: Path, opened: ExitStack) -> bool:
     try:
-        descriptor = os.open(folder, _FOLDER | os.O_NOFOLLOW)
+        descriptor = _opened(folder)
     except FileNotFoundError:
         return False
     except NotADirectoryError:
         return True
     opened.callback(os.close, descriptor)
     return _try_acquire(descriptor, fcntl.LOCK_EX) and _is_still(folder, descriptor)
+
+
+def _opened(folder: Path) -> int:
+    """Open a folder, also one that who worked in it has closed to us."""
+    try:
+        return os.open(folder, _FOLDER | os.O_NOFOLLOW)
+    except PermissionError:
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            raise
+        folder.chmod(0o700)
+        return os.open(folder, _FOLDER | os.O_NOFOLLOW)
 
 
 def _is_still(folder: Path, descriptor: int) -> bool:

@@ -44,6 +44,15 @@ async def blob_content(source: ObjectSource, object_id: str) -> bytes | None:
     return found.content if found.kind == "blob" else b""
 
 
+async def object_kind(source: ObjectSource, object_id: str) -> str | None:
+    """The type of an object; None where it is missing."""
+    output = await source.git.run(
+        source.place, "cat-file", "--batch-check=%(objecttype)", stdin=_lines([object_id])
+    )
+    kind = output.stdout.decode().strip()
+    return None if kind.endswith(" missing") else kind
+
+
 async def object_sizes(source: ObjectSource, names: Sequence[str]) -> dict[str, int]:
     """The sizes in bytes of these objects by their ids; those missing are left out."""
     if not names:

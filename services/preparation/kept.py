@@ -6,7 +6,8 @@
 
 A result stays where it was made, for without a sandbox that place stands in its scripts. All of it may be
 removed at any time when nobody works. It is not synced to the disk, for that would take long: after a power cut
-it may be a tree of empty files. So a mark counts for as long as the machine stays up.
+it may be a tree of empty files. So a mark counts for as long as the machine stays up; where the system has no name
+for that, it counts for ever.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from projections.run_files.folder import this_boot
+from projections.run_files.folder import boot_id
 from services.git.locks import locked
 from services.processes.finishing import in_any_case
 from services.sandbox import remove_folder
@@ -55,7 +56,7 @@ class Kept:
         except (FileNotFoundError, UnicodeDecodeError):
             return None
         tree = self.folder / name / "tree"
-        if boot != this_boot() or not tree.is_dir():
+        if boot != boot_id() or not tree.is_dir():
             return None
         os.utime(mark)
         return tree
@@ -69,7 +70,7 @@ class Kept:
     def finish(self, tree: Path) -> None:
         """Make a try count. Blocking."""
         draft = self.folder / f"{MARK}.draft"
-        draft.write_text(f"{tree.parent.name}\n{this_boot()}")
+        draft.write_text(f"{tree.parent.name}\n{boot_id()}")
         draft.replace(self.folder / MARK)
 
     def remove(self) -> None:

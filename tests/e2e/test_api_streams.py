@@ -169,6 +169,26 @@ async def test_a_followed_stream_has_no_gap_where_the_timeline_is_behind_the_run
         assert told == (await build.history())[after + 1 :]
 
 
+async def test_a_followed_stream_ends_where_a_record_behind_the_timeline_is_not_known_as_the_run_s(
+    postgres_settings: Settings,
+) -> None:
+    """The last one lost its header: the timeline would know whose it is."""
+    async with serving(postgres_settings, services=SERVICES) as (build, client):
+        await started(client, "run-1")
+        await ended(build, client, "run-1")
+    without_projector = frozenset({Service.API, Service.SUPERVISOR})
+    async with serving(postgres_settings, services=without_projector) as (build, client), asyncio.timeout(30):
+        await _take_timeline_back(build, 1)
+        connection = await asyncpg.connect(build.application.servers.log_url)
+        await connection.execute(
+            "UPDATE autopack_log.records SET headers = (headers::jsonb - 'run')::json WHERE topic = $1",
+            Topic.EVENTS,
+        )
+        await connection.close()
+        answer = await client.get("/runs/run-1/events", params={"follow": "true"}, headers=NDJSON)
+        assert [json.loads(line) for line in answer.content.splitlines()] == (await build.history())[:-1]
+
+
 async def test_a_followed_stream_outlives_a_log_that_goes_away(
     served: tuple[Build, httpx.AsyncClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import time
+from typing import Any
 
 import pytest
 
@@ -260,6 +261,26 @@ async def test_a_leftover_that_may_not_be_looked_into_keeps_nothing_else_from_go
 
     monkeypatch.setattr("services.collection.home.unheld", refusing)
     assert (await collected(bench)).paths == (removable,)
+
+
+async def test_a_leftover_that_was_closed_to_us_is_collected(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To an account that is not root, which tests may be."""
+    left = home(bench) / "work" / "claim-1"
+    left.mkdir(parents=True)
+    age(home(bench))
+    left.chmod(0)
+    really = os.open
+
+    def opened(path: str | Path, *arguments: Any, **options: Any) -> int:
+        if Path(path) == left and not left.stat().st_mode & 0o700:
+            raise PermissionError(13, "Permission denied", str(path))
+        return really(path, *arguments, **options)
+
+    monkeypatch.setattr("services.git.locks.os.open", opened)
+    assert (await collected(bench)).paths == (left,)
+    assert not left.exists()
 
 
 async def test_a_leftover_is_collected_however_deep_it_is(bench: Bench) -> None:

@@ -93,6 +93,10 @@ async def test_a_name_that_reads_like_a_full_disk_is_refused_like_any_other(benc
         ("fatal: sha1 file '/x/index.lock' write error. Out of diskspace\n", errno.ENOSPC),
         (f"fatal: unable to write loose object file: {os.strerror(errno.EDQUOT)}\n", errno.EDQUOT),
         (
+            f"error: unable to create temporary file: {FULL}\nfatal: unable to read blob object {'1' * 40}\n",
+            errno.ENOSPC,
+        ),
+        (
             f"error: patch failed: a:1\nFalling back to direct application...\nfatal: write error: {FULL}\n",
             errno.ENOSPC,
         ),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from events.configuration import Preparation
+from projections.run_files.folder import this_boot
 from services.git.mirror import Mirror
 from services.preparation import PreparationFailed, Preparations, Wanted, collect_unused
 from services.sandbox import remove_folder
@@ -220,3 +221,16 @@ async def test_a_mark_of_another_boot_does_not_count_for_the_files_may_be_empty(
     assert (second / "made").read_text() == "made\n"
     assert not first.exists()
     assert await lent(home, home.preparations, order) == second
+
+
+async def test_a_mark_counts_for_every_process_where_the_system_has_no_name_for_its_boot(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("projections.run_files.folder._BOOT", home.folder / "none")
+    order = wanted(home)
+    first = await lent(home, home.preparations, order)
+    this_boot.cache_clear()  # as another process would have it
+    try:
+        assert await lent(home, home.preparations, order) == first
+    finally:
+        this_boot.cache_clear()

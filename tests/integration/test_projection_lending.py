@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from projections.database import lent, open_pool
+from projections.catalogue import PROJECTIONS
+from projections.database import install, lent, open_pool
 
 
 async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -91,3 +92,18 @@ async def test_a_connection_of_a_server_that_was_left_is_given_back_though_nobod
             await pool.expire_connections()
             deaf.fall_silent()
     pool.terminate()
+
+
+async def test_making_tables_that_is_given_up_waits_for_no_server(database_url: str, deaf: Deaf) -> None:
+    holder = await asyncpg.connect(database_url)
+    await holder.execute("SELECT pg_advisory_lock(7226512071)")
+    pool = await open_pool(deaf.url, most_connections=1)
+    async with asyncio.timeout(10), lent(pool) as connection:
+        installing = asyncio.create_task(install(connection, PROJECTIONS))
+        await asyncio.sleep(0.2)
+        deaf.fall_silent()
+        installing.cancel()
+        await asyncio.wait({installing})
+        assert installing.cancelled()
+    pool.terminate()
+    await holder.close()

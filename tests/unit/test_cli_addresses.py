@@ -144,6 +144,7 @@ def test_settings_do_not_show_what_their_addresses_hold() -> None:
     "address",
     [
         "postgresql://u:p%40%2F@db:5432,other/x?sslmode=require&user=me@server",
+        "postgresql://db/x?sslmode=require&",
         "postgresql:///x?host=/run/postgresql",
         "postgres://u:p@ss@db",
         "postgresql://[::1]:5432/x",

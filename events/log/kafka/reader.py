@@ -14,7 +14,7 @@ from events.log.kafka.endings import Endings, stop
 from events.log.kafka.failures import within
 from events.log.kafka.offsets import Offsets
 from events.log.kafka.records import TopicNames
-from events.log.port import HistoryCutOff, Place
+from events.log.port import HistoryCutOff, LogUnavailable, Place
 
 WAIT_MILLISECONDS = 10
 WINDOW_RECORDS = 64
@@ -46,11 +46,16 @@ class RangeReader:
             return await self._fetch(place, first, bound) if first < bound else ()
 
     async def first_left(self, place: Place, missing: int) -> int:
-        """Where to go on when an offset is not there (any more). Raises HistoryCutOff for the history."""
+        """Where to go on when an offset is not there (any more). Raises HistoryCutOff where history was deleted.
+
+        It may also lie beyond the end of a log that has lost its last records: whoever reads that begins anew.
+        """
         first = await self._offsets.start(place)
-        if place.topic is Topic.EVENTS:
+        if place.topic is not Topic.EVENTS:
+            return first
+        if first > missing:
             raise HistoryCutOff(place, missing, first)
-        return first
+        raise LogUnavailable(f"{place} ends before {missing}, from where it was to be read")
 
     async def ends(self, topic: Topic, partition_count: int) -> dict[int, int]:
         """The offset behind the last committed record of each partition."""
