@@ -12,7 +12,7 @@ import structlog
 from projections.queries.retention import OpenRuns
 from services.git.collection import StillNeeded, collect_mirror
 from services.git.command import GitCommand
-from services.git.locks import locked, unheld
+from services.locks import locked, unheld
 from services.preparation import collect_unused
 from services.processes.finishing import in_any_case
 from services.sandbox import end_orphans, remove_folder

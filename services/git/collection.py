@@ -16,7 +16,7 @@ import structlog
 from services.git.command import GitCommand, Place
 from services.git.failures import GitFailure, GitTimedOut
 from services.git.fetching import fetching
-from services.git.locks import locked
+from services.locks import locked
 from services.processes.finishing import in_any_case
 
 CANDIDATES = "refs/autopack"

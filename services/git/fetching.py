@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from services.git.failures import GitTimedOut
-from services.git.locks import locked
+from services.locks import locked
 from services.processes.finishing import in_any_case
 
 PACKS = ("objects/pack/*.keep", "objects/pack/tmp_*")

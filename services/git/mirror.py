@@ -21,9 +21,9 @@ from pathlib import Path
 from services.git.command import GitCommand, Place
 from services.git.failures import GitFailed
 from services.git.fetching import fetching
-from services.git.locks import folder_held, folder_locked, locked
 from services.git.reference_names import base_reference
 from services.git.source import LocalRepository, Repository, locate
+from services.locks import folder_held, folder_locked, locked
 from services.processes.finishing import in_any_case
 
 _HEAD = "ref: refs/heads/none\n"

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from services.git.command import Place
 from services.git.failures import GitFailed, ReferenceLocked
-from services.git.locks import locked
 from services.git.mirror import Mirror
+from services.locks import locked
 from services.processes.finishing import in_any_case
 
 _LOCK_TAKEN = re.compile(r"Unable to create '([^\n]+\.lock)': File exists")

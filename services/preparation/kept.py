@@ -21,7 +21,7 @@ from pathlib import Path
 import structlog
 
 from projections.run_files.folder import boot_id
-from services.git.locks import locked
+from services.locks import locked
 from services.processes.finishing import in_any_case
 from services.sandbox import remove_folder
 

@@ -11,9 +11,9 @@ import orjson
 
 from events.configuration import Preparation
 from services.git.inspection import check_out_tree
-from services.git.locks import locked
 from services.git.mirror import Mirror
 from services.git.objects import read_objects
+from services.locks import locked
 from services.preparation.kept import Kept
 from services.preparation.merging import mounts_over
 from services.preparation.result import (

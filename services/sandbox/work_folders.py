@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from services.git.locks import folder_held
+from services.locks import folder_held
 from services.processes.finishing import in_any_case
 from services.sandbox.ownership import remove_folder
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.git.inspection import check_out_tree
-from services.git.locks import folder_held
 from services.git.mirror import Mirror
+from services.locks import folder_held
 from services.processes.finishing import in_any_case
 from services.sandbox import remove_or_leave
 

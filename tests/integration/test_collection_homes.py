@@ -20,10 +20,10 @@ from services.collection.collector import Collector
 from services.collection.home import HomeCollected, collect_home, collecting
 from services.git.command import GitCommand
 from services.git.integration import Integrated, integrate
-from services.git.locks import locked
 from services.git.mirror import has_commit, in_use
 from services.git.preparation import prepare
 from services.git.reference_names import base_reference, candidate_reference
+from services.locks import locked
 from services.sandbox import remove_folder
 from services.settings import Settings
 from support.deep_trees import TOO_DEEP_FOR_PATHS, make_deep
@@ -181,7 +181,7 @@ HOLDER = """
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from services.git.locks import folder_held
+from services.locks import folder_held
 from pathlib import Path
 with folder_held(Path(sys.argv[1])):
     print("held", flush=True)
@@ -278,7 +278,7 @@ async def test_a_leftover_that_was_closed_to_us_is_collected(
             raise PermissionError(13, "Permission denied", str(path))
         return really(path, *arguments, **options)
 
-    monkeypatch.setattr("services.git.locks.os.open", opened)
+    monkeypatch.setattr("services.locks.os.open", opened)
     assert (await collected(bench)).paths == (left,)
     assert not left.exists()
 

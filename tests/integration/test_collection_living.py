@@ -13,13 +13,13 @@ from events.configuration import Check
 from events.families.apply import PatchAccepted
 from events.families.build import BuildSucceeded
 from events.families.verify import ChecksPassed
+from services import locks
 from services.collection.home import _clear
-from services.git import locks
 from services.git import mirror as mirror_module
 from services.git.command import GitCommand
-from services.git.locks import folder_held, unheld
 from services.git.mirror import Mirror, has_commit, open_mirror
 from services.git.quarantine import QuarantineMissing, keep_objects, open_quarantine
+from services.locks import folder_held, unheld
 from services.sandbox import ownership
 from support.repositories import git, new_file_patch
 from support.workers import Home, open_home, shell

@@ -16,8 +16,8 @@ from services.git.failures import GitFailed, ReferenceLocked
 from services.git.fence import Claim
 from services.git.integration import Integrated, TargetUnreachable, integrate
 from services.git.local_target import LocalTarget
-from services.git.locks import locked
 from services.git.reference_writing import write_references
+from services.locks import locked
 from support.repositories import added, git, make_bench, write
 
 BRANCH = "refs/heads/autonomous/shop-1"
