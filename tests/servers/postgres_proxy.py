@@ -13,6 +13,9 @@ from servers.delay import Writer, delayed
 from services.embedded.layout import SOCKET_NAME
 
 HOST = "127.0.0.1"
+LOT_BYTES = 1 << 18
+HEAD_BYTES = 5
+"""A letter for its kind, and its size."""
 ENCRYPTION_REQUESTS = (80877103, 80877104)
 """The codes by which a client asks for TLS or GSSAPI before it says who it is; it is answered with one byte."""
 PARSE, BIND, QUERY, SYNC = b"P", b"B", b"Q", b"S"
@@ -203,13 +206,17 @@ class _Connection:
         self._server_writer.write(struct.pack(">i", size) + body)
 
     async def _carry_requests(self) -> None:
-        while True:
-            kind, body = await _message(self._client_reader)
-            self._look(kind, body)
-            if kind in (SYNC, QUERY) and self._trap is not None and self._trap.strike is not None:
-                self._is_called = True
-                self._trap.call()
-            _send(self._server_writer, kind, body)
+        async for messages in _lots(self._client_reader):
+            said = bytearray()
+            for kind, body in messages:
+                self._look(kind, body)
+                if kind in (SYNC, QUERY) and self._trap is not None and self._trap.strike is not None:
+                    self._is_called = True
+                    self._server_writer.write(bytes(said))  # the server is to have it but for its end
+                    said.clear()
+                    self._trap.call()
+                said += _encoded(kind, body)
+            self._server_writer.write(bytes(said))
 
     def _look(self, kind: bytes, body: bytes) -> None:
         """Take note of what is asked for. A statement is named when parsed, and run by its name."""
@@ -227,27 +234,27 @@ class _Connection:
 
     async def _carry_answers(self) -> None:
         """A client asks one thing at a time, so the next time that the server is ready it has done that."""
-        while True:
-            kind, body = await _message(self._server_reader)
-            if self._trap is None:
-                _send(self._client_writer, kind, body)
-            elif self._is_cut(self._trap, kind, body):
-                return
+        async for messages in _lots(self._server_reader):
+            said = bytearray()
+            for kind, body in messages:
+                if self._trap is None:
+                    said += _encoded(kind, body)
+                elif self._is_cut(self._trap, kind, body):
+                    return
+                elif self._trap is None or self._trap.strike is not None:
+                    said += b"".join(_encoded(*message) for message in self._withheld)
+                    self._withheld.clear()
+            self._client_writer.write(bytes(said))
 
     def _is_cut(self, trap: Trap, kind: bytes, body: bytes) -> bool:
         """Take one message of the answer to a statement that was taken; whether the connection ends with it."""
         self._withheld.append((kind, body))
         self._did_nothing |= kind == ERROR or (kind == COMPLETE and _says_nothing_was_done(body))
-        if kind == READY:
-            has_struck = trap.strike is None and body == IDLE and not self._did_nothing
-            self._settle(has_struck=has_struck)
-            if has_struck:
-                return True
-        if trap.strike is not None or kind == READY:
-            for message in self._withheld:
-                _send(self._client_writer, *message)
-            self._withheld.clear()
-        return False
+        if kind != READY:
+            return False
+        has_struck = trap.strike is None and body == IDLE and not self._did_nothing
+        self._settle(has_struck=has_struck)
+        return has_struck
 
     def _settle(self, *, has_struck: bool) -> None:
         assert self._trap is not None
@@ -261,13 +268,28 @@ def _says_nothing_was_done(tag: bytes) -> bool:
     return words == [b"ROLLBACK"] or words[-1] == b"0"
 
 
-async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    head = await reader.readexactly(5)
-    return head[:1], await reader.readexactly(struct.unpack(">i", head[1:])[0] - 4)
+async def _lots(reader: asyncio.StreamReader) -> AsyncIterator[list[tuple[bytes, bytes]]]:
+    """What one side says, until it has gone: the messages that have come whole, kind and body, lot by lot.
+
+    Sent one by one, each row of an answer would be a call of the system, and would wake whoever waits for all.
+    """
+    begun = b""
+    while data := await reader.read(LOT_BYTES):
+        begun += data
+        messages, start = [], 0
+        while len(begun) >= start + HEAD_BYTES:
+            end = start + 1 + struct.unpack_from(">i", begun, start + 1)[0]
+            if len(begun) < end:
+                break
+            messages.append((begun[start : start + 1], begun[start + HEAD_BYTES : end]))
+            start = end
+        begun = begun[start:]
+        if messages:
+            yield messages
 
 
-def _send(writer: Writer, kind: bytes, body: bytes) -> None:
-    writer.write(kind + struct.pack(">i", len(body) + 4) + body)
+def _encoded(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack(">i", len(body) + 4) + body
 
 
 @asynccontextmanager
