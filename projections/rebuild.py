@@ -1,13 +1,10 @@
 """Making a projection again from offset 0, beside the one that is served, and letting old versions go."""
 
-import asyncio
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
 import structlog
 
 from events.catalogue import Topic
@@ -15,18 +12,12 @@ from events.log.port import EventLog, Place
 from projections.answers import ANSWERS
 from projections.catalogue import READERS
 from projections.checkpoints import begin
-from projections.database import UNAVAILABLE, WRITING_SECONDS, Connection, Pool, install, lent
-from projections.lane import fold_into
-from projections.memories import Memories
+from projections.database import UNAVAILABLE, WRITING_SECONDS, Pool, install, lent
+from projections.filling import Fresh, Helper, fill, fill_places
 from projections.projection import Projection
 from projections.rejections import REJECTIONS
-from projections.writing import Move
 
 logger = structlog.get_logger(__name__)
-
-SCHEMA_PREFIX = "autopack_rebuild_"
-FILLERS = 2
-"""So many partitions are read at once: while the database writes the rows of one, another's are folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,49 +42,35 @@ class Rebuilt:
         return self.comparable and bool(self.only_served or self.only_fresh)
 
 
-@dataclass(slots=True)
-class _Fresh:
-    """The fresh table under way: its schema comes first on a connection's path, so the same code fills it."""
-
-    connection: Connection
-    log: EventLog
-    projection: Projection[Any]
-    served: str
-    offsets: dict[Place, int] = field(default_factory=dict)
-
-    @property
-    def schema(self) -> str:
-        """Where the fresh table is."""
-        return f"{SCHEMA_PREFIX}{self.projection.name}"
-
-    @property
-    def path(self) -> str:
-        """A statement that puts it before the served one."""
-        return f'SET search_path TO "{self.schema}", "{self.served}"'
-
-
-async def rebuild(pool: Pool, log: EventLog, projection: Projection[Any], *, replace: bool = True) -> Rebuilt:
+async def rebuild(
+    pool: Pool,
+    log: EventLog,
+    projection: Projection[Any],
+    *,
+    replace: bool = True,
+    helpers: Sequence[Helper] = (),
+) -> Rebuilt:
     """Fill a fresh table from offset 0, compare it with the served one at the very same offsets, and put its
     rows in the place of the other's.
 
     The served table is kept up to date meanwhile, and stands still only for the last stretch; its readers see
-    the old rows until the new ones are there. Raises ProjectionStopped where the fold cannot pass a record,
-    RowsRefused, HistoryCutOff, LogUnavailable.
+    the old rows until the new ones are there. Where there is much to read, each of the helpers is given a share.
+    Raises ProjectionStopped where the fold cannot pass a record, RowsRefused, HistoryCutOff, LogUnavailable.
     """
     async with pool.acquire() as connection:
         served = await connection.fetchval("SELECT current_schema()")
-        fresh = _Fresh(connection, log, projection, served)
+        fresh = Fresh(connection, log, projection, served)
         await install(connection, [projection])
         try:
             await _prepare(fresh)
-            await _fill(fresh, pool, await _first_targets(fresh))
+            await fill(fresh, pool, await _first_targets(fresh), helpers)
             async with connection.transaction():
                 return await _settle(fresh, replace)
         finally:
             await _leave(fresh)
 
 
-async def _leave(fresh: _Fresh) -> None:
+async def _leave(fresh: Fresh) -> None:
     """A fault here must not hide the one that led here; what is left is dropped by the next rebuild."""
     try:
         await fresh.connection.execute("RESET search_path")
@@ -102,7 +79,7 @@ async def _leave(fresh: _Fresh) -> None:
         logger.warning("rebuilt table not dropped", schema=fresh.schema, error=str(error))
 
 
-async def _prepare(fresh: _Fresh) -> None:
+async def _prepare(fresh: Fresh) -> None:
     """The served projection's checkpoints, and an empty schema that shadows the served one."""
     for place in await _ends(fresh.log, fresh.projection):
         await begin(fresh.connection, [fresh.projection], place)
@@ -120,52 +97,13 @@ async def _ends(log: EventLog, projection: Projection[Any]) -> dict[Place, int]:
     }
 
 
-async def _fill(fresh: _Fresh, pool: Pool, targets: Mapping[Place, int]) -> None:
-    """Partitions side by side, on this connection and on others, as far as the pool has some to spare."""
-    todo = iter(targets.items())
-    spare = pool.get_max_size() - pool.get_size() + pool.get_idle_size()
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_fill_places(fresh, fresh.connection, todo))
-            for _ in range(min(FILLERS, len(targets), 1 + spare) - 1):
-                group.create_task(_help_to_fill(fresh, pool, todo))
-    except ExceptionGroup as errors:
-        first = errors.exceptions[0]
-        raise first from first.__cause__
-
-
-async def _help_to_fill(fresh: _Fresh, pool: Pool, todo: Iterator[tuple[Place, int]]) -> None:
-    async with lent(pool) as connection:
-        try:
-            await connection.execute(fresh.path)
-            await _fill_places(fresh, connection, todo)
-            await connection.execute("RESET search_path")
-        except BaseException:
-            with suppress(asyncpg.InterfaceError):  # it was cut, and is the pool's again
-                connection.terminate()  # or whoever it is lent to next would write into the fresh table
-            raise
-
-
-async def _fill_places(fresh: _Fresh, connection: Connection, todo: Iterator[tuple[Place, int]]) -> None:
-    for place, target in todo:
-        if place not in fresh.offsets:
-            await begin(connection, [fresh.projection], place)
-            fresh.offsets[place] = 0
-        memories = Memories()
-        while (start := fresh.offsets[place]) < target:
-            records = await fresh.log.read(place, start, target)
-            end = records[-1].offset + 1 if records else target
-            await fold_into(connection, Move(place, [fresh.projection], start, end), records, memories)
-            fresh.offsets[place] = end
-
-
 _SERVED = """
 SELECT topic, partition, next_offset, stopped_at FROM "{served}".projection_checkpoints
 WHERE projection = $1 AND version = $2
 """
 
 
-async def _first_targets(fresh: _Fresh) -> dict[Place, int]:
+async def _first_targets(fresh: Fresh) -> dict[Place, int]:
     """Where the served projection stands, or the end of the log where it does not move.
 
     Never beyond that end: a table that was made from another log may stand there.
@@ -182,14 +120,14 @@ async def _first_targets(fresh: _Fresh) -> dict[Place, int]:
     return targets
 
 
-async def _settle(fresh: _Fresh, replace: bool) -> Rebuilt:
+async def _settle(fresh: Fresh, replace: bool) -> Rebuilt:
     """With the served checkpoints locked: come to the same offsets, compare, and take the other's place."""
     name, version = fresh.projection.name, fresh.projection.version
     standing = await fresh.connection.fetch(f"{_SERVED.format(served=fresh.served)} FOR UPDATE", name, version)
     targets = {Place(Topic(r["topic"]), r["partition"]): r["next_offset"] for r in standing}
     ends = await _ends(fresh.log, fresh.projection)
     within = {place: min(target, ends.get(place, 0)) for place, target in targets.items()}
-    await _fill_places(fresh, fresh.connection, iter(within.items()))
+    await fill_places(fresh, fresh.connection, iter(within.items()))
     table = fresh.projection.table
     ours, theirs = f'"{fresh.schema}".{table}', f'"{fresh.served}".{table}'
     rebuilt = Rebuilt(
@@ -224,7 +162,7 @@ _LEAVE_HEADS = 'DELETE FROM "{served}".projection_heads WHERE projection = $1 AN
 _TAKE_HEADS = 'INSERT INTO "{served}".projection_heads SELECT * FROM "{schema}".projection_heads'
 
 
-async def _replace(fresh: _Fresh, ours: str, theirs: str) -> None:
+async def _replace(fresh: Fresh, ours: str, theirs: str) -> None:
     """Rows are exchanged, not tables: what others have prepared on the table stays valid."""
     names = {"served": fresh.served, "schema": fresh.schema}
     await fresh.connection.execute(f"DELETE FROM {theirs}")

@@ -9,6 +9,7 @@ import typer
 from events.catalogue import Topic
 from events.log.port import HistoryCutOff
 from projections.catalogue import PROJECTIONS, READERS, RUN_FILES, UnknownProjection, projection_named
+from projections.filling import Helper
 from projections.folding import ProjectionStopped, RowsRefused
 from projections.projection import Projection
 from projections.rebuild import Rebuilt, prune, rebuild
@@ -23,6 +24,8 @@ from services.cli.refusals import Refusal, list_refusals, parse_place, resubmit,
 from services.cli.setting_up import settings_for_command
 from services.cli.store import Store, opened_store
 from services.collection.home import LEFT_HOURS
+from services.garbage import spare_what_stays
+from services.rebuilding import helpers
 from services.run_files import run_files
 from services.settings import Settings
 
@@ -83,8 +86,9 @@ def projections_rebuild(name: Name = None, json: given.Json = False) -> None:
 
     async def rebuilt() -> None:
         settings, chosen = settings_for_command(), _chosen(name)
+        spare_what_stays()
         async with opened_store(settings) as store:
-            outcomes, troubles = await _rebuilt_tables(store, chosen)
+            outcomes, troubles = await _rebuilt_tables(store, chosen, helpers(settings, store.servers))
             if name in (None, RUN_FILES.name):
                 try:
                     outcomes.append(await _rebuilt_files(settings, store))
@@ -106,12 +110,14 @@ def projections_rebuild(name: Name = None, json: given.Json = False) -> None:
     asyncio.run(rebuilt())
 
 
-async def _rebuilt_tables(store: Store, chosen: Sequence[Projection[Any]]) -> tuple[list[Rebuilt], list[str]]:
+async def _rebuilt_tables(
+    store: Store, chosen: Sequence[Projection[Any]], helping: Sequence[Helper]
+) -> tuple[list[Rebuilt], list[str]]:
     """What became of each, and why some were not made again: none keeps another from it."""
     outcomes, troubles = [], []
     for projection in chosen:
         try:
-            outcomes.append(await rebuild(store.pool, store.log, projection))
+            outcomes.append(await rebuild(store.pool, store.log, projection, helpers=helping))
         except (ProjectionStopped, RowsRefused, HistoryCutOff) as error:
             troubles.append(f"{projection.name} was not made again: {error}")
     return outcomes, troubles

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from events.log.port import EventLog, LogUnavailable, LogUnfit
 from projections.catalogue import PROJECTIONS
 from projections.database import REFUSED, UNAVAILABLE, Pool, install, open_pool
-from projections.rebuild import FILLERS
+from projections.filling import FILLERS
 from services.cli.failures import ServiceUnreachable, Unsuccessful, WrongUsage
 from services.embedded.postgres import ServerDidNotStart
 from services.logs import open_log
-from services.servers import open_servers
+from services.servers import Servers, open_servers
 from services.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An open log and database."""
+    """An open log and database, and where they are."""
 
+    servers: Servers
     log: EventLog
     pool: Pool
 
@@ -42,7 +43,7 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
                 pool = await open_pool(servers.database_url, most_connections=FILLERS)
                 async with pool.acquire() as connection:
                     await install(connection, PROJECTIONS)
-                yield Store(log, pool)
+                yield Store(servers, log, pool)
             finally:
                 if pool is not None:
                     await pool.close()

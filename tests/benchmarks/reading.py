@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -13,10 +14,14 @@ from benchmarks.measures import Figures
 from events.catalogue import Topic
 from events.log.port import EventLog, Place
 from projections.catalogue import PROJECTIONS
-from projections.database import install, open_pool
+from projections.database import Pool, install, open_pool
+from projections.filling import Helper
 from projections.rebuild import rebuild
 from projections.runs import RUNS
 from services.artifacts import open_artifacts
+from services.garbage import spare_what_stays
+from services.rebuilding import helpers
+from services.servers import Servers
 from services.status import ServiceStatus
 from services.supervisor.alarms import PartitionAlarms
 from services.supervisor.judging import Limits
@@ -28,7 +33,8 @@ SNAPSHOTS = "benchmarks"
 
 
 async def rebuilds(ground: Ground) -> Figures:
-    """Events a second of a rebuild, and of a consumer that reads and parses the same topic."""
+    """Events a second of a rebuild, by one process and with helpers, and of one that only reads and parses."""
+    spare_what_stays()
     began = time.perf_counter()
     events = await _consumed(ground.log)
     consuming = time.perf_counter() - began
@@ -36,16 +42,27 @@ async def rebuilds(ground: Ground) -> Figures:
     try:
         async with pool.acquire() as connection:
             await install(connection, PROJECTIONS)
-        began = time.perf_counter()
-        await rebuild(pool, ground.log, RUNS)
-        rebuilding = time.perf_counter() - began
+        alone = await _rebuilding(pool, ground, ())
+        rebuilding = await _rebuilding(pool, ground, helpers(ground.settings, _servers_of(ground)))
     finally:
         await pool.close()
     return {
         ("rebuilt", "events/s"): events / rebuilding,
+        ("rebuilt_alone", "events/s"): events / alone,
         ("consumed", "events/s"): events / consuming,
         ("rebuilt_to_consumed", ""): consuming / rebuilding,
     }
+
+
+async def _rebuilding(pool: Pool, ground: Ground, helping: Sequence[Helper]) -> float:
+    began = time.perf_counter()
+    await rebuild(pool, ground.log, RUNS, helpers=helping)
+    return time.perf_counter() - began
+
+
+def _servers_of(ground: Ground) -> Servers:
+    assert ground.settings.log is not None
+    return Servers(ground.settings.log, ground.database_url)
 
 
 async def _consumed(log: EventLog) -> int:

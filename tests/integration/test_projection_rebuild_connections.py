@@ -10,10 +10,11 @@ import pytest
 from events.log.port import Place, StoredRecord
 from projections.checkpoints import begin
 from projections.database import UNAVAILABLE, Pool, open_pool
+from projections.filling import FILLERS, Fresh, fill_places
 from projections.folding import ProjectionStopped
 from projections.lane import Lane
 from projections.projection import Entry, Key, Projection
-from projections.rebuild import FILLERS, rebuild
+from projections.rebuild import rebuild
 from projections.runs import RUNS
 from projections.tiers import TIERS, TierRow
 from support.histories import ListLog, recorded, success
@@ -36,6 +37,26 @@ class GatheringLog(ListLog):
             await self._barrier.wait()
             self._met = True
         return list(await super().read(place, start, end))
+
+
+class OvertakingLog(ListLog):
+    """While it is first read, somebody else fills all of that place, as a helper that was killed may have."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(PARTITIONS)
+        self._pool = pool
+        self.overtaken: Place | None = None
+
+    async def read(self, place: Place, start: int, end: int | None = None) -> list[StoredRecord]:
+        read = list(await super().read(place, start, end))
+        if self.overtaken is None and end is not None:
+            self.overtaken = place
+            async with self._pool.acquire() as connection:
+                fresh = Fresh(connection, self, RUNS, "public")
+                await connection.execute(fresh.path)
+                await fill_places(fresh, connection, iter([(place, end)]))
+                await connection.execute("RESET search_path")
+        return read
 
 
 @pytest.fixture
@@ -71,6 +92,16 @@ async def test_partitions_are_read_side_by_side_and_the_table_is_the_same(pool: 
     assert (rebuilt.rows, rebuilt.only_served, rebuilt.only_fresh) == (len(PROJECTS), 2, 2)
     assert await all_rows(pool) == honest
     assert await paths(pool) == before
+
+
+async def test_what_another_has_filled_meanwhile_is_gone_on_with(pool: Pool) -> None:
+    log = OvertakingLog(pool)
+    await served(pool, log)
+    honest = await all_rows(pool)
+    rebuilt = await rebuild(pool, log, RUNS)
+    assert log.overtaken is not None
+    assert (rebuilt.rows, rebuilt.only_served, rebuilt.only_fresh) == (len(PROJECTS), 0, 0)
+    assert await all_rows(pool) == honest
 
 
 async def test_one_connection_is_enough(pool: Pool, database_url: str) -> None:

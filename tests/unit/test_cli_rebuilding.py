@@ -29,9 +29,9 @@ def test_what_cannot_be_made_again_is_told_of_beside_what_was(
 
     @asynccontextmanager
     async def opened(_: Settings) -> AsyncIterator[Store]:
-        yield cast(Store, SimpleNamespace(pool=None, log=None))
+        yield cast(Store, SimpleNamespace(servers=None, pool=None, log=None))
 
-    async def stops(_: object, __: object, projection: Projection[Any]) -> Rebuilt:
+    async def stops(_: object, __: object, projection: Projection[Any], **named: object) -> Rebuilt:
         if projection is RUNS:
             raise ProjectionStopped(RUNS, 17, "no such thing")
         return Rebuilt(projection.name, 1, 5, 1, 0, comparable=True, replaced=True)
