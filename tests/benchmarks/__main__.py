@@ -55,7 +55,7 @@ def _loads(projects: tuple[str, ...]) -> Iterator[tuple[str, Load]]:
     yield "one run at a time", _one_at_a_time(projects)
     for at_once in (10, 50, 200):
         yield f"{at_once} runs at once, {len(projects)} projects", Load(2 * at_once, 5, at_once, projects)
-    yield "50 runs at once, one project", Load(100, 5, 50, projects[:1])
+        yield f"{at_once} runs at once, one project", Load(2 * at_once, 5, at_once, projects[:1])
 
 
 async def _driven(place: Ground, load: Load) -> Figures:
