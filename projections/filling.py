@@ -19,18 +19,17 @@ from projections.writing import Move
 SCHEMA_PREFIX = "autopack_rebuild_"
 FILLERS = 2
 """So many partitions are read at once: while the database writes the rows of one, another's are folded."""
-WORTH_HELPING = 20_000
-"""So many records take longer than a process takes to start."""
+WORTH_HELPING = 10_000
+"""A share of fewer records is folded about as soon as a process for it has started."""
 
 
 @dataclass(slots=True)
 class Fresh:
-    """The fresh table under way: its schema comes first on a connection's path, so the same code fills it."""
+    """The fresh table under way: its schema is all of a connection's path, so the same code fills it."""
 
     connection: Connection
     log: EventLog
     projection: Projection[Any]
-    served: str
     offsets: dict[Place, int] = field(default_factory=dict)
 
     @property
@@ -40,19 +39,15 @@ class Fresh:
 
     @property
     def path(self) -> str:
-        """A statement that puts it before the served one."""
-        return f'SET search_path TO "{self.schema}", "{self.served}"'
+        """A statement that puts it in the place of the served one, which none that is meant for it can reach."""
+        return f'SET search_path TO "{self.schema}"'
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a helper is asked for: a projection's rows of these places, from offset 0 to the one given for each.
-
-    They go to the projection's fresh schema beside the `served` one.
-    """
+    """What a helper is asked for: a projection's rows of these places, from offset 0 to the one given for each."""
 
     projection: str
-    served: str
     targets: Mapping[Place, int]
 
 
@@ -71,14 +66,15 @@ async def fill(fresh: Fresh, pool: Pool, targets: Mapping[Place, int], helpers: 
 
     Raises what `fill_places` raises.
     """
-    ours, *theirs = _shares(targets, 1 + len(helpers) if sum(targets.values()) >= WORTH_HELPING else 1)
+    ours, *theirs = shares(targets, 1 + len(helpers))
     try:
         async with asyncio.TaskGroup() as group:
             for helper, share in zip(helpers, theirs, strict=False):
-                group.create_task(helper.fill(Share(fresh.projection.name, fresh.served, share)))
+                group.create_task(helper.fill(Share(fresh.projection.name, share)))
             group.create_task(_fill_here(fresh, pool, ours))
         if theirs:
-            await _fill_here(fresh, pool, targets)  # what a helper has left
+            fresh.offsets.clear()  # what a helper has left, and whatever else is not there
+            await _fill_here(fresh, pool, targets)
     except ExceptionGroup as errors:
         first: Exception = errors
         while isinstance(first, ExceptionGroup):
@@ -86,12 +82,20 @@ async def fill(fresh: Fresh, pool: Pool, targets: Mapping[Place, int], helpers: 
         raise first from first.__cause__
 
 
-def _shares(targets: Mapping[Place, int], count: int) -> list[dict[Place, int]]:
-    """Places in so many shares, of about as many records each; at most as many as there are places."""
-    shares: list[dict[Place, int]] = [{} for _ in range(max(1, min(count, len(targets))))]
+def shares(targets: Mapping[Place, int], most: int) -> list[dict[Place, int]]:
+    """The places in so many shares or fewer, of about equal size. All but the first are worth a process."""
+    made: list[dict[Place, int]] = [{} for _ in range(most)]
     for place in sorted(targets, key=lambda one: -targets[one]):
-        min(shares, key=lambda share: sum(share.values()))[place] = targets[place]
-    return shares
+        min(made, key=_size)[place] = targets[place]
+    first, *others = sorted(made, key=_size, reverse=True)
+    for share in others:
+        if _size(share) < WORTH_HELPING:
+            first |= share
+    return [first, *(share for share in others if _size(share) >= WORTH_HELPING)]
+
+
+def _size(share: Mapping[Place, int]) -> int:
+    return sum(share.values())
 
 
 async def _fill_here(fresh: Fresh, pool: Pool, targets: Mapping[Place, int]) -> None:
@@ -118,7 +122,7 @@ async def _help_to_fill(fresh: Fresh, pool: Pool, todo: Iterator[tuple[Place, in
 async def fill_places(fresh: Fresh, connection: Connection, todo: Iterator[tuple[Place, int]]) -> None:
     """Fill one place after another, each from where the fresh table stands there.
 
-    Raises ProjectionStopped, RowsRefused, HistoryCutOff, LogUnavailable.
+    Raises ProjectionStopped, RowsRefused, HistoryCutOff, LogUnavailable; Overtaken where it was put back.
     """
     for place, target in todo:
         if place not in fresh.offsets:
@@ -129,7 +133,7 @@ async def fill_places(fresh: Fresh, connection: Connection, todo: Iterator[tuple
             end = records[-1].offset + 1 if records else target
             try:
                 await fold_into(connection, Move(place, [fresh.projection], start, end), records, memories)
-            except Overtaken:  # by the last that the server had from a helper that was killed
+            except Overtaken:  # by what the server still had from a helper that was killed
                 memories.forget()
                 end = await _standing(fresh, connection, place)
                 if end <= start:

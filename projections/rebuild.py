@@ -1,10 +1,13 @@
 """Making a projection again from offset 0, beside the one that is served, and letting old versions go."""
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 import structlog
 
 from events.catalogue import Topic
@@ -18,6 +21,14 @@ from projections.projection import Projection
 from projections.rejections import REJECTIONS
 
 logger = structlog.get_logger(__name__)
+
+
+LOOKS, LOOK_SECONDS = 30, 0.1
+"""How often, and every so many seconds, one looks whether somebody else is done."""
+
+
+class AlreadyRebuilding(Exception):
+    """Somebody else makes this projection again just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +66,44 @@ async def rebuild(
 
     The served table is kept up to date meanwhile, and stands still only for the last stretch; its readers see
     the old rows until the new ones are there. Where there is much to read, each of the helpers is given a share.
-    Raises ProjectionStopped where the fold cannot pass a record, RowsRefused, HistoryCutOff, LogUnavailable.
+    Raises ProjectionStopped where the fold cannot pass a record, RowsRefused, HistoryCutOff, LogUnavailable, and
+    AlreadyRebuilding.
     """
     async with pool.acquire() as connection:
         served = await connection.fetchval("SELECT current_schema()")
-        fresh = Fresh(connection, log, projection, served)
-        await install(connection, [projection])
+        fresh = Fresh(connection, log, projection)
+        async with _alone(fresh):
+            await install(connection, [projection])
+            try:
+                await _prepare(fresh)
+                await fill(fresh, pool, await _first_targets(fresh, served), helpers)
+                async with connection.transaction():
+                    return await _settle(fresh, served, replace)
+            finally:
+                await _leave(fresh)
+
+
+@asynccontextmanager
+async def _alone(fresh: Fresh) -> AsyncIterator[None]:
+    """Hold the fresh schema, which two would fill in turns and drop for one another. Raises AlreadyRebuilding.
+
+    The server lets go of what a killed command has held within moments.
+    """
+    name = f"{await fresh.connection.fetchval('SELECT current_schema()')}.{fresh.schema}"
+    for _ in range(LOOKS):
+        if await fresh.connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name):
+            break
+        await asyncio.sleep(LOOK_SECONDS)
+    else:
+        raise AlreadyRebuilding(f"{fresh.projection.name} is being made again by somebody else")
+    try:
+        yield
+    finally:
         try:
-            await _prepare(fresh)
-            await fill(fresh, pool, await _first_targets(fresh), helpers)
-            async with connection.transaction():
-                return await _settle(fresh, replace)
-        finally:
-            await _leave(fresh)
+            await fresh.connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", name)
+        except UNAVAILABLE:
+            with suppress(asyncpg.InterfaceError):
+                fresh.connection.terminate()  # and with it the lock goes
 
 
 async def _leave(fresh: Fresh) -> None:
@@ -80,7 +116,7 @@ async def _leave(fresh: Fresh) -> None:
 
 
 async def _prepare(fresh: Fresh) -> None:
-    """The served projection's checkpoints, and an empty schema that shadows the served one."""
+    """The served projection's checkpoints, and an empty schema that takes the place of the served one."""
     for place in await _ends(fresh.log, fresh.projection):
         await begin(fresh.connection, [fresh.projection], place)
     await fresh.connection.execute(f'DROP SCHEMA IF EXISTS "{fresh.schema}" CASCADE')
@@ -103,13 +139,13 @@ WHERE projection = $1 AND version = $2
 """
 
 
-async def _first_targets(fresh: Fresh) -> dict[Place, int]:
+async def _first_targets(fresh: Fresh, served: str) -> dict[Place, int]:
     """Where the served projection stands, or the end of the log where it does not move.
 
     Never beyond that end: a table that was made from another log may stand there.
     """
     reader = (fresh.projection.name, fresh.projection.version)
-    standing = await fresh.connection.fetch(_SERVED.format(served=fresh.served), *reader)
+    standing = await fresh.connection.fetch(_SERVED.format(served=served), *reader)
     ends = await _ends(fresh.log, fresh.projection)
     targets = {}
     for row in standing:
@@ -120,16 +156,16 @@ async def _first_targets(fresh: Fresh) -> dict[Place, int]:
     return targets
 
 
-async def _settle(fresh: Fresh, replace: bool) -> Rebuilt:
+async def _settle(fresh: Fresh, served: str, replace: bool) -> Rebuilt:
     """With the served checkpoints locked: come to the same offsets, compare, and take the other's place."""
     name, version = fresh.projection.name, fresh.projection.version
-    standing = await fresh.connection.fetch(f"{_SERVED.format(served=fresh.served)} FOR UPDATE", name, version)
+    standing = await fresh.connection.fetch(f"{_SERVED.format(served=served)} FOR UPDATE", name, version)
     targets = {Place(Topic(r["topic"]), r["partition"]): r["next_offset"] for r in standing}
     ends = await _ends(fresh.log, fresh.projection)
     within = {place: min(target, ends.get(place, 0)) for place, target in targets.items()}
     await fill_places(fresh, fresh.connection, iter(within.items()))
     table = fresh.projection.table
-    ours, theirs = f'"{fresh.schema}".{table}', f'"{fresh.served}".{table}'
+    ours, theirs = f'"{fresh.schema}".{table}', f'"{served}".{table}'
     rebuilt = Rebuilt(
         projection=name,
         version=version,
@@ -140,7 +176,7 @@ async def _settle(fresh: Fresh, replace: bool) -> Rebuilt:
         replaced=replace,
     )
     if replace:
-        await _replace(fresh, ours, theirs)
+        await _replace(fresh, served, ours, theirs)
     return rebuilt
 
 
@@ -162,9 +198,9 @@ _LEAVE_HEADS = 'DELETE FROM "{served}".projection_heads WHERE projection = $1 AN
 _TAKE_HEADS = 'INSERT INTO "{served}".projection_heads SELECT * FROM "{schema}".projection_heads'
 
 
-async def _replace(fresh: Fresh, ours: str, theirs: str) -> None:
+async def _replace(fresh: Fresh, served: str, ours: str, theirs: str) -> None:
     """Rows are exchanged, not tables: what others have prepared on the table stays valid."""
-    names = {"served": fresh.served, "schema": fresh.schema}
+    names = {"served": served, "schema": fresh.schema}
     await fresh.connection.execute(f"DELETE FROM {theirs}")
     await fresh.connection.execute(f"INSERT INTO {theirs} SELECT * FROM {ours}")
     await fresh.connection.execute(_TAKE_CHECKPOINTS.format(**names))

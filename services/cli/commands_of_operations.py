@@ -12,7 +12,7 @@ from projections.catalogue import PROJECTIONS, READERS, RUN_FILES, UnknownProjec
 from projections.filling import Helper
 from projections.folding import ProjectionStopped, RowsRefused
 from projections.projection import Projection
-from projections.rebuild import Rebuilt, prune, rebuild
+from projections.rebuild import AlreadyRebuilding, Rebuilt, prune, rebuild
 from projections.run_files.keeper import FilesStopped
 from projections.status import read_status
 from services.artifacts import open_artifacts
@@ -86,8 +86,8 @@ def projections_rebuild(name: Name = None, json: given.Json = False) -> None:
 
     async def rebuilt() -> None:
         settings, chosen = settings_for_command(), _chosen(name)
-        spare_what_stays()
         async with opened_store(settings) as store:
+            spare_what_stays()
             outcomes, troubles = await _rebuilt_tables(store, chosen, helpers(settings, store.servers))
             if name in (None, RUN_FILES.name):
                 try:
@@ -118,7 +118,7 @@ async def _rebuilt_tables(
     for projection in chosen:
         try:
             outcomes.append(await rebuild(store.pool, store.log, projection, helpers=helping))
-        except (ProjectionStopped, RowsRefused, HistoryCutOff) as error:
+        except (ProjectionStopped, RowsRefused, HistoryCutOff, AlreadyRebuilding) as error:
             troubles.append(f"{projection.name} was not made again: {error}")
     return outcomes, troubles
 

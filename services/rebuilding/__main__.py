@@ -18,7 +18,6 @@ from services.settings import Settings
 def main() -> None:
     """Fill a share. Exit code 1, with the reason on stderr, where not all of it could be filled."""
     asked = read(sys.stdin.buffer.readline())
-    spare_what_stays()
     threading.Thread(target=_end_with_those_who_asked, daemon=True).start()
     try:
         asyncio.run(_filled(asked))
@@ -29,12 +28,13 @@ def main() -> None:
 async def _filled(asked: Asked) -> None:
     settings, servers = Settings(**asked.settings), Servers(asked.log_url, asked.database_url)
     log = await open_log(settings, servers)
+    spare_what_stays()
     try:
         pool = await open_pool(servers.database_url, most_connections=FILLERS)
         try:
             async with pool.acquire() as connection:
                 share = asked.share
-                fresh = Fresh(connection, log, projection_named(share.projection), share.served)
+                fresh = Fresh(connection, log, projection_named(share.projection))
                 await connection.execute(fresh.path)
                 await fill(fresh, pool, share.targets)
                 await connection.execute("RESET search_path")

@@ -11,6 +11,9 @@ from projections.filling import Share
 from services.servers import Servers
 from services.settings import Settings
 
+OF_THE_LOG = {"partitions", "session_timeout_seconds", "topic_prefix", "replication_factor"}
+"""Settings of those who read the log, beside the ones that begin with `kafka_`."""
+
 
 class Asked(Struct, frozen=True):
     """A share of a table, and where the log and the database are. Targets are (topic, partition, offset)."""
@@ -19,28 +22,21 @@ class Asked(Struct, frozen=True):
     log_url: str
     database_url: str
     projection: str
-    served: str
     targets: list[tuple[str, int, int]]
 
     @property
     def share(self) -> Share:
         """What is to be filled."""
         targets = {Place(Topic(topic), partition): target for topic, partition, target in self.targets}
-        return Share(self.projection, self.served, targets)
+        return Share(self.projection, targets)
 
 
 def written(settings: Settings, servers: Servers, share: Share) -> bytes:
     """The line that asks for a share."""
     targets = [(str(place.topic), place.partition, target) for place, target in share.targets.items()]
-    asked = Asked(
-        settings.model_dump(mode="json"),
-        servers.log_url,
-        servers.database_url,
-        share.projection,
-        share.served,
-        targets,
-    )
-    return encode(asked) + b"\n"
+    names = {name for name in Settings.model_fields if name in OF_THE_LOG or name.startswith("kafka_")}
+    given = settings.model_dump(mode="json", include=names)
+    return encode(Asked(given, servers.log_url, servers.database_url, share.projection, targets)) + b"\n"
 
 
 def read(line: bytes) -> Asked:

@@ -18,6 +18,7 @@ logger = structlog.get_logger(__name__)
 
 MOST_HELPERS = 3
 """The database has to write what all of them fold."""
+SAID_BYTES = 2_000
 
 
 def helpers(settings: Settings, servers: Servers) -> Sequence[Helper]:
@@ -36,13 +37,13 @@ class ProcessHelper:
         """Have the share filled. What keeps the process from it is told in the log."""
         try:
             code, said = await self._filled(share)
-        except OSError as error:
-            code, said = None, str(error)
+        except Exception as error:  # whatever it is: what helps must not hinder
+            code, said = None, f"{type(error).__name__}: {error}"
         if code != 0:
             logger.warning("helper ended early", projection=share.projection, code=code, said=said)
 
     async def _filled(self, share: Share) -> tuple[int, str]:
-        """How the process ended, and what it said of that. Raises OSError where it cannot be started."""
+        """How the process ended, and what it said of that. Raises OSError and others where none can be started."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "services.rebuilding"),
             stdin=asyncio.subprocess.PIPE,
@@ -65,7 +66,7 @@ class ProcessHelper:
         assert process.stderr is not None, "a pipe was asked for"
         process.stdin.write(written(self._settings, self._servers, share))  # and stays open until it has ended
         said = await process.stderr.read()
-        return said.decode(errors="replace").strip()
+        return said[-SAID_BYTES:].decode(errors="replace").strip()
 
 
 def _processors() -> int:

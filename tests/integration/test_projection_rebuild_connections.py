@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 
 from events.log.port import Place, StoredRecord
+from projections import rebuild as rebuilding
 from projections.checkpoints import begin
 from projections.database import UNAVAILABLE, Pool, open_pool
 from projections.filling import FILLERS, Fresh, fill_places
 from projections.folding import ProjectionStopped
 from projections.lane import Lane
 from projections.projection import Entry, Key, Projection
-from projections.rebuild import rebuild
+from projections.rebuild import AlreadyRebuilding, rebuild
 from projections.runs import RUNS
 from projections.tiers import TIERS, TierRow
 from support.histories import ListLog, recorded, success
@@ -32,10 +33,19 @@ class GatheringLog(ListLog):
         self._barrier = asyncio.Barrier(at_once)
         self._met = False
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return self._barrier.n_waiting
+
+    async def go_on(self) -> None:
+        """Be one more of those that wait."""
+        await self._barrier.wait()
+        self._met = True
+
     async def read(self, place: Place, start: int, end: int | None = None) -> list[StoredRecord]:
         if not self._met:
-            await self._barrier.wait()
-            self._met = True
+            await self.go_on()
         return list(await super().read(place, start, end))
 
 
@@ -52,7 +62,7 @@ class OvertakingLog(ListLog):
         if self.overtaken is None and end is not None:
             self.overtaken = place
             async with self._pool.acquire() as connection:
-                fresh = Fresh(connection, self, RUNS, "public")
+                fresh = Fresh(connection, self, RUNS)
                 await connection.execute(fresh.path)
                 await fill_places(fresh, connection, iter([(place, end)]))
                 await connection.execute("RESET search_path")
@@ -92,6 +102,30 @@ async def test_partitions_are_read_side_by_side_and_the_table_is_the_same(pool: 
     assert (rebuilt.rows, rebuilt.only_served, rebuilt.only_fresh) == (len(PROJECTS), 2, 2)
     assert await all_rows(pool) == honest
     assert await paths(pool) == before
+
+
+async def test_of_two_rebuilds_at_once_the_second_waits_a_moment_and_is_refused(
+    pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, another = GatheringLog(FILLERS + 1), ListLog(PARTITIONS)
+    await served(pool, log)
+    honest = await all_rows(pool)
+    first = asyncio.create_task(rebuild(pool, log, RUNS))
+    async with asyncio.timeout(20):
+        while log.waiting < FILLERS:
+            await asyncio.sleep(0.01)
+    monkeypatch.setattr(rebuilding, "LOOKS", 3)
+    own = await open_pool(database_url, most_connections=1)
+    try:
+        with pytest.raises(AlreadyRebuilding, match=r"^runs is being made again by somebody else$"):
+            await rebuild(own, another, RUNS)
+        await log.go_on()
+        rebuilt = await first
+        assert (rebuilt.rows, rebuilt.only_served, rebuilt.only_fresh) == (len(PROJECTS), 0, 0)
+        assert await all_rows(pool) == honest
+        assert (await rebuild(own, log, RUNS)).rows == len(PROJECTS)
+    finally:
+        await own.close()
 
 
 async def test_what_another_has_filled_meanwhile_is_gone_on_with(pool: Pool) -> None:

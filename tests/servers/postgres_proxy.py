@@ -273,17 +273,19 @@ async def _lots(reader: asyncio.StreamReader) -> AsyncIterator[list[tuple[bytes,
 
     Sent one by one, each row of an answer would be a call of the system, and would wake whoever waits for all.
     """
-    begun = b""
+    begun = bytearray()
     while data := await reader.read(LOT_BYTES):
         begun += data
         messages, start = [], 0
         while len(begun) >= start + HEAD_BYTES:
-            end = start + 1 + struct.unpack_from(">i", begun, start + 1)[0]
+            (size,) = struct.unpack_from(">i", begun, start + 1)
+            assert size >= HEAD_BYTES - 1, "no message of Postgres"
+            end = start + 1 + size
             if len(begun) < end:
                 break
-            messages.append((begun[start : start + 1], begun[start + HEAD_BYTES : end]))
+            messages.append((bytes(begun[start : start + 1]), bytes(begun[start + HEAD_BYTES : end])))
             start = end
-        begun = begun[start:]
+        del begun[:start]
         if messages:
             yield messages
 

@@ -31,7 +31,11 @@ def test_what_cannot_be_made_again_is_told_of_beside_what_was(
     async def opened(_: Settings) -> AsyncIterator[Store]:
         yield cast(Store, SimpleNamespace(servers=None, pool=None, log=None))
 
+    asked: list[dict[str, object]] = []
+    helping = [object()]
+
     async def stops(_: object, __: object, projection: Projection[Any], **named: object) -> Rebuilt:
+        asked.append(named)
         if projection is RUNS:
             raise ProjectionStopped(RUNS, 17, "no such thing")
         return Rebuilt(projection.name, 1, 5, 1, 0, comparable=True, replaced=True)
@@ -41,8 +45,10 @@ def test_what_cannot_be_made_again_is_told_of_beside_what_was(
 
     monkeypatch.setattr(commands_of_operations, "opened_store", opened)
     monkeypatch.setattr(commands_of_operations, "rebuild", stops)
+    monkeypatch.setattr(commands_of_operations, "helpers", lambda *_: helping)
     monkeypatch.setattr(commands_of_operations, "_rebuilt_files", no_files)
     assert exit_code_of(["projections", "rebuild", "--json"]) == 1
+    assert asked == [{"helpers": helping}] * len(PROJECTIONS)
     out, err = capsys.readouterr()
     others = [projection.name for projection in PROJECTIONS if projection is not RUNS]
     assert [one["projection"] for one in json.loads(out)["projections"]] == others
